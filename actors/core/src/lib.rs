@@ -1,0 +1,16 @@
+//! The machines of a hansa node, and the vocabulary that they share.
+//!
+//! Everything that a node *decides* is decided here, by values that never wait, read no clock and do no I/O: given an
+//! input, a [`machine::Machine`] says which records to write and which effects to cause, and only records change it.
+//! The shell (`hansa-actors`) and the simulator feed the same machines through the same [`dispatch`].
+//!
+//! Vocabulary: [`ident`], [`moment`], [`dice`], [`limit`], [`code`], [`document`], [`invocation`], [`session`],
+//! [`offer`], [`signed`], [`machine`], [`address`]. Rooms, which know the vocabulary and not each other:
+//! [`transaction`], [`mailbox`], [`link`], [`directory`], [`membership`]. [`dispatch`] knows them all.
+#![warn(missing_docs)]
+
+pub mod code;
+pub mod dice;
+pub mod ident;
+pub mod limit;
+pub mod moment;
