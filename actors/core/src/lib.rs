@@ -13,4 +13,6 @@ pub mod code;
 pub mod dice;
 pub mod ident;
 pub mod limit;
+pub mod membership;
 pub mod moment;
+pub mod signed;
