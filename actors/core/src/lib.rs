@@ -11,6 +11,7 @@
 
 pub mod code;
 pub mod dice;
+pub mod document;
 pub mod ident;
 pub mod limit;
 pub mod moment;
