@@ -15,3 +15,4 @@ pub mod document;
 pub mod ident;
 pub mod limit;
 pub mod moment;
+pub mod transaction;

@@ -6,9 +6,10 @@
 
 use super::{
     check,
-    expression::{Documents, Evaluation, Expression, Side, Value, ValueType},
+    expression::{Documents, Evaluation, Expression, Side},
     parse,
     path::Path,
+    value::{Value, ValueType},
 };
 use crate::{
     code::{Fault, Place},

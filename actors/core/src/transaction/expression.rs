@@ -181,7 +181,14 @@ impl Expression {
             }
             O::Equal | O::NotEqual => T::Boolean,
             O::Plus if left_type == T::Text => T::Text,
-            O::Greater | O::Less | O::GreaterOrEqual | O::LessOrEqual | O::Plus | O::Minus | O::Multiply | O::Divide => {
+            O::Greater
+            | O::Less
+            | O::GreaterOrEqual
+            | O::LessOrEqual
+            | O::Plus
+            | O::Minus
+            | O::Multiply
+            | O::Divide => {
                 for operand in [&left, &right] {
                     if operand.value_type != T::Number {
                         return Err(mistyped(
@@ -208,14 +215,22 @@ impl Expression {
         let one = !matches!(function, F::Sum | F::Min | F::Max | F::Concat);
         if arguments.is_empty() || one && arguments.len() > 1 {
             let (wanted, count) = (if one { "one argument" } else { "at least one argument" }, arguments.len());
-            return Err(mistyped(place, format!("{name} takes {wanted}, and here are {count}"), "each EXPR in the FUNCTION is one argument"));
+            return Err(mistyped(
+                place,
+                format!("{name} takes {wanted}, and here are {count}"),
+                "each EXPR in the FUNCTION is one argument",
+            ));
         }
         for argument in &arguments {
             let given = argument.value_type;
             match function {
                 F::Not => argument.check_condition(name)?,
                 F::Count | F::Exists if !matches!(argument.kind, Kind::Variable(_)) => {
-                    return Err(mistyped(argument.place, format!("{name} takes a variable, and this is none"), "write a VAR in its EXPR"));
+                    return Err(mistyped(
+                        argument.place,
+                        format!("{name} takes a variable, and this is none"),
+                        "write a VAR in its EXPR",
+                    ));
                 }
                 F::Sum | F::Min | F::Max if given != T::Number => {
                     return Err(mistyped(
@@ -352,7 +367,12 @@ impl<'a, D: Documents> Evaluation<'a, D> {
         Ok(value)
     }
 
-    fn operate(&self, expression: &Expression, operator: Operator, [left, right]: &[Expression; 2]) -> Result<Value, Trouble> {
+    fn operate(
+        &self,
+        expression: &Expression,
+        operator: Operator,
+        [left, right]: &[Expression; 2],
+    ) -> Result<Value, Trouble> {
         use Operator as O;
         let truth = |operand: &Expression| self.evaluate(operand)?.truth(operand).map_err(Trouble::Wrong);
         match operator {
@@ -478,15 +498,22 @@ impl<'a, D: Documents> Evaluation<'a, D> {
         };
         let found = variable.path.find(&tree.root);
         if found.count() == 0 {
-            return Err(Trouble::Missing(
-                expression.failed(format!("the variable '{}' is not in {}", variable.path, variable.document_words())),
-            ));
+            return Err(Trouble::Missing(expression.failed(format!(
+                "the variable '{}' is not in {}",
+                variable.path,
+                variable.document_words()
+            ))));
         }
         take(found)
     }
 
     /// The tree of a document, read once.
-    pub(super) fn tree(&self, expression: &Expression, operation: usize, side: Side) -> Result<Option<Rc<Document>>, Trouble> {
+    pub(super) fn tree(
+        &self,
+        expression: &Expression,
+        operation: usize,
+        side: Side,
+    ) -> Result<Option<Rc<Document>>, Trouble> {
         self.tree_of(operation, side).map_err(|fault| Trouble::Wrong(expression.failed(fault.to_string())))
     }
 
@@ -529,11 +556,15 @@ pub(super) fn single(found: &Found<'_>, value_type: ValueType) -> Result<Value, 
     if value_type == ValueType::Document {
         return match found {
             Found::Elements(elements) => Ok(Value::Document(elements.iter().map(|&element| element.clone()).collect())),
-            Found::Attributes(values) => Err(format!("the attribute '{}' is no section", shown(values.first().unwrap_or(&"")))),
+            Found::Attributes(values) => {
+                Err(format!("the attribute '{}' is no section", shown(values.first().unwrap_or(&""))))
+            }
         };
     }
     match found.count() {
         1 => Ok(texts_as(found, value_type)?.remove(0)),
-        count => Err(format!("{count} values where one is needed; pick one with [1], or combine them with SUM, MIN, MAX or CONCAT")),
+        count => Err(format!(
+            "{count} values where one is needed; pick one with [1], or combine them with SUM, MIN, MAX or CONCAT"
+        )),
     }
 }

@@ -64,7 +64,13 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "JOIN", children: &[("ARG", Any), ("DOCUMENT", Any)] },
     Rule {
         name: "ARG",
-        children: &[("NAME", Once), ("VALTYPE", Once), ("OPTIONAL", Optional), ("EXPR", Optional), ("DOCUMENT", Optional)],
+        children: &[
+            ("NAME", Once),
+            ("VALTYPE", Once),
+            ("OPTIONAL", Optional),
+            ("EXPR", Optional),
+            ("DOCUMENT", Optional),
+        ],
     },
     Rule { name: "DOCUMENT", children: &[("OPID", Once), ("OPDOCIOTYPE", Once), ("OPDOCVARTYPE", Optional)] },
     Rule {
@@ -81,7 +87,13 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "FUNCTION", children: &[("FUNCNAME", Once), ("VALTYPE", Optional), ("EXPR", Any)] },
     Rule {
         name: "VAR",
-        children: &[("VARNAME", Once), ("OPID", Once), ("OPDOCIOTYPE", Once), ("OPDOCVARTYPE", Optional), ("VALTYPE", Once)],
+        children: &[
+            ("VARNAME", Once),
+            ("OPID", Once),
+            ("OPDOCIOTYPE", Once),
+            ("OPDOCVARTYPE", Optional),
+            ("VALTYPE", Once),
+        ],
     },
     Rule { name: "hx:ORGANIZATION", children: &[("EXPR", Once)] },
 ];

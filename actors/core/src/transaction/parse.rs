@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     code::{Code, Fault, Place},
-    document::Element,
+    document::{Element, Node},
     ident::{DefinitionName, OperationName, ServiceName},
     limit,
 };
@@ -87,6 +87,15 @@ fn key(element: &Element) -> Option<String> {
     }
 }
 
+/// The text right in an element, not in those below it.
+fn own_text(element: &Element) -> String {
+    let texts = element.children.iter().filter_map(|child| match child {
+        Node::Text(text) => Some(text.as_str()),
+        Node::Element(_) => None,
+    });
+    texts.collect()
+}
+
 /// The children of an element, as its rule allows them.
 struct Fields<'a>(Vec<(&'static str, &'a Element)>);
 
@@ -105,30 +114,46 @@ pub(super) fn draft(root: &Element, faults: &mut Faults) -> Option<Draft> {
     if key(root).as_deref() != Some("TRANSACTION") {
         faults.invalid(
             root.place,
-            format!("the root element is <{}>, and a transaction definition's is <TRANSACTION>", shown(&root.name.local)),
+            format!(
+                "the root element is <{}>, and a transaction definition's is <TRANSACTION>",
+                shown(&root.name.local)
+            ),
             "write <TRANSACTION> without a namespace; docs/transactions.md has examples",
         );
         return None;
     }
-    let mut reader = Reader { faults, indexes: BTreeMap::new(), names: Vec::new(), references: Vec::new(), whole: true };
+    let mut reader = Reader {
+        faults,
+        indexes: BTreeMap::new(),
+        names: Vec::new(),
+        references: Vec::new(),
+        whole: true,
+        ids_read: true,
+    };
     let fields = reader.fields(root, "TRANSACTION");
     let elements: Vec<&Element> = fields.all("OPERATION").collect();
     if elements.len() > limit::OPERATIONS_MAX {
         let message = format!("{} operations are more than the limit of {}", elements.len(), limit::OPERATIONS_MAX);
-        reader.faults.invalid(elements[limit::OPERATIONS_MAX].place, message, "divide the work into several transactions");
+        reader.faults.invalid(
+            elements[limit::OPERATIONS_MAX].place,
+            message,
+            "divide the work into several transactions",
+        );
         return None;
     }
 
     // First who is who, so that links and variables find operations that come later in the text.
-    let operation_fields: Vec<Fields<'_>> = elements.iter().map(|element| reader.fields(element, "OPERATION")).collect();
-    let mut ids = Vec::new();
+    let operation_fields: Vec<Fields<'_>> =
+        elements.iter().map(|element| reader.fields(element, "OPERATION")).collect();
+    let mut ids: Vec<Option<u32>> = Vec::new();
     for (index, (element, fields)) in elements.iter().zip(&operation_fields).enumerate() {
         let name = fields.one("NAME").and_then(|name| reader.parsed::<OperationName>(name));
         // What stands in is never performed: its fault is noted, so the definition is refused.
         reader.names.push(name.unwrap_or_else(|| "unnamed".parse().expect("it has letters alone")));
         let id = fields.one("OPID").and_then(|id| reader.identity(id).map(|number| (id, number)));
         reader.whole &= id.is_some();
-        ids.push(id.map_or(0, |(_, number)| number));
+        reader.ids_read &= id.is_some();
+        ids.push(id.map(|(_, number)| number));
         if let Some((at, id)) = id
             && let Some(first) = reader.indexes.insert(id, index)
         {
@@ -150,14 +175,16 @@ pub(super) fn draft(root: &Element, faults: &mut Faults) -> Option<Draft> {
         let (links, places) = reader.links(fields, ids[index], &mut links_left);
         let targets: BTreeSet<usize> = links.iter().copied().collect();
         operations.push(Operation {
-            id: ids[index],
+            id: ids[index].unwrap_or_default(),
             name: reader.names[index].clone(),
             service: fields.one("CXCNAME").and_then(|name| reader.service(name, index)),
             timeout_ms: fields.one("TIMEOUT").and_then(|timeout| reader.timeout(timeout)),
             broadcast: fields.one("BROADCAST").map(|broadcast| reader.broadcast(broadcast, index)),
             split: fields.one("SPLIT").map(|split| reader.split(split, index, &targets)),
             join: fields.one("JOIN").map_or(Join::Default, |join| reader.join(join, index)),
-            organization: fields.one("hx:ORGANIZATION").and_then(|organization| reader.organization(organization, index)),
+            organization: fields
+                .one("hx:ORGANIZATION")
+                .and_then(|organization| reader.organization(organization, index)),
             links,
             predecessors: Vec::new(),
             place: element.place,
@@ -183,6 +210,8 @@ struct Reader<'f> {
     names: Vec<OperationName>,
     references: Vec<Reference>,
     whole: bool,
+    /// Whether every OPID could be read, so that one that is not found is not there.
+    ids_read: bool,
 }
 
 /// The operation whose documents an expression may use.
@@ -202,9 +231,13 @@ impl Reader<'_> {
     fn fields<'a>(&mut self, element: &'a Element, name: &'static str) -> Fields<'a> {
         let rule = rule(name).expect("fields are asked of elements that have a rule");
         self.no_attributes(element);
-        if element.text_directly().chars().any(|character| !character.is_whitespace()) {
+        if !own_text(element).trim().is_empty() {
             let message = format!("<{name}> has text between its elements");
-            self.faults.invalid(element.place, message, "remove the text, or put it into the element that it belongs to");
+            self.faults.invalid(
+                element.place,
+                message,
+                "remove the text, or put it into the element that it belongs to",
+            );
         }
         let mut fields = Fields(Vec::new());
         for child in element.elements() {
@@ -222,7 +255,11 @@ impl Reader<'_> {
                 Some(meant) => format!("did you mean <{meant}>?"),
                 None => format!("<{name}> can have {}", names.collect::<Vec<_>>().join(", ")),
             };
-            self.faults.invalid(child.place, format!("<{}> does not belong into <{name}>", shown(&child.name.local)), help);
+            self.faults.invalid(
+                child.place,
+                format!("<{}> does not belong into <{name}>", shown(&child.name.local)),
+                help,
+            );
         }
         for (child, occurs) in rule.children {
             let count = fields.all(child).count();
@@ -231,9 +268,11 @@ impl Reader<'_> {
             }
             let (place, message, help) = match (count, occurs) {
                 (0, _) => (element.place, format!("<{name}> has no <{child}>"), format!("add <{child}>")),
-                (_, Occurs::Twice) => {
-                    (element.place, format!("<{name}> has {count} <{child}>, and needs two"), "give it a left and a right side".to_owned())
-                }
+                (_, Occurs::Twice) => (
+                    element.place,
+                    format!("<{name}> has {count} <{child}>, and needs two"),
+                    "give it a left and a right side".to_owned(),
+                ),
                 _ => {
                     let second = fields.all(child).nth(1).map_or(element.place, |second| second.place);
                     (second, format!("<{name}> has more than one <{child}>"), "keep one of them".to_owned())
@@ -248,7 +287,8 @@ impl Reader<'_> {
         // Attributes of other namespaces are for other tools, as xsi:noNamespaceSchemaLocation is.
         let own = element.attributes.iter().find(|attribute| attribute.name.namespace.is_none());
         if let Some(attribute) = own {
-            let message = format!("<{}> has the attribute '{}'", shown(&element.name.local), shown(&attribute.name.local));
+            let message =
+                format!("<{}> has the attribute '{}'", shown(&element.name.local), shown(&attribute.name.local));
             self.faults.invalid(element.place, message, "definitions have no attributes; values are elements");
         }
     }
@@ -257,11 +297,12 @@ impl Reader<'_> {
     fn text(&mut self, element: &Element) -> Option<String> {
         self.no_attributes(element);
         if let Some(child) = element.elements().next() {
-            let message = format!("<{}> holds text, not the element <{}>", shown(&element.name.local), shown(&child.name.local));
+            let message =
+                format!("<{}> holds text, not the element <{}>", shown(&element.name.local), shown(&child.name.local));
             self.faults.invalid(child.place, message, "write the value itself");
             return None;
         }
-        Some(element.text_directly().trim().to_owned())
+        Some(own_text(element).trim().to_owned())
     }
 
     fn parsed<T: FromStr<Err = Fault>>(&mut self, element: &Element) -> Option<T> {
@@ -277,7 +318,13 @@ impl Reader<'_> {
     }
 
     /// A text that must be one of a few.
-    fn chosen<T>(&mut self, element: &Element, code: Code, choices: &[&str], choose: impl Fn(&str) -> Option<T>) -> Option<T> {
+    fn chosen<T>(
+        &mut self,
+        element: &Element,
+        code: Code,
+        choices: &[&str],
+        choose: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
         let text = self.text(element)?;
         let chosen = choose(&text);
         if chosen.is_none() {
@@ -333,13 +380,14 @@ impl Reader<'_> {
 
     fn service(&mut self, element: &Element, index: usize) -> Option<ServiceName> {
         // No service performs head and tail; what stands there is a custom of the source's examples.
-        if [HEAD, TAIL].contains(&self.names[index].as_str()) || element.text_directly().trim() == ANY {
+        if [HEAD, TAIL].contains(&self.names[index].as_str()) || own_text(element).trim() == ANY {
             return None;
         }
         self.parsed(element)
     }
 
-    fn links(&mut self, fields: &Fields<'_>, id: u32, left: &mut usize) -> (Vec<usize>, Vec<Place>) {
+    fn links(&mut self, fields: &Fields<'_>, id: Option<u32>, left: &mut usize) -> (Vec<usize>, Vec<Place>) {
+        let shown_id = id.map_or_else(String::new, |id| format!(" {id}"));
         let (mut links, mut places, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
         for element in fields.all("OPLINK") {
             if *left == 0 {
@@ -352,11 +400,16 @@ impl Reader<'_> {
             let link = self.fields(element, "OPLINK");
             if let Some(source) = link.one("SRCOPID")
                 && let Some(number) = self.identity(source)
+                && let Some(id) = id
                 && number != id
-                && self.whole
             {
                 let message = format!("a link in operation {id} starts from operation {number}");
-                self.add(Code::DefinitionLink, source.place, message, format!("write {id}, or move the link into operation {number}"));
+                self.add(
+                    Code::DefinitionLink,
+                    source.place,
+                    message,
+                    format!("write {id}, or move the link into operation {number}"),
+                );
             }
             let Some((destination, number)) = link.one("DSTOPID").and_then(|at| Some((at, self.identity(at)?))) else {
                 self.whole = false;
@@ -368,11 +421,16 @@ impl Reader<'_> {
                     places.push(element.place);
                 }
                 Some(_) => {
-                    let message = format!("operation {id} has two links to operation {number}");
+                    let message = format!("operation{shown_id} has two links to operation {number}");
                     self.add(Code::DefinitionLink, element.place, message, "remove one of them");
                 }
                 None => {
-                    self.nowhere(Code::DefinitionLink, destination.place, &format!("a link of operation {id}"), number);
+                    self.nowhere(
+                        Code::DefinitionLink,
+                        destination.place,
+                        &format!("a link of operation{shown_id}"),
+                        number,
+                    );
                     self.whole = false;
                 }
             }
@@ -382,7 +440,7 @@ impl Reader<'_> {
 
     /// Notes that an OPID leads nowhere, unless it may be one that could not be read.
     fn nowhere(&mut self, code: Code, place: Place, whose: &str, number: u32) {
-        if self.indexes.len() == self.names.len() {
+        if self.ids_read {
             let message = format!("{whose} leads to operation {number}, which is not there");
             self.add(code, place, message, "correct the OPID, or add the operation");
         }
@@ -427,8 +485,14 @@ impl Reader<'_> {
                 match self.indexes.get(&number) {
                     Some(index) if links.contains(index) => targets.push(*index),
                     Some(_) => {
-                        let message = format!("the statement leads to operation {number}, which is no link of its operation");
-                        self.add(Code::DefinitionLink, target.place, message, format!("add an OPLINK to {number}, or correct the OPID"));
+                        let message =
+                            format!("the statement leads to operation {number}, which is no link of its operation");
+                        self.add(
+                            Code::DefinitionLink,
+                            target.place,
+                            message,
+                            format!("add an OPLINK to {number}, or correct the OPID"),
+                        );
                     }
                     None => self.nowhere(Code::DefinitionLink, target.place, "the statement", number),
                 }
@@ -482,7 +546,12 @@ impl Reader<'_> {
                 {
                     let given = expression.value_type();
                     let message = format!("the argument is a {wanted}, but its expression is a {given}");
-                    self.add(Code::DefinitionType, at.place, message, format!("write VALTYPE {}, or convert the value", given.as_str()));
+                    self.add(
+                        Code::DefinitionType,
+                        at.place,
+                        message,
+                        format!("write VALTYPE {}, or convert the value", given.as_str()),
+                    );
                 }
                 Source::Expression(expression)
             }
@@ -495,7 +564,11 @@ impl Reader<'_> {
                 Source::Document(mapping)
             }
             (None, None) => {
-                self.faults.invalid(element.place, "<ARG> has neither <EXPR> nor <DOCUMENT>", "say where its value comes from");
+                self.faults.invalid(
+                    element.place,
+                    "<ARG> has neither <EXPR> nor <DOCUMENT>",
+                    "say where its value comes from",
+                );
                 return None;
             }
             (Some(_), Some(at)) => {
@@ -549,12 +622,20 @@ impl Reader<'_> {
             ["VALUE", "OPERATOR", "FUNCTION", "VAR"].into_iter().filter(|kind| fields.one(kind).is_some()).collect();
         if kinds.len() != 1 {
             let message = format!("<EXPR> has {} of <VALUE>, <OPERATOR>, <FUNCTION>, <VAR>", kinds.len());
-            self.faults.invalid(element.place, message, "an expression is exactly one of them; combine several with OPERATOR");
+            self.faults.invalid(
+                element.place,
+                message,
+                "an expression is exactly one of them; combine several with OPERATOR",
+            );
         }
         if let Some(at) = fields.one("VALTYPE")
             && !kinds.contains(&"VALUE")
         {
-            self.faults.invalid(at.place, "<VALTYPE> in <EXPR> goes with <VALUE> alone", "put it into the VAR or FUNCTION");
+            self.faults.invalid(
+                at.place,
+                "<VALTYPE> in <EXPR> goes with <VALUE> alone",
+                "put it into the VAR or FUNCTION",
+            );
         }
         let place = element.place;
         match *kinds.first()? {
@@ -585,7 +666,8 @@ impl Reader<'_> {
         let names: Vec<&str> = Operator::ALL.iter().map(|operator| operator.as_str()).collect();
         let operator =
             fields.one("OPNAME").and_then(|at| self.chosen(at, Code::DefinitionType, &names, Operator::named));
-        let mut operands: Vec<_> = fields.all("EXPR").map(|operand| self.expression(operand, scope, depth + 1)).collect();
+        let mut operands: Vec<_> =
+            fields.all("EXPR").map(|operand| self.expression(operand, scope, depth + 1)).collect();
         if operands.len() != 2 {
             return None;
         }
@@ -599,7 +681,8 @@ impl Reader<'_> {
         let function =
             fields.one("FUNCNAME").and_then(|at| self.chosen(at, Code::DefinitionType, &names, Function::named));
         let wanted = fields.one("VALTYPE").and_then(|at| Some((at, self.value_type(at)?)));
-        let arguments: Vec<_> = fields.all("EXPR").map(|argument| self.expression(argument, scope, depth + 1)).collect();
+        let arguments: Vec<_> =
+            fields.all("EXPR").map(|argument| self.expression(argument, scope, depth + 1)).collect();
         let arguments = arguments.into_iter().collect::<Option<Vec<_>>>()?;
         let expression = self.well_typed(Expression::function(function?, arguments, element.place))?;
         if let Some((at, wanted)) = wanted

@@ -3,10 +3,7 @@
 //! A path walks down by local names and ignores namespaces: business documents are full of them, and a definition should
 //! say `OrderLine/LineItem/Quantity`. Expressions and joins use it; it knows documents and nothing else.
 
-use crate::{
-    document::Element,
-    limit,
-};
+use crate::{document::Element, limit};
 use std::{fmt, str::FromStr};
 
 /// Namespace of the documents that joins build.
@@ -110,7 +107,10 @@ impl Path {
             found = found.into_iter().flat_map(value_of).collect();
         }
         for step in steps {
-            found = found.into_iter().flat_map(|parent| step.pick(parent.elements().filter(|child| step.names(child)))).collect();
+            found = found
+                .into_iter()
+                .flat_map(|parent| step.pick(parent.elements().filter(|child| step.names(child))))
+                .collect();
         }
         match &self.attribute {
             None => Found::Elements(found),
@@ -121,7 +121,7 @@ impl Path {
 
 /// Whether an element is the root of a document of variables.
 pub(super) fn is_data(element: &Element) -> bool {
-    element.name.local == *"Data" && element.name.namespace.as_deref() == Some(DATA_NAMESPACE)
+    element.name.is(Some(DATA_NAMESPACE), "Data")
 }
 
 fn value_of(variable: &Element) -> Vec<&Element> {
@@ -131,7 +131,7 @@ fn value_of(variable: &Element) -> Vec<&Element> {
 
 impl Step {
     fn names(&self, element: &Element) -> bool {
-        element.name.local == *self.name
+        *element.name.local == *self.name
     }
 
     fn pick<'a>(&self, mut matching: impl Iterator<Item = &'a Element>) -> Vec<&'a Element> {
@@ -166,10 +166,16 @@ impl FromStr for Path {
         while let Some(part) = parts.next() {
             if let Some(name) = part.strip_prefix('@') {
                 if parts.peek().is_some() {
-                    return wrong(format!("nothing can follow the attribute '{}'", shown(part)), "end the path with it");
+                    return wrong(
+                        format!("nothing can follow the attribute '{}'", shown(part)),
+                        "end the path with it",
+                    );
                 }
                 if !is_step_name(name) {
-                    return wrong(format!("'{}' is no attribute's name", shown(name)), "write its local name, as in '@currencyID'");
+                    return wrong(
+                        format!("'{}' is no attribute's name", shown(name)),
+                        "write its local name, as in '@currencyID'",
+                    );
                 }
                 path.attribute = Some(name.to_owned());
                 break;
@@ -178,15 +184,30 @@ impl FromStr for Path {
                 None => (part, None),
                 Some((name, rest)) => match rest.strip_suffix(']').and_then(|digits| digits.parse::<u32>().ok()) {
                     Some(number) if number > 0 => (name, Some(number as usize)),
-                    _ => return wrong(format!("'[{}' is no position", shown(rest)), "count from one, as in 'OrderLine[1]'"),
+                    _ => {
+                        return wrong(
+                            format!("'[{}' is no position", shown(rest)),
+                            "count from one, as in 'OrderLine[1]'",
+                        );
+                    }
                 },
             };
             if name.contains(':') {
-                return wrong(format!("'{}' has a prefix", shown(name)), "paths ignore namespaces: write the local name alone");
+                return wrong(
+                    format!("'{}' has a prefix", shown(name)),
+                    "paths ignore namespaces: write the local name alone",
+                );
             }
             if !is_step_name(name) {
-                let why = if name.is_empty() { "a step is empty".to_owned() } else { format!("'{}' is no name", shown(name)) };
-                return wrong(why, "separate names by single slashes, as in 'OrderLine/LineItem/Quantity'; '.' is the whole document");
+                let why = if name.is_empty() {
+                    "a step is empty".to_owned()
+                } else {
+                    format!("'{}' is no name", shown(name))
+                };
+                return wrong(
+                    why,
+                    "separate names by single slashes, as in 'OrderLine/LineItem/Quantity'; '.' is the whole document",
+                );
             }
             if path.steps.len() == limit::DOCUMENT_DEPTH_MAX {
                 return wrong("it has more steps than a document has levels".to_owned(), "shorten it");

@@ -5,7 +5,7 @@
 use super::path::shown;
 use crate::document::Element;
 use rust_decimal::Decimal;
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 /// What a value is: VALTYPE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,12 +121,13 @@ pub fn number(text: &str) -> Result<Decimal, String> {
         return Err(format!("'{}' is no number", shown(text)));
     }
     // Zeros at either end say nothing and must not count as digits.
-    let (whole, fraction) = (whole.trim_start_matches('0'), if fraction.len() > 28 { fraction.trim_end_matches('0') } else { fraction });
-    let sign = if text.starts_with('-') { "-" } else { "" };
-    let plain: Cow<'_, str> = format!("{sign}{}.{}", if whole.is_empty() { "0" } else { whole }, if fraction.is_empty() { "0" } else { fraction }).into();
-    let mut number = Decimal::from_str_exact(&plain).map_err(|_| format!("'{}' has more digits than 28", shown(text)))?;
-    if fraction.is_empty() {
-        number = number.trunc();
-    }
-    Ok(number)
+    let whole = whole.trim_start_matches('0');
+    let fraction = if fraction.len() > 28 { fraction.trim_end_matches('0') } else { fraction };
+    let plain = format!(
+        "{}{}{}{fraction}",
+        if text.starts_with('-') { "-" } else { "" },
+        if whole.is_empty() { "0" } else { whole },
+        if fraction.is_empty() { "" } else { "." },
+    );
+    Decimal::from_str_exact(&plain).map_err(|_| format!("'{}' has more digits than 28", shown(text)))
 }
