@@ -2,7 +2,7 @@
 
 use super::{SOUND, around, document, parse};
 use crate::{
-    code::{Code, Fault, Place},
+    code::{Code, Place},
     limit,
     transaction::Definition,
 };
