@@ -5,10 +5,12 @@
 //! what an operation is asked with ([`request_document`]). Nothing here knows services, peers or records.
 //! `docs/transactions.md` is the reference of the language.
 
+pub mod catalogue;
 mod check;
 mod definition;
 mod expression;
 mod grammar;
+mod instance;
 mod join;
 mod parse;
 mod path;
@@ -17,11 +19,15 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use catalogue::{Catalogue, Definitions};
 pub use definition::{
     ANY, Argument, Broadcast, Definition, HEAD, Join, Mapping, Operation, Source, Split, Statement, TAIL,
 };
 pub use expression::{Documents, Evaluation, Expression, Function, Operator, Side, Variable};
 pub use grammar::EXTENSIONS;
+pub use instance::{
+    Around, Effect, Input, Instance, LegPicture, Link, OperationPicture, OperationState, Picture, Record, Request,
+};
 pub use join::{Response, request_document, responses_document};
 pub use path::{DATA_NAMESPACE, Found, Path};
 pub use value::{Value, ValueType};
