@@ -77,7 +77,22 @@ fn initialize(context: &Context, name: &OrganizationName, city: &City) -> Result
     let _lock = folder.lock()?;
     let (organization, node) = keys::create_keys(folder.path())?;
     let configuration = context.configuration_path();
-    folder.write_whole(&configuration, config::file_text(name, city).as_bytes())?;
+    if configuration.exists() {
+        // From an interrupted init, or laid there beforehand: it stays as it is, if it is for this organization.
+        let (existing, _) = context.configuration()?;
+        let organization = existing.organization();
+        if (organization.name(), organization.city()) != (name, city) {
+            let message = format!(
+                "'{}' is for {} in {}, not for {name} in {city}",
+                configuration.display(),
+                organization.name(),
+                organization.city()
+            );
+            return Err(Fault::new(Code::DataForeign, message).help("correct one of them, or remove the file").into());
+        }
+    } else {
+        folder.write_whole(&configuration, config::file_text(name, city).as_bytes())?;
+    }
     folder.seal()?;
     Ok(Initialized {
         organization,

@@ -30,7 +30,11 @@ use std::{
     io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
+
+/// How long threads that are still at something may take when all is done.
+const THREADS_END: Duration = Duration::from_secs(1);
 
 /// A node of a federation of exchange nodes.
 ///
@@ -174,9 +178,11 @@ impl Context {
             Failure::Told => return,
         };
         if self.json {
-            let mut answer = json!({ "fault": first });
+            // Whoever reads JSON has no `hansa explain` at hand: the advice goes along.
+            let advised = |fault: &Fault| fault.clone().help(fault.advice());
+            let mut answer = json!({ "fault": advised(first) });
             if let Some(faults) = all {
-                answer["faults"] = json!(faults);
+                answer["faults"] = faults.iter().map(|fault| json!(advised(fault))).collect();
             }
             print(&serde_json::to_string_pretty(&answer).expect("faults are JSON"));
         } else {
@@ -219,7 +225,11 @@ pub fn main() -> ExitCode {
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let done = match runtime.enable_all().build() {
-        Ok(runtime) => runtime.block_on(perform(&context, command)),
+        Ok(runtime) => {
+            let done = runtime.block_on(perform(&context, command));
+            runtime.shutdown_timeout(THREADS_END);
+            done
+        }
         Err(error) => Err(Fault::new(Code::Internal, format!("the process cannot have its threads: {error}")).into()),
     };
     match done {

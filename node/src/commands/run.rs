@@ -22,6 +22,8 @@ use std::{sync::Arc, time::Duration};
 const JOIN_RETRY_MIN: Duration = Duration::from_millis(250);
 /// The longest such pause.
 const JOIN_RETRY_MAX: Duration = Duration::from_secs(30);
+/// How long a node may take to stop in order; what it has acknowledged is durable all the same.
+const STOP_MAX: Duration = Duration::from_secs(30);
 
 /// Run the node until it is told to stop
 ///
@@ -96,7 +98,7 @@ impl Run {
             "the node is ready"
         );
 
-        // Monitoring and administration go on while the node stops, so that they are told to stop after it.
+        // Monitoring goes on while the node stops; administration ends at once, so that nothing new comes in.
         let served = Shutdown::new();
         let tasks = [
             tokio::spawn(socket.serve(node.administration(), shutdown.clone())),
@@ -108,8 +110,8 @@ impl Run {
             fault = node.failed() => Some(fault),
         };
         folder.withdraw();
-        if failed.is_none() {
-            node.stop().await;
+        if failed.is_none() && tokio::time::timeout(STOP_MAX, node.stop()).await.is_err() {
+            tracing::warn!("the node did not stop within {} s, and is ended", STOP_MAX.as_secs());
         }
         served.trigger();
         shutdown.trigger();

@@ -99,7 +99,7 @@ pub async fn examine(folder: &Folder, sources: &Result<Sources, Fault>) -> Vec<F
     room(folder, &mut findings);
     let status = node(folder, &mut findings).await;
     match &configuration {
-        Some(configuration) => network::ports(configuration, status.is_some(), &mut findings),
+        Some(configuration) => network::ports(configuration, status.as_ref(), &mut findings),
         None => findings.push(Finding::skipped("ports", "not tried, because the configuration does not name them")),
     }
     clock(Time::now().0, status.as_ref(), &mut findings);

@@ -22,7 +22,7 @@ const REACH_AT_ONCE: usize = 16;
 const REACH_MAX: usize = 200;
 
 /// Whether each port that the configuration names can be had, or is held by our own node.
-pub fn ports(configuration: &Configuration, running: bool, findings: &mut Vec<Finding>) {
+pub fn ports(configuration: &Configuration, status: Option<&Status>, findings: &mut Vec<Finding>) {
     let mut wanted = vec![
         ("cxip.listen", Transport::Tcp, configuration.cxip().listen()),
         ("http.listen", Transport::Tcp, configuration.http().listen()),
@@ -30,11 +30,17 @@ pub fn ports(configuration: &Configuration, running: bool, findings: &mut Vec<Fi
     let federation = configuration.federation().listen().iter().filter_map(socket_of);
     wanted.extend(federation.map(|(transport, address)| ("federation.listen", transport, address)));
     for (key, transport, address) in wanted {
-        findings.push(port(key, transport, address, running));
+        let held = status.map(|status| match key {
+            "cxip.listen" => status.addresses.cxip.clone(),
+            "http.listen" => status.addresses.http.clone(),
+            _ => status.addresses.federation.join(", "),
+        });
+        findings.push(port(key, transport, address, held.as_deref()));
     }
 }
 
-fn port(key: &str, transport: Transport, address: SocketAddr, running: bool) -> Finding {
+/// `held` is where the running node listens, if one runs.
+fn port(key: &str, transport: Transport, address: SocketAddr, held: Option<&str>) -> Finding {
     if address.port() == 0 {
         return Finding::well("ports", format!("{key} takes any free port of {}", address.ip()));
     }
@@ -42,15 +48,17 @@ fn port(key: &str, transport: Transport, address: SocketAddr, running: bool) -> 
         Transport::Tcp => TcpListener::bind(address).map(drop),
         Transport::Quic => UdpSocket::bind(address).map(drop),
     };
-    match bound {
-        Ok(()) if running => {
-            let message = format!("{key}: the node runs, and does not listen on {address}");
-            Finding::new("ports", State::Doubtful, message)
-                .advice("the configuration has changed since it started: restart it")
+    match (bound, held) {
+        (Ok(()), Some(held)) => {
+            let message = format!("{key}: the running node listens on {held}, not on {address}");
+            Finding::new("ports", State::Doubtful, message).advice(
+                "it was started with other flags or variables, or the configuration has changed since: restart it to \
+                 let this one hold",
+            )
         }
-        Ok(()) => Finding::well("ports", format!("{key}: {address} is free")),
-        Err(_) if running => Finding::well("ports", format!("{key}: {address} is held by the running node")),
-        Err(error) => {
+        (Ok(()), None) => Finding::well("ports", format!("{key}: {address} is free")),
+        (Err(_), Some(_)) => Finding::well("ports", format!("{key}: {address} is held by the running node")),
+        (Err(error), None) => {
             let fault = Fault::new(Code::PortInUse, format!("{key}: {address} cannot be had: {error}"))
                 .help(format!("stop what listens there, or choose another address for {key}"));
             Finding::fault("ports", State::Wrong, &fault)
@@ -146,10 +154,10 @@ mod tests {
     fn a_port_that_somebody_else_holds_is_wrong_and_one_that_our_node_holds_is_well() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        assert_eq!(port("cxip.listen", Transport::Tcp, address, false).code, Some(Code::PortInUse));
-        assert_eq!(port("cxip.listen", Transport::Tcp, address, true).state, State::Well);
+        assert_eq!(port("cxip.listen", Transport::Tcp, address, None).code, Some(Code::PortInUse));
+        assert_eq!(port("cxip.listen", Transport::Tcp, address, Some("here")).state, State::Well);
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let held = port("federation.listen", Transport::Quic, socket.local_addr().unwrap(), false);
+        let held = port("federation.listen", Transport::Quic, socket.local_addr().unwrap(), None);
         assert_eq!(held.state, State::Wrong);
     }
 }
