@@ -14,4 +14,6 @@ pub mod dice;
 pub mod document;
 pub mod ident;
 pub mod limit;
+pub mod membership;
 pub mod moment;
+pub mod signed;
