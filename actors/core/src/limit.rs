@@ -20,7 +20,9 @@ pub const OPERATIONS_MAX: usize = 20_000;
 /// Links of one transaction definition.
 pub const LINKS_MAX: usize = 100_000;
 /// Nesting of expressions.
-pub const EXPRESSION_DEPTH_MAX: usize = 64;
+pub const EXPRESSION_DEPTH_MAX: usize = 32;
+/// Faults of one definition that are told.
+pub const DEFINITION_FAULTS_MAX: usize = 1_000;
 /// Recipients of one broadcast operation.
 pub const BROADCAST_LEGS_MAX: usize = 20_000;
 /// Versions of definitions that a node keeps.
