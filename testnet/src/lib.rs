@@ -1,1 +1,12 @@
-//! To be described.
+//! Federations of real `hansa` processes on one machine: `hansa testnet up`, the demo, the benchmarks, and what the tests
+//! with real processes stand on.
+//!
+//! The node's command line embeds [`command::TestnetCommand`]. This crate starts the executable that it is given and speaks to it
+//! as anybody would, over CXIP and the administration socket; it never links the node.
+#![warn(missing_docs)]
+
+pub mod admin;
+pub mod cities;
+pub mod cluster;
+pub mod ports;
+pub mod process;
