@@ -10,3 +10,4 @@ pub mod cities;
 pub mod cluster;
 pub mod ports;
 pub mod process;
+pub mod trade;
