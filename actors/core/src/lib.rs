@@ -11,7 +11,16 @@
 
 pub mod code;
 pub mod dice;
+pub mod directory;
 pub mod document;
 pub mod ident;
+pub mod invocation;
 pub mod limit;
+pub mod link;
+pub mod machine;
+pub mod mailbox;
+pub mod membership;
 pub mod moment;
+pub mod offer;
+pub mod session;
+pub mod signed;
