@@ -75,6 +75,18 @@ impl State {
         Ok(state)
     }
 
+    /// Remove the state file of a testnet that is down, and its folder if nothing else is in it.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn remove(folder: &Path) -> Result<()> {
+        let path = folder.join(STATE_FILE);
+        fs::remove_file(&path).with_context(|| format!("could not remove {}", path.display()))?;
+        // It stays if somebody put something else there.
+        let _ = fs::remove_dir(folder);
+        Ok(())
+    }
+
     fn write(&self, folder: &Path) -> Result<()> {
         let path = folder.join(STATE_FILE);
         let text = serde_json::to_vec_pretty(self).context("the state is plain data")?;

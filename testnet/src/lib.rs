@@ -6,8 +6,15 @@
 #![warn(missing_docs)]
 
 pub mod admin;
+pub mod attach;
+pub mod bench;
 pub mod cities;
 pub mod cluster;
+pub mod command;
+pub mod demo;
 pub mod ports;
 pub mod process;
+pub mod screen;
+pub mod stage;
+pub mod storm;
 pub mod trade;
