@@ -154,6 +154,9 @@ codes! {
     MessageOutOfOrder "message-out-of-order"
         "A CXIP message is right in itself but not here: for instance a request before the connection was opened."
         "Open the connection with CXtsConnect first; see docs/protocols/cxip.md.";
+    MessageUnsupported "message-unsupported"
+        "A CXIP message is of a type that this version of the protocol gives no meaning yet."
+        "Use the messages that docs/protocols/cxip.md describes; the connection goes on.";
     CreditExceeded "credit-exceeded"
         "More messages were sent without waiting for their acknowledgement than the node granted."
         "Keep at most as many messages unacknowledged as the credit says.";

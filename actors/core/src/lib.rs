@@ -9,9 +9,11 @@
 //! [`transaction`], [`mailbox`], [`link`], [`directory`], [`membership`]. [`dispatch`] knows them all.
 #![warn(missing_docs)]
 
+pub mod address;
 pub mod code;
 pub mod dice;
 pub mod directory;
+pub mod dispatch;
 pub mod document;
 pub mod ident;
 pub mod invocation;
@@ -24,3 +26,4 @@ pub mod moment;
 pub mod offer;
 pub mod session;
 pub mod signed;
+pub mod transaction;

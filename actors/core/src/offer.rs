@@ -38,7 +38,7 @@ pub struct Offers(Arc<Picture>);
 
 #[derive(Debug, Default)]
 struct Picture {
-    own: Option<OrganizationId>,
+    own: Option<(OrganizationId, OrganizationName)>,
     local: BTreeMap<ServiceName, Service>,
     local_by_operation: BTreeMap<OperationName, Vec<ServiceName>>,
     peers: BTreeMap<OrganizationId, PeerOffer>,
@@ -50,10 +50,11 @@ impl Offers {
     #[must_use]
     pub fn new(
         own: OrganizationId,
+        name: OrganizationName,
         local: impl IntoIterator<Item = Service>,
         peers: impl IntoIterator<Item = PeerOffer>,
     ) -> Self {
-        let mut picture = Picture { own: Some(own), ..Picture::default() };
+        let mut picture = Picture { own: Some((own, name)), ..Picture::default() };
         for service in local {
             for operation in &service.operations {
                 picture.local_by_operation.entry(operation.clone()).or_default().push(service.name.clone());
@@ -75,7 +76,7 @@ impl Offers {
     /// This node's organization; none before the directory has drawn its first picture.
     #[must_use]
     pub fn own(&self) -> Option<OrganizationId> {
-        self.0.own
+        self.0.own.as_ref().map(|(own, _)| *own)
     }
 
     /// The local services.
@@ -88,21 +89,26 @@ impl Offers {
         self.0.peers.values()
     }
 
-    /// The name of a peer.
+    /// The name of this node's organization, or of a peer.
     #[must_use]
-    pub fn name(&self, organization: &OrganizationId) -> Option<OrganizationName> {
-        self.0.peers.get(organization).map(|peer| peer.name.clone())
+    pub fn name(&self, organization: &OrganizationId) -> Option<&OrganizationName> {
+        match &self.0.own {
+            Some((own, name)) if own == organization => Some(name),
+            _ => self.0.peers.get(organization).map(|peer| &peer.name),
+        }
     }
 
     /// The organization that `text` names: by its id, or by its name where only one bears it.
     #[must_use]
     pub fn organization(&self, text: &str) -> Option<OrganizationId> {
         if let Ok(id) = text.parse::<OrganizationId>() {
-            return (self.0.own == Some(id) || self.0.peers.contains_key(&id)).then_some(id);
+            return (self.own() == Some(id) || self.0.peers.contains_key(&id)).then_some(id);
         }
-        let mut named = self.0.peers.values().filter(|peer| peer.name.as_str() == text);
+        let peers = self.0.peers.values().map(|peer| (peer.organization, &peer.name));
+        let own = self.0.own.iter().map(|(own, name)| (*own, name));
+        let mut named = own.chain(peers).filter(|(_, name)| name.as_str() == text);
         match (named.next(), named.next()) {
-            (Some(peer), None) => Some(peer.organization),
+            (Some((organization, _)), None) => Some(organization),
             _ => None,
         }
     }
@@ -139,7 +145,7 @@ impl Offers {
     /// Whether a certain organization performs `target`, and who there.
     #[must_use]
     pub fn performer_at(&self, organization: &OrganizationId, target: &Target, turn: u64) -> Option<Performer> {
-        if self.0.own == Some(*organization) {
+        if self.own() == Some(*organization) {
             return self.local_performer(target, turn).map(Performer::Local);
         }
         self.peer_performs(organization, target)
@@ -200,6 +206,7 @@ mod tests {
     fn offers() -> Offers {
         Offers::new(
             OrganizationId([1; 32]),
+            "Acme BV".parse().unwrap(),
             [service("credit", &["check-credit"]), service("stock", &["check-stock"])],
             [
                 peer(
@@ -241,7 +248,12 @@ mod tests {
         assert_eq!(offers().organization("Cedar"), Some(cedar));
         assert_eq!(offers().organization(&cedar.to_string()), Some(cedar));
         assert_eq!(offers().organization("Nobody"), None);
-        let twins = Offers::new(OrganizationId([1; 32]), [], [peer(2, "Elm", vec![]), peer(3, "Elm", vec![])]);
+        let twins = Offers::new(
+            OrganizationId([1; 32]),
+            "Acme BV".parse().unwrap(),
+            [],
+            [peer(2, "Elm", vec![]), peer(3, "Elm", vec![])],
+        );
         assert_eq!(twins.organization("Elm"), None, "a name that two bear names neither");
     }
 }

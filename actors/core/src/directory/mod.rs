@@ -221,6 +221,7 @@ impl Directory {
         let peers = self.members.values().filter(|member| member.record.organization != own.organization);
         Offers::new(
             own.organization,
+            own.name.clone(),
             self.services.values().cloned(),
             peers.filter_map(|member| {
                 Some(PeerOffer {
