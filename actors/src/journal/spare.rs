@@ -68,20 +68,21 @@ impl Spares {
         }
     }
 
-    /// Waits for a spare of at least `bytes`. None if there is none and the journal closes.
-    pub fn take(&self, bytes: u64) -> Option<Spare> {
+    /// Waits for a spare of at least `bytes`, on a full disk until there is room. A fault says that the disk is full and
+    /// the journal closes, or that the disk fails in another way.
+    pub fn take(&self, bytes: u64) -> Result<Spare, Fault> {
         let mut state = locked(&self.shared.state);
         loop {
             match state.ready.take() {
-                Some(spare) if spare.bytes >= bytes => return Some(spare),
+                Some(spare) if spare.bytes >= bytes => return Ok(spare),
                 // An oversized record needs a segment of its own size; the spare file is overwritten.
                 _ => {}
             }
             let wanted = state.wanted_bytes.unwrap_or(self.shared.segment_bytes).max(bytes);
             state.wanted_bytes = Some(wanted);
             self.shared.changed.notify_all();
-            if state.closing && state.obstacle.is_some() {
-                return None;
+            if let Some(fault) = state.obstacle.as_ref().filter(|fault| state.closing || fault.code != Code::DiskFull) {
+                return Err(fault.clone());
             }
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }

@@ -290,10 +290,11 @@ impl<R: Release> Writer<R> {
 
     /// Goes on in a new segment. Its name comes last: whoever sees the name may rely on the header.
     fn roll(&mut self, frame_bytes: u64) -> Result<(), Stop> {
-        let Some(spare) = self.shared.spares.take(SEGMENT_HEADER_BYTES as u64 + frame_bytes) else {
-            let full = || Fault::new(Code::DiskFull, "there is no room for the next journal segment");
-            return Err(Stop::Full(self.shared.spares.obstacle().unwrap_or_else(full)));
-        };
+        let spare =
+            self.shared.spares.take(SEGMENT_HEADER_BYTES as u64 + frame_bytes).map_err(|fault| match fault.code {
+                Code::DiskFull => Stop::Full(fault),
+                _ => Stop::Failed(fault),
+            })?;
         let first = self.durable + 1;
         let (header, bytes) = SegmentHeader::create(first, self.hash, salt().map_err(Stop::Failed)?);
         self.write_retrying(spare.segment.as_ref(), 0, &bytes)?;
