@@ -1,6 +1,10 @@
 //! Who is who: the identities that records, frames and screens speak of, each a type of its own.
 
-use crate::{code::{Code, Fault}, limit, moment::Moment};
+use crate::{
+    code::{Code, Fault},
+    limit,
+    moment::Moment,
+};
 use data_encoding::{BASE32_NOPAD, HEXLOWER};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{fmt, str::FromStr, sync::Arc};
@@ -156,7 +160,13 @@ pub struct InvocationId(pub u128);
 impl InvocationId {
     /// The id of leg `leg` in attempt `attempt` of operation `operation` of a transaction of `organization`.
     #[must_use]
-    pub fn new(organization: &OrganizationId, transaction: TransactionId, operation: u32, leg: u32, attempt: u32) -> Self {
+    pub fn new(
+        organization: &OrganizationId,
+        transaction: TransactionId,
+        operation: u32,
+        leg: u32,
+        attempt: u32,
+    ) -> Self {
         let mut bytes = [0u8; 60];
         bytes[..32].copy_from_slice(&organization.0);
         bytes[32..48].copy_from_slice(&transaction.0.to_be_bytes());
@@ -299,10 +309,8 @@ fn name_checked(noun: &str, text: &str) -> Result<(), Fault> {
         return Ok(());
     }
     let shown: String = text.chars().take(60).collect();
-    Err(Fault::new(Code::NameMalformed, format!("'{}' is no {noun}", shown.escape_debug())).help(format!(
-        "use 1 to {} letters, digits, dots, dashes, underscores or colons",
-        limit::NAME_BYTES_MAX
-    )))
+    Err(Fault::new(Code::NameMalformed, format!("'{}' is no {noun}", shown.escape_debug()))
+        .help(format!("use 1 to {} letters, digits, dots, dashes, underscores or colons", limit::NAME_BYTES_MAX)))
 }
 
 fn title_checked(noun: &str, text: &str) -> Result<(), Fault> {

@@ -9,10 +9,21 @@
 //! [`transaction`], [`mailbox`], [`link`], [`directory`], [`membership`]. [`dispatch`] knows them all.
 #![warn(missing_docs)]
 
+pub mod address;
 pub mod code;
 pub mod dice;
+pub mod directory;
+pub mod dispatch;
+pub mod document;
 pub mod ident;
+pub mod invocation;
 pub mod limit;
+pub mod link;
+pub mod machine;
+pub mod mailbox;
 pub mod membership;
 pub mod moment;
+pub mod offer;
+pub mod session;
 pub mod signed;
+pub mod transaction;

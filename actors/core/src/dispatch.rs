@@ -1,0 +1,365 @@
+//! From effects to deliveries: which effect is another machine's input, which leaves the node, and which redraws the picture
+//! that machines look at. The shell and the simulator share it, so that the simulator runs what ships.
+
+use crate::{
+    address::{KeyBytes, Kind},
+    directory::{self, Directory, MemberRecord},
+    ident::{OrganizationId, ServiceName, SubnodeId, TransactionId},
+    invocation::{Caller, Performer},
+    link::{self, Link, Numbered},
+    machine::Machine,
+    mailbox::{self, Mailbox},
+    membership::{self, Membership},
+    offer::Offers,
+    session::{Asker, FromSession, SessionId, ToSession, Tracking},
+    signed::Signed,
+    transaction::{self, Catalogue, Definitions, Instance, catalogue},
+};
+
+/// An input with the machine that it is for.
+#[derive(Debug)]
+pub enum Input {
+    /// For a transaction.
+    Transaction(TransactionId, transaction::Input),
+    /// For the mailbox of a service.
+    Mailbox(ServiceName, mailbox::Input),
+    /// For the link to a peer.
+    Link(OrganizationId, link::Input),
+    /// For the directory.
+    Directory(directory::Input),
+    /// For the catalogue of definitions.
+    Catalogue(catalogue::Input),
+    /// For the membership.
+    Membership(membership::Input),
+}
+
+/// What leaves the node once everything before it is durable.
+#[derive(Debug)]
+pub enum Outward {
+    /// For a session.
+    Session(SessionId, ToSession),
+    /// For a peer, if it is connected. What must arrive is kept by the peer's link.
+    Peer(OrganizationId, ToPeer),
+    /// A member's record for all connected peers but one.
+    Announce {
+        /// The record.
+        signed: Signed,
+        /// Whoever it came from.
+        except: Option<OrganizationId>,
+    },
+    /// Where sub-nodes of members can be reached.
+    Learn(Vec<(SubnodeId, Vec<String>)>),
+    /// This node's own record, to be signed and handed back to the directory.
+    Sign(Box<MemberRecord>),
+}
+
+/// What is sent to a peer.
+#[derive(Debug)]
+pub enum ToPeer {
+    /// Frames of the link, to be signed.
+    Frames(Vec<Numbered>),
+    /// The journal has the peer's frames up to this number: a receipt, to be signed.
+    Confirm {
+        /// The number.
+        accepted_through: u64,
+    },
+    /// What the directory has.
+    Digest(Vec<(OrganizationId, u64)>),
+    /// Records that are newer than the peer's.
+    Records(Vec<Signed>),
+}
+
+/// A change of what machines look at.
+#[derive(Debug)]
+pub enum Change {
+    /// The definitions.
+    Definitions(Definitions),
+    /// Who offers what.
+    Offers(Offers),
+}
+
+/// What becomes of an effect.
+#[derive(Debug)]
+pub enum Delivery {
+    /// Another machine's input, at once.
+    Inward(Input),
+    /// Something that leaves the node, when durable.
+    Outward(Outward),
+    /// A change of the surroundings, at once.
+    Redraw(Change),
+}
+
+/// Everything that machines look at while they decide.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    around: transaction::Around,
+}
+
+impl Surroundings {
+    /// The surroundings after a change.
+    #[must_use]
+    pub fn changed(&self, change: Change) -> Self {
+        let mut after = self.clone();
+        match change {
+            Change::Definitions(definitions) => after.around.definitions = definitions,
+            Change::Offers(offers) => after.around.offers = offers,
+        }
+        after
+    }
+
+    /// The definitions of this node.
+    #[must_use]
+    pub fn definitions(&self) -> &Definitions {
+        &self.around.definitions
+    }
+
+    /// Who offers what.
+    #[must_use]
+    pub fn offers(&self) -> &Offers {
+        &self.around.offers
+    }
+}
+
+/// A machine with its place in the node.
+pub trait Housed: Machine<Key: KeyBytes> {
+    /// Its kind.
+    const KIND: Kind;
+    /// What it looks at.
+    fn around(surroundings: &Surroundings) -> &Self::Around;
+    /// What becomes of its effect.
+    fn dispatch(key: &Self::Key, effect: Self::Effect) -> Delivery;
+    /// Who is told if the input is refused.
+    fn asker(input: &Self::Input) -> Option<Asker>;
+}
+
+fn acknowledge(asker: Asker, tracking: Tracking) -> Delivery {
+    Delivery::Outward(Outward::Session(asker.session, ToSession::Acknowledged { message: asker.message, tracking }))
+}
+
+fn done(asker: Asker, word: impl Into<String>) -> Delivery {
+    acknowledge(asker, Tracking { word: Some(word.into()), ..Tracking::default() })
+}
+
+impl Housed for Instance {
+    const KIND: Kind = Kind::Transaction;
+
+    fn around(surroundings: &Surroundings) -> &transaction::Around {
+        &surroundings.around
+    }
+
+    fn dispatch(key: &TransactionId, effect: transaction::Effect) -> Delivery {
+        use transaction::Effect;
+        match effect {
+            Effect::Offer { service, invocation } => Delivery::Inward(Input::Mailbox(
+                service,
+                mailbox::Input::Offer { caller: Caller::Transaction(*key), invocation },
+            )),
+            Effect::Ask { organization, invocation } => {
+                Delivery::Inward(Input::Link(organization, link::Input::Ask { caller: *key, invocation }))
+            }
+            Effect::Withdraw { performer: Performer::Local(service), invocation } => {
+                Delivery::Inward(Input::Mailbox(service, mailbox::Input::Withdraw { invocation }))
+            }
+            Effect::Withdraw { performer: Performer::Peer { organization, .. }, invocation } => {
+                Delivery::Inward(Input::Link(organization, link::Input::Withdraw { invocation }))
+            }
+            Effect::Settle { organization, invocation } => {
+                Delivery::Inward(Input::Link(organization, link::Input::Settle { invocation }))
+            }
+            Effect::Acknowledge { asker, invocation, word } => acknowledge(
+                asker,
+                Tracking { transaction: Some(*key), invocation, moment: None, word: Some(word.to_owned()) },
+            ),
+            Effect::Report { asker, status } => {
+                Delivery::Outward(Outward::Session(asker.session, ToSession::Status { message: asker.message, status }))
+            }
+            Effect::Respond { asker, response } => Delivery::Outward(Outward::Session(
+                asker.session,
+                ToSession::Respond { message: asker.message, response },
+            )),
+        }
+    }
+
+    fn asker(input: &transaction::Input) -> Option<Asker> {
+        use transaction::Input;
+        match input {
+            Input::Submit { asker, .. } | Input::Await { asker } | Input::Query { asker } | Input::Cancel { asker } => {
+                Some(*asker)
+            }
+            Input::Answer { asker, .. } => *asker,
+            Input::Advance | Input::Judge { .. } | Input::Due | Input::Resumed => None,
+        }
+    }
+}
+
+impl Housed for Mailbox {
+    const KIND: Kind = Kind::Mailbox;
+
+    fn around(_: &Surroundings) -> &() {
+        &()
+    }
+
+    fn dispatch(key: &ServiceName, effect: mailbox::Effect) -> Delivery {
+        use mailbox::Effect;
+        match effect {
+            Effect::Perform { session, invocation } => {
+                Delivery::Outward(Outward::Session(session, ToSession::Perform { service: key.clone(), invocation }))
+            }
+            Effect::Withdraw { session, invocation } => {
+                Delivery::Outward(Outward::Session(session, ToSession::Withdraw { invocation }))
+            }
+            Effect::Return { caller: Caller::Transaction(id), invocation, outcome, asker } => Delivery::Inward(
+                Input::Transaction(id, transaction::Input::Answer { invocation, outcome, asker, peer: None }),
+            ),
+            Effect::Return { caller: Caller::Peer(organization), invocation, outcome, asker } => {
+                Delivery::Inward(Input::Link(organization, link::Input::Answer { invocation, outcome, asker }))
+            }
+            Effect::Acknowledge { asker } => done(asker, "registered"),
+        }
+    }
+
+    fn asker(input: &mailbox::Input) -> Option<Asker> {
+        match input {
+            mailbox::Input::Attach { asker, .. } | mailbox::Input::Answer { asker, .. } => Some(*asker),
+            _ => None,
+        }
+    }
+}
+
+impl Housed for Link {
+    const KIND: Kind = Kind::Link;
+
+    fn around(surroundings: &Surroundings) -> &Offers {
+        &surroundings.around.offers
+    }
+
+    fn dispatch(key: &OrganizationId, effect: link::Effect) -> Delivery {
+        use link::Effect;
+        match effect {
+            Effect::Transmit { frames } => Delivery::Outward(Outward::Peer(*key, ToPeer::Frames(frames))),
+            Effect::Confirm { accepted_through } => {
+                Delivery::Outward(Outward::Peer(*key, ToPeer::Confirm { accepted_through }))
+            }
+            Effect::Offer { service, invocation } => Delivery::Inward(Input::Mailbox(
+                service,
+                mailbox::Input::Offer { caller: Caller::Peer(*key), invocation },
+            )),
+            Effect::Withdraw { service, invocation } => {
+                Delivery::Inward(Input::Mailbox(service, mailbox::Input::Withdraw { invocation }))
+            }
+            Effect::Return { caller, invocation, outcome, .. } => Delivery::Inward(Input::Transaction(
+                caller,
+                transaction::Input::Answer { invocation, outcome, asker: None, peer: Some(*key) },
+            )),
+            Effect::Acknowledge { asker, invocation } => acknowledge(
+                asker,
+                Tracking { invocation: Some(invocation), word: Some("answered".to_owned()), ..Tracking::default() },
+            ),
+        }
+    }
+
+    fn asker(input: &link::Input) -> Option<Asker> {
+        match input {
+            link::Input::Answer { asker, .. } => *asker,
+            _ => None,
+        }
+    }
+}
+
+impl Housed for Directory {
+    const KIND: Kind = Kind::Directory;
+
+    fn around(_: &Surroundings) -> &() {
+        &()
+    }
+
+    fn dispatch((): &(), effect: directory::Effect) -> Delivery {
+        use directory::Effect;
+        match effect {
+            Effect::Sign(record) => Delivery::Outward(Outward::Sign(Box::new(record))),
+            Effect::Announce { signed, except } => Delivery::Outward(Outward::Announce { signed, except }),
+            Effect::SendDigest { to, versions } => Delivery::Outward(Outward::Peer(to, ToPeer::Digest(versions))),
+            Effect::SendRecords { to, records } => Delivery::Outward(Outward::Peer(to, ToPeer::Records(records))),
+            Effect::Learn { subnodes } => Delivery::Outward(Outward::Learn(subnodes)),
+            Effect::Redraw(offers) => Delivery::Redraw(Change::Offers(offers)),
+            Effect::Attach { asker, service, credit } => {
+                Delivery::Inward(Input::Mailbox(service, mailbox::Input::Attach { asker, credit }))
+            }
+            Effect::Acknowledge { asker, word } => done(asker, word),
+        }
+    }
+
+    fn asker(input: &directory::Input) -> Option<Asker> {
+        match input {
+            directory::Input::Register { asker, .. } | directory::Input::Remove { asker, .. } => Some(*asker),
+            _ => None,
+        }
+    }
+}
+
+impl Housed for Catalogue {
+    const KIND: Kind = Kind::Catalogue;
+
+    fn around(_: &Surroundings) -> &() {
+        &()
+    }
+
+    fn dispatch((): &(), effect: catalogue::Effect) -> Delivery {
+        match effect {
+            catalogue::Effect::Redraw(definitions) => Delivery::Redraw(Change::Definitions(definitions)),
+            catalogue::Effect::Acknowledge { asker, hash, new } => {
+                done(asker, if new { format!("defined {hash}") } else { format!("unchanged {hash}") })
+            }
+        }
+    }
+
+    fn asker(input: &catalogue::Input) -> Option<Asker> {
+        match input {
+            catalogue::Input::Define { asker, .. } => Some(*asker),
+            _ => None,
+        }
+    }
+}
+
+impl Housed for Membership {
+    const KIND: Kind = Kind::Membership;
+
+    fn around(_: &Surroundings) -> &() {
+        &()
+    }
+
+    fn dispatch((): &(), effect: membership::Effect) -> Delivery {
+        let membership::Effect::Acknowledge { asker, word } = effect;
+        done(asker, word)
+    }
+
+    fn asker(input: &membership::Input) -> Option<Asker> {
+        match input {
+            membership::Input::Belong { asker, .. }
+            | membership::Input::Invite { asker, .. }
+            | membership::Input::Knock { asker, .. } => Some(*asker),
+            membership::Input::Due | membership::Input::Resumed => None,
+        }
+    }
+}
+
+/// The input that a session's message is, and the machine that it is for. `fresh` is the id of a transaction for which the
+/// client chose none.
+#[must_use]
+pub fn from_session(asker: Asker, message: FromSession, fresh: TransactionId) -> Input {
+    use transaction::Input as ToTransaction;
+    match message {
+        FromSession::Register { service, credit } => {
+            Input::Directory(directory::Input::Register { asker, service, credit })
+        }
+        FromSession::Submit { transaction, definition, document } => {
+            Input::Transaction(transaction.unwrap_or(fresh), ToTransaction::Submit { asker, definition, document })
+        }
+        FromSession::Await { transaction } => Input::Transaction(transaction, ToTransaction::Await { asker }),
+        FromSession::Query { transaction } => Input::Transaction(transaction, ToTransaction::Query { asker }),
+        FromSession::Cancel { transaction } => Input::Transaction(transaction, ToTransaction::Cancel { asker }),
+        FromSession::Answer { invocation, service, outcome } => {
+            Input::Mailbox(service, mailbox::Input::Answer { asker, invocation, outcome })
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! The mailbox of one local service: which invocations wait for it, and which of its sessions holds which.
+//!
+//! A mailbox owns nothing. Every invocation in it belongs to a caller (a transaction, or a peer's link) that is journaled,
+//! keeps it until an outcome is recorded, and offers it again after a restart. So no record of a mailbox is journaled,
+//! and a service that dies, or a node that does, costs a redelivery under the same id and never a loss.
+
+use crate::{
+    code::{Code, Fault},
+    dice::Dice,
+    ident::{InvocationId, ServiceName},
+    invocation::{Caller, Invocation, Outcome},
+    limit,
+    machine::{Decision, Machine},
+    moment::Moment,
+    session::{Asker, SessionId},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+#[cfg(test)]
+mod tests;
+
+/// The mailbox of one service.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Mailbox {
+    service: ServiceName,
+    #[serde(skip)]
+    sessions: BTreeMap<SessionId, Holding>,
+    #[serde(skip)]
+    entries: BTreeMap<InvocationId, Entry>,
+    /// Ids that no session holds, oldest first; an id that has left `entries` meanwhile is passed over.
+    #[serde(skip)]
+    queue: VecDeque<InvocationId>,
+}
+
+#[derive(Clone, Debug)]
+struct Holding {
+    credit: u32,
+    held: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    caller: Caller,
+    invocation: Invocation,
+    holder: Option<SessionId>,
+}
+
+/// What is asked of a mailbox.
+#[derive(Debug)]
+pub enum Input {
+    /// A caller wants this done. Offered again under the same id, it is one invocation still.
+    Offer {
+        /// Who waits for the outcome.
+        caller: Caller,
+        /// What is to be done.
+        invocation: Invocation,
+    },
+    /// The caller waits no more.
+    Withdraw {
+        /// For which invocation.
+        invocation: InvocationId,
+    },
+    /// A session performs this service.
+    Attach {
+        /// The session, and its message that is to be acknowledged.
+        asker: Asker,
+        /// How many invocations it takes at once.
+        credit: u32,
+    },
+    /// A session is gone.
+    Detach {
+        /// Which.
+        session: SessionId,
+    },
+    /// A session answers.
+    Answer {
+        /// The session, and its message that is to be acknowledged.
+        asker: Asker,
+        /// Which invocation.
+        invocation: InvocationId,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// Give waiting invocations to sessions that have credit.
+    Assign,
+    /// Nothing: a mailbox sets no timers.
+    Due,
+    /// Nothing: callers offer again.
+    Resumed,
+}
+
+/// What happened in a mailbox.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Record {
+    /// An invocation came in.
+    Offered {
+        /// Who waits for it.
+        caller: Caller,
+        /// The invocation.
+        invocation: Invocation,
+    },
+    /// A session holds an invocation.
+    Assigned {
+        /// Which invocation.
+        invocation: InvocationId,
+        /// Which session.
+        session: SessionId,
+    },
+    /// An invocation left: answered or withdrawn.
+    Left {
+        /// Which.
+        invocation: InvocationId,
+    },
+    /// A session came.
+    Attached {
+        /// Which.
+        session: SessionId,
+        /// How many it takes at once.
+        credit: u32,
+    },
+    /// A session went; what it held waits again, before all else.
+    Detached {
+        /// Which.
+        session: SessionId,
+    },
+}
+
+/// What a mailbox wants done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Hand an invocation to a session.
+    Perform {
+        /// Which session.
+        session: SessionId,
+        /// What.
+        invocation: Invocation,
+    },
+    /// Tell a session that nobody waits for an invocation any more.
+    Withdraw {
+        /// Which session.
+        session: SessionId,
+        /// Which invocation.
+        invocation: InvocationId,
+    },
+    /// Give an outcome to the caller, who acknowledges it to the asker once it is recorded.
+    Return {
+        /// Who waits.
+        caller: Caller,
+        /// For which invocation.
+        invocation: InvocationId,
+        /// What came of it.
+        outcome: Outcome,
+        /// Whom to acknowledge.
+        asker: Option<Asker>,
+    },
+    /// Acknowledge the attaching.
+    Acknowledge {
+        /// To whom.
+        asker: Asker,
+    },
+}
+
+impl Mailbox {
+    /// How many sessions perform the service.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// How many invocations wait for a session.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.entries.len() - self.in_flight()
+    }
+
+    /// How many invocations sessions hold.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.sessions.values().map(|holding| holding.held as usize).sum()
+    }
+
+    /// The session with the most credit left, if any has some.
+    fn freest(&self) -> Option<SessionId> {
+        let free = |holding: &Holding| holding.credit.saturating_sub(holding.held);
+        self.sessions
+            .iter()
+            .filter(|(_, holding)| free(holding) > 0)
+            .max_by_key(|(_, holding)| free(holding))
+            .map(|(session, _)| *session)
+    }
+
+    /// The oldest invocation that no session holds.
+    fn oldest_waiting(&self) -> Option<&Entry> {
+        self.queue.iter().find_map(|id| self.entries.get(id).filter(|entry| entry.holder.is_none()))
+    }
+
+    fn offer(&self, caller: Caller, invocation: Invocation) -> Decision<Self> {
+        if self.entries.contains_key(&invocation.id) {
+            return Decision::nothing();
+        }
+        if self.entries.len() >= limit::MAILBOX_QUEUE_MAX {
+            let fault = Fault::new(
+                Code::LimitReached,
+                format!("{} invocations wait for service {} already", self.entries.len(), self.service),
+            );
+            return Decision::nothing().effect(Effect::Return {
+                caller,
+                invocation: invocation.id,
+                outcome: Outcome::Failed(fault),
+                asker: None,
+            });
+        }
+        Decision::nothing().record(Record::Offered { caller, invocation }).then(Input::Assign)
+    }
+
+    fn assign(&self) -> Decision<Self> {
+        let (Some(session), Some(entry)) = (self.freest(), self.oldest_waiting()) else {
+            return Decision::nothing();
+        };
+        Decision::nothing()
+            .record(Record::Assigned { invocation: entry.invocation.id, session })
+            .effect(Effect::Perform { session, invocation: entry.invocation.clone() })
+            .then(Input::Assign)
+    }
+
+    fn answer(&self, asker: Asker, invocation: InvocationId, outcome: Outcome) -> Result<Decision<Self>, Fault> {
+        let entry = self.entries.get(&invocation).ok_or_else(|| {
+            Fault::new(
+                Code::ResponseRefused,
+                format!(
+                    "service {} was not asked for invocation {invocation}, or nobody waits for it any more",
+                    self.service
+                ),
+            )
+        })?;
+        Ok(Decision::nothing()
+            .record(Record::Left { invocation })
+            .effect(Effect::Return { caller: entry.caller.clone(), invocation, outcome, asker: Some(asker) })
+            .then(Input::Assign))
+    }
+
+    fn release(&mut self, session: SessionId) {
+        if let Some(holding) = self.sessions.get_mut(&session) {
+            holding.held = holding.held.saturating_sub(1);
+        }
+    }
+}
+
+impl Machine for Mailbox {
+    type Key = ServiceName;
+    type Input = Input;
+    type Record = Record;
+    type Effect = Effect;
+    type Around = ();
+
+    fn is_journaled(_: &Record) -> bool {
+        false
+    }
+
+    fn new(service: &ServiceName) -> Self {
+        Self { service: service.clone(), sessions: BTreeMap::new(), entries: BTreeMap::new(), queue: VecDeque::new() }
+    }
+
+    fn decide(&self, (): &(), _: Moment, _: &mut Dice, input: Input) -> Result<Decision<Self>, Fault> {
+        Ok(match input {
+            Input::Offer { caller, invocation } => self.offer(caller, invocation),
+            Input::Withdraw { invocation } => match self.entries.get(&invocation) {
+                None => Decision::nothing(),
+                Some(entry) => {
+                    let mut decision = Decision::nothing().record(Record::Left { invocation }).then(Input::Assign);
+                    decision.effects.extend(entry.holder.map(|session| Effect::Withdraw { session, invocation }));
+                    decision
+                }
+            },
+            Input::Attach { asker, credit } => {
+                if self.sessions.len() >= limit::SERVICE_SESSIONS_MAX {
+                    return Err(Fault::new(
+                        Code::ServiceConflict,
+                        format!("service {} has {} connections already", self.service, self.sessions.len()),
+                    ));
+                }
+                let credit = credit.clamp(1, limit::SESSION_CREDIT_MAX);
+                Decision::nothing()
+                    .record(Record::Attached { session: asker.session, credit })
+                    .effect(Effect::Acknowledge { asker })
+                    .then(Input::Assign)
+            }
+            Input::Detach { session } if self.sessions.contains_key(&session) => {
+                Decision::nothing().record(Record::Detached { session }).then(Input::Assign)
+            }
+            Input::Answer { asker, invocation, outcome } => self.answer(asker, invocation, outcome)?,
+            Input::Assign => self.assign(),
+            Input::Detach { .. } | Input::Due | Input::Resumed => Decision::nothing(),
+        })
+    }
+
+    fn absorb(&mut self, record: &Record) {
+        match record {
+            Record::Offered { caller, invocation } => {
+                self.queue.push_back(invocation.id);
+                let entry = Entry { caller: caller.clone(), invocation: invocation.clone(), holder: None };
+                self.entries.insert(invocation.id, entry);
+            }
+            Record::Assigned { invocation, session } => {
+                if let Some(entry) = self.entries.get_mut(invocation) {
+                    entry.holder = Some(*session);
+                }
+                if let Some(holding) = self.sessions.get_mut(session) {
+                    holding.held += 1;
+                }
+            }
+            Record::Left { invocation } => {
+                if let Some(session) = self.entries.remove(invocation).and_then(|entry| entry.holder) {
+                    self.release(session);
+                }
+            }
+            Record::Attached { session, credit } => {
+                self.sessions.insert(*session, Holding { credit: *credit, held: 0 });
+            }
+            Record::Detached { session } => {
+                self.sessions.remove(session);
+                for (id, entry) in self.entries.iter_mut().rev() {
+                    if entry.holder == Some(*session) {
+                        entry.holder = None;
+                        self.queue.push_front(*id);
+                    }
+                }
+            }
+        }
+        // Whatever stands at the front and waits no more has been assigned or has left.
+        while let Some(id) = self.queue.front() {
+            if self.entries.get(id).is_some_and(|entry| entry.holder.is_none()) {
+                break;
+            }
+            self.queue.pop_front();
+        }
+    }
+
+    fn wakes_at(&self) -> Option<Moment> {
+        None
+    }
+
+    fn due() -> Input {
+        Input::Due
+    }
+
+    fn resumed() -> Input {
+        Input::Resumed
+    }
+
+    fn is_open(&self) -> bool {
+        !self.sessions.is_empty() || !self.entries.is_empty()
+    }
+
+    fn is_kept(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,181 @@
+//! What passes between the machines and a connected client or service, whatever protocol carries it: CXIP, the
+//! administration port, and later HTTP and SOAP speak these words.
+
+use crate::{
+    code::Fault,
+    document::Text,
+    ident::{DefinitionName, InvocationId, ServiceName, TransactionId},
+    invocation::{Invocation, Outcome},
+    moment::Moment,
+    offer::Service,
+};
+use serde::{Deserialize, Serialize};
+
+/// A connection of a client or a service, unique in the life of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(pub u64);
+
+/// A message of a session that wants an acknowledgement: who is told when the node has taken it, or why it has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Asker {
+    /// The session.
+    pub session: SessionId,
+    /// The number of its message.
+    pub message: u64,
+}
+
+/// Tracking data of an acknowledgement (T13): what to ask for later.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tracking {
+    /// The transaction that the message began or belongs to.
+    pub transaction: Option<TransactionId>,
+    /// The invocation that it belongs to.
+    pub invocation: Option<InvocationId>,
+    /// When the node took it.
+    pub moment: Option<Moment>,
+    /// A word on what was done: `submitted`, `repeated`, `registered` ….
+    pub word: Option<String>,
+}
+
+/// How a transaction ended (T4, T11).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// With this output document.
+    Completed(Text),
+    /// Without one, for this reason.
+    Failed(Fault),
+    /// After the definition's TIMEOUT.
+    TimedOut,
+    /// By request.
+    Cancelled,
+}
+
+impl Ending {
+    /// The word for it, as on screens and in the protocol.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Completed(_) => "completed",
+            Self::Failed(_) => "failed",
+            Self::TimedOut => "timed-out",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// The response of a transaction to its requester.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Response {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// Its definition.
+    pub definition: DefinitionName,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// What a session asks of the node or answers it. Each is a message of its own and is acknowledged or refused.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FromSession {
+    /// This session performs these operations under this name (T15).
+    Register {
+        /// The service.
+        service: Service,
+        /// How many invocations it takes at once.
+        credit: u32,
+    },
+    /// Begin a transaction and respond when it has ended (T4).
+    Submit {
+        /// The id, where the client chose one to be able to repeat the submission; else the node makes one.
+        transaction: Option<TransactionId>,
+        /// Which definition.
+        definition: DefinitionName,
+        /// The input document.
+        document: Text,
+    },
+    /// Respond when this transaction has ended, or at once if it has.
+    Await {
+        /// Which.
+        transaction: TransactionId,
+    },
+    /// Tell how far this transaction is.
+    Query {
+        /// Which.
+        transaction: TransactionId,
+    },
+    /// End this transaction.
+    Cancel {
+        /// Which.
+        transaction: TransactionId,
+    },
+    /// An invocation was performed, or could not be.
+    Answer {
+        /// Which.
+        invocation: InvocationId,
+        /// The service that answers, one that the session registered.
+        service: ServiceName,
+        /// What came of it.
+        outcome: Outcome,
+    },
+}
+
+/// How far a transaction is (T4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// Its definition.
+    pub definition: DefinitionName,
+    /// `running`, or the word of its [`Ending`].
+    pub state: String,
+    /// How many of its operations have ended, for any reason.
+    pub operations_ended: u32,
+    /// How many operations it has.
+    pub operations: u32,
+}
+
+/// What the node tells a session. It leaves only when everything that it rests on is durable.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToSession {
+    /// The message was taken; nothing will take that back.
+    Acknowledged {
+        /// Which message of the session.
+        message: u64,
+        /// What to ask for later.
+        tracking: Tracking,
+    },
+    /// The message was refused; nothing of it was done.
+    Refused {
+        /// Which message of the session.
+        message: u64,
+        /// Why.
+        fault: Fault,
+    },
+    /// Perform this. The same invocation may come again; its id is the idempotency key.
+    Perform {
+        /// The service that shall do it, of those that the session registered.
+        service: ServiceName,
+        /// What to do.
+        invocation: Invocation,
+    },
+    /// Nobody waits any more for this invocation.
+    Withdraw {
+        /// Which.
+        invocation: InvocationId,
+    },
+    /// How far a transaction is that this session asked about.
+    Status {
+        /// The message that asked.
+        message: u64,
+        /// How far it is.
+        status: Status,
+    },
+    /// The response of a transaction that this session asked for.
+    Respond {
+        /// The message that asked.
+        message: u64,
+        /// How it ended.
+        response: Response,
+    },
+}

@@ -1,0 +1,259 @@
+//! What a transaction definition says once it has been found right: its operations, the links between them, and what
+//! decides which are performed on what (T1, T3).
+//!
+//! Made by [`Definition::parse`] alone, so whoever holds one may rely on everything that `check` checks: one head, one
+//! tail, no cycle, every index in range, every type agreed. Instances read it and share it; nothing here knows of them.
+
+use super::{
+    check,
+    expression::{Documents, Evaluation, Expression, Side},
+    parse,
+    path::Path,
+    value::{Value, ValueType},
+};
+use crate::{
+    code::{Fault, Place},
+    document::Text,
+    ident::{DefinitionHash, DefinitionName, OperationName, ServiceName},
+};
+use std::collections::BTreeMap;
+
+/// The name of the operation that every transaction begins with: it ends at once, and its document is the input.
+pub const HEAD: &str = "CXtsHeadOp";
+/// The name of the operation that every transaction ends with: its JOIN makes the transaction's output.
+pub const TAIL: &str = "CXtsTailOp";
+/// What CXCNAME says when any service that signed up for the operation may perform it.
+pub const ANY: &str = "ANY";
+
+/// A whole and checked transaction definition.
+#[derive(Clone, Debug)]
+pub struct Definition {
+    /// The name that requests call it by.
+    pub name: DefinitionName,
+    /// The version: the hash of the text as it was given.
+    pub hash: DefinitionHash,
+    /// How long a transaction may take; without it, as long as it needs.
+    pub timeout_ms: Option<u64>,
+    /// Whether transactions are kept after they end.
+    pub save: bool,
+    /// The operations as the definition orders them: the head first, the tail last. Everything refers to them by index.
+    pub operations: Vec<Operation>,
+    /// The text that all this was read from.
+    pub text: Text,
+    /// Index of each OPID.
+    pub(super) indexes: BTreeMap<u32, usize>,
+}
+
+/// One step of a transaction.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// Its OPID.
+    pub id: u32,
+    /// What is to be done; [`HEAD`] and [`TAIL`] keep their reserved names.
+    pub name: OperationName,
+    /// The service that shall do it; without one, any that signed up for it (T10).
+    pub service: Option<ServiceName>,
+    /// How long it may take; without it, as long as it needs.
+    pub timeout_ms: Option<u64>,
+    /// The operations that may follow, as the links order them.
+    pub links: Vec<usize>,
+    /// The operations that must be complete before.
+    pub predecessors: Vec<usize>,
+    /// Whether and how it is asked of many at once (T8).
+    pub broadcast: Option<Broadcast>,
+    /// What decides which of the links are followed; without it, all are (T7).
+    pub split: Option<Split>,
+    /// How its request document is built (T6).
+    pub join: Join,
+    /// The organization that shall perform it, by name or id; without it, the router chooses (F6).
+    pub organization: Option<Expression>,
+    /// Where the definition has it.
+    pub place: Place,
+}
+
+/// An operation that is asked of everybody who signed up for it.
+#[derive(Clone, Debug)]
+pub struct Broadcast {
+    /// How many counted responses are enough; without it, everybody who was asked must have ended.
+    pub minimum: Option<u32>,
+    /// What makes a response count; without it, every response does.
+    pub expression: Option<Expression>,
+    /// Whether peers are asked too.
+    pub federation: bool,
+}
+
+impl Broadcast {
+    /// Whether `response` to the broadcast with index `operation` counts towards the minimum.
+    ///
+    /// # Errors
+    /// [`Code::ExpressionFailed`](crate::code::Code::ExpressionFailed) where the expression cannot be evaluated.
+    pub fn counts(&self, operation: usize, documents: &impl Documents, response: &Text) -> Result<bool, Fault> {
+        match &self.expression {
+            None => Ok(true),
+            Some(expression) => expression.evaluate(&Judging { documents, operation, response })?.truth(expression),
+        }
+    }
+}
+
+/// The documents as a broadcast's expression sees them: its own OUTPUT is the one response that is being judged.
+struct Judging<'a, D> {
+    documents: &'a D,
+    operation: usize,
+    response: &'a Text,
+}
+
+impl<D: Documents> Documents for Judging<'_, D> {
+    fn document(&self, operation: usize, side: Side) -> Option<&Text> {
+        if operation == self.operation && side == Side::Output {
+            Some(self.response)
+        } else {
+            self.documents.document(operation, side)
+        }
+    }
+}
+
+/// The conditions on an operation's links.
+#[derive(Clone, Debug)]
+pub struct Split {
+    /// In the order of the definition.
+    pub statements: Vec<Statement>,
+}
+
+/// Links that are followed where an expression is true.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// True: the targets go on.
+    pub expression: Expression,
+    /// Indexes of linked operations.
+    pub targets: Vec<usize>,
+}
+
+impl Split {
+    /// The operations that go on: the targets of the statements that are true, each once, in the order of the
+    /// definition's operations. A link that no true statement names is not followed.
+    ///
+    /// # Errors
+    /// [`Code::ExpressionFailed`](crate::code::Code::ExpressionFailed) where a statement cannot be evaluated.
+    pub fn followed(&self, documents: &impl Documents) -> Result<Vec<usize>, Fault> {
+        let evaluation = Evaluation::new(documents);
+        let mut followed = Vec::new();
+        for statement in &self.statements {
+            if evaluation.value(&statement.expression)?.truth(&statement.expression)? {
+                followed.extend_from_slice(&statement.targets);
+            }
+        }
+        followed.sort_unstable();
+        followed.dedup();
+        Ok(followed)
+    }
+}
+
+/// How a request document is built.
+#[derive(Clone, Debug)]
+pub enum Join {
+    /// From what the predecessors answered; of the head alone, the input itself.
+    Default,
+    /// From documents or sections of them.
+    Documents(Vec<Mapping>),
+    /// From named arguments.
+    Arguments(Vec<Argument>),
+}
+
+/// One named value of a request document.
+#[derive(Clone, Debug)]
+pub struct Argument {
+    /// Its name.
+    pub name: String,
+    /// What it must be.
+    pub value_type: ValueType,
+    /// Whether the request can do without it.
+    pub optional: bool,
+    /// Where it comes from.
+    pub source: Source,
+    /// Where the definition has it.
+    pub place: Place,
+}
+
+/// Where the value of an argument comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// From an expression.
+    Expression(Expression),
+    /// From a document, or a section of one.
+    Document(Mapping),
+}
+
+/// A document, or a section of one.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    /// Index of the operation.
+    pub operation: usize,
+    /// Its OPID, for messages.
+    pub id: u32,
+    /// Its name, for messages and for the variable that a whole document becomes.
+    pub name: OperationName,
+    /// Which of its documents.
+    pub side: Side,
+    /// Which section; [`Path::whole`] for all of it.
+    pub path: Path,
+    /// Where the definition has it.
+    pub place: Place,
+}
+
+impl Definition {
+    /// Reads and checks a definition (T2).
+    ///
+    /// # Errors
+    /// Every fault there is, in the order of the text, each with its place and what to do.
+    pub fn parse(text: &Text) -> Result<Self, Vec<Fault>> {
+        let tree = text.tree().map_err(|fault| vec![fault])?;
+        let mut faults = parse::Faults::default();
+        let draft = parse::draft(&tree.root, &mut faults);
+        let definition = check::definition(draft, text, &mut faults);
+        let faults = faults.in_order();
+        match definition {
+            Some(definition) if faults.is_empty() => Ok(definition),
+            _ => Err(faults),
+        }
+    }
+
+    /// Index of the first operation.
+    #[must_use]
+    pub fn head(&self) -> usize {
+        0
+    }
+
+    /// Index of the last operation.
+    #[must_use]
+    pub fn tail(&self) -> usize {
+        self.operations.len() - 1
+    }
+
+    /// Index of the operation with this OPID.
+    #[must_use]
+    pub fn index_of(&self, id: u32) -> Option<usize> {
+        self.indexes.get(&id).copied()
+    }
+
+    /// The version of a definition's text.
+    #[must_use]
+    pub fn hash_of(text: &Text) -> DefinitionHash {
+        DefinitionHash(*blake3::hash(text.as_str().as_bytes()).as_bytes())
+    }
+}
+
+impl Operation {
+    /// The organization that shall perform the operation, where the definition says.
+    ///
+    /// # Errors
+    /// [`Code::ExpressionFailed`](crate::code::Code::ExpressionFailed) where it cannot be evaluated.
+    pub fn organization(&self, documents: &impl Documents) -> Result<Option<String>, Fault> {
+        match &self.organization {
+            None => Ok(None),
+            Some(expression) => match expression.evaluate(documents)? {
+                Value::Text(text) if !text.trim().is_empty() => Ok(Some(text.trim().to_owned())),
+                _ => Err(expression.failed("the organization that it names is empty")),
+            },
+        }
+    }
+}

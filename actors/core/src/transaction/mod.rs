@@ -1,0 +1,33 @@
+//! Transactions: what a definition says, and (in `instance`) how one runs.
+//!
+//! [`Definition::parse`] turns XML into a checked graph of operations, or into every fault that it has. Instances then ask
+//! the definition: which links a SPLIT follows ([`Split::followed`]), whether a response counts ([`Broadcast::counts`]),
+//! what an operation is asked with ([`request_document`]). Nothing here knows services, peers or records.
+//! `docs/transactions.md` is the reference of the language.
+
+pub mod catalogue;
+mod check;
+mod definition;
+mod expression;
+mod grammar;
+mod instance;
+mod join;
+mod parse;
+mod path;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use catalogue::{Catalogue, Definitions};
+pub use definition::{
+    ANY, Argument, Broadcast, Definition, HEAD, Join, Mapping, Operation, Source, Split, Statement, TAIL,
+};
+pub use expression::{Documents, Evaluation, Expression, Function, Operator, Side, Variable};
+pub use grammar::EXTENSIONS;
+pub use instance::{
+    Around, Effect, Input, Instance, LegPicture, Link, OperationPicture, OperationState, Picture, Record, Request,
+};
+pub use join::{Response, request_document, responses_document};
+pub use path::{DATA_NAMESPACE, Found, Path};
+pub use value::{Value, ValueType};
