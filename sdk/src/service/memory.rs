@@ -46,7 +46,7 @@ pub(super) struct Reply {
 pub(super) enum Arrival {
     /// It is new: perform it.
     Perform(Cancellation),
-    /// It is at work already; its reply will come.
+    /// It is at work already, or its reply is on its way: that will come.
     AtWork,
     /// It was performed already: the reply is to be sent again.
     Answered,
@@ -79,7 +79,7 @@ impl Memory {
         }
         if let Some(reply) = self.unconfirmed.get_mut(&id) {
             reply.asked = asked;
-            return Arrival::Answered;
+            return Arrival::AtWork;
         }
         if let Some(message) = self.confirmed.pop(&id) {
             self.confirmed_bytes -= bytes_of(&message);
@@ -204,7 +204,7 @@ mod tests {
         assert!(matches!(memory.arrive(id, 2, 100), Arrival::AtWork));
         assert!(memory.end(id, completed(1, "yes")));
         assert_eq!(memory.reply(id), Some(&Reply { asked: 2, message: completed(1, "yes") }), "to who asked last");
-        assert!(matches!(memory.arrive(id, 3, 100), Arrival::Answered));
+        assert!(matches!(memory.arrive(id, 3, 100), Arrival::AtWork), "its reply is on its way");
         memory.confirm(id);
         assert!(memory.is_idle());
         assert!(matches!(memory.arrive(id, 4, 100), Arrival::Answered));
