@@ -12,7 +12,7 @@ use hansa_core::{
     moment::Moment,
 };
 use redb::{
-    Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable, StorageError,
+    AccessGuard, Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, ReadableTable, StorageError,
     TableDefinition,
 };
 use std::{
@@ -108,10 +108,6 @@ impl Store for RedbStore {
                 (bound, _) => bound.map(|key| (kind, key)),
             };
             let found = table.range::<(u8, &[u8])>((lower, upper))?;
-            let copied = |pair: Result<(redb::AccessGuard<(u8, &[u8])>, redb::AccessGuard<&[u8]>), StorageError>| {
-                let (key, value) = pair?;
-                Ok((key.value().1.to_vec(), value.value().to_vec()))
-            };
             if reverse {
                 found.rev().take(limit).map(copied).collect()
             } else {
@@ -147,6 +143,14 @@ impl Store for RedbStore {
             Ok(position.map_or_else(Position::default, |(resume_from, applied)| Position { resume_from, applied }))
         })
     }
+}
+
+/// A row of the table as redb lends it.
+type Row<'a> = (AccessGuard<'a, (u8, &'static [u8])>, AccessGuard<'a, &'static [u8]>);
+
+fn copied(row: Result<Row<'_>, StorageError>) -> Result<KeyValue, redb::Error> {
+    let (key, value) = row?;
+    Ok((key.value().1.to_vec(), value.value().to_vec()))
 }
 
 fn write(database: &Database, changes: &[Change], position: Position) -> Result<(), redb::Error> {
