@@ -5,6 +5,6 @@
 //! [`data_folder`] guards the directory that holds both.
 #![warn(missing_docs)]
 
-//D
+pub mod data_folder;
 pub mod journal;
-//S
+pub mod store;
