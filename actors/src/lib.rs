@@ -1,1 +1,4 @@
-//! To be described.
+//! The shell around the machines of a node.
+#![warn(missing_docs)]
+
+pub mod store;
