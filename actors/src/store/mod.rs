@@ -60,8 +60,8 @@ pub trait Store: Send + Sync + 'static {
     /// Makes changes and position durable, all or none of them.
     ///
     /// # Errors
-    /// The store cannot be written. Nothing of it will be seen unless it is committed again, or the store was about to
-    /// succeed when it failed; to commit the same again is always right.
+    /// The store cannot be written. Nothing was committed as a rule; a store that failed at the very end may have
+    /// committed all. To commit the same again is right in both cases.
     fn commit(&self, changes: &Changes, position: Position) -> Result<(), Fault>;
 
     /// The position of the last commit.
