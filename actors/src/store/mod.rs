@@ -1,66 +1,119 @@
-//! The look-up store: machines that are put away, and whatever else is looked up by key, behind a narrow port. It decides
-//! what a commit is: changes together with the journal [`Position`] that they reflect, all or nothing.
+//! The look-up store: what was absorbed from the journal and must be found again by its key. It lags behind the journal
+//! and says how far; whoever recovers replays the rest. The house writes to it through [`WriteBehind`] and commits at its
+//! checkpoints. It decides how entries are kept and ordered; it must not know what keys and values mean.
 //!
-//! The store lags behind the journal and is never the truth: lost, it begins anew and is rebuilt by replaying the journal
-//! from [`Position::resume_from`]. If the journal no longer reaches back so far, `Journal::open` refuses. Keys should grow
-//! with time and commits be large and late; [`WriteBehind`] makes them so. What keys and values mean, it must not know.
+//! Entries have a kind, which is one byte, and a key; those of a kind are together and in the order of their keys.
+//! Whoever chooses keys that begin with a time writes to one end, which costs the least.
 
-mod memory;
-mod redb_store;
-#[cfg(test)]
-mod tests;
+mod redb;
 mod write_behind;
 
-pub use memory::MemoryStore;
-pub use redb_store::RedbStore;
-pub use write_behind::{WriteBehind, WriteBehindOptions, WriteBehindStatistics};
+#[cfg(test)]
+mod tests;
+
+pub use self::{redb::RedbStore, write_behind::WriteBehind};
 
 use hansa_core::code::Fault;
-use std::ops::Bound;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
-/// How far a store reflects the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    /// The first sequence that must be replayed to be up to date; the journal is needed from here on.
-    pub resume_from: u64,
-    /// The last sequence that any value in the store reflects.
-    pub applied: u64,
-}
-
-/// A store that reflects nothing: everything is replayed.
-impl Default for Position {
-    fn default() -> Self {
-        Self { resume_from: 1, applied: 0 }
-    }
-}
-
-/// One change of a store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One entry, set or deleted.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Change {
-    /// The kind of machine or table.
+    /// What kind of thing the entry is.
     pub kind: u8,
-    /// Its key; kinds are ordered by the bytes of their keys.
+    /// Its key within the kind.
     pub key: Vec<u8>,
-    /// The new value, or none to remove it.
+    /// The new value; none deletes the entry.
     pub value: Option<Vec<u8>>,
 }
 
-/// A key with its value.
-pub type KeyValue = (Vec<u8>, Vec<u8>);
-
-/// The port. Reads see whole commits only and never wait for one.
-pub trait Store: Send + Sync + 'static {
-    /// The value of a key.
-    fn get(&self, kind: u8, key: &[u8]) -> Result<Option<Vec<u8>>, Fault>;
-    /// At most `limit` keys of a kind with their values, in order from `from` on; in reverse, from `from` downwards.
-    fn scan(&self, kind: u8, from: Bound<&[u8]>, reverse: bool, limit: usize) -> Result<Vec<KeyValue>, Fault>;
-    /// Applies changes and position durably, all or nothing; of two changes of one key the later counts.
-    fn commit(&self, changes: &[Change], position: Position) -> Result<(), Fault>;
-    /// The position of the last commit.
-    fn position(&self) -> Result<Position, Fault>;
+/// How far the journal has gone into a store.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Position {
+    /// The journal sequence up to which the store reflects everything; 0 is nothing.
+    pub applied: u64,
 }
 
-/// The range of keys that a scan goes through.
-fn range(from: Bound<&[u8]>, reverse: bool) -> (Bound<&[u8]>, Bound<&[u8]>) {
-    if reverse { (Bound::Unbounded, from) } else { (from, Bound::Unbounded) }
+/// Changes in the order of kind and key: a value sets, none deletes.
+pub type Changes = BTreeMap<(u8, Vec<u8>), Option<Vec<u8>>>;
+
+/// Keys of one kind, each with its value.
+pub type Page = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// What keeps entries.
+pub trait Store: Send + Sync + 'static {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn get(&self, kind: u8, key: &[u8]) -> Result<Option<Vec<u8>>, Fault>;
+
+    /// At most `count_max` entries of a kind from `from` on, which is included: upwards, or downwards if `reverse`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn scan(&self, kind: u8, from: &[u8], reverse: bool, count_max: usize) -> Result<Page, Fault>;
+
+    /// Makes changes and position durable, all or none of them.
+    ///
+    /// # Errors
+    /// The store cannot be written. Nothing was committed as a rule; a store that failed at the very end may have
+    /// committed all. To commit the same again is right in both cases.
+    fn commit(&self, changes: &Changes, position: Position) -> Result<(), Fault>;
+
+    /// The position of the last commit.
+    fn position(&self) -> Position;
+}
+
+/// A store that forgets: for tests, and for nodes that keep nothing.
+#[derive(Default, Debug)]
+pub struct MemoryStore {
+    state: Mutex<Memory>,
+}
+
+#[derive(Default, Debug)]
+struct Memory {
+    entries: BTreeMap<(u8, Vec<u8>), Vec<u8>>,
+    position: Position,
+}
+
+impl Store for MemoryStore {
+    fn get(&self, kind: u8, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(locked(&self.state).entries.get(&(kind, key.to_vec())).cloned())
+    }
+
+    fn scan(&self, kind: u8, from: &[u8], reverse: bool, count_max: usize) -> Result<Page, Fault> {
+        let state = locked(&self.state);
+        let from = (kind, from.to_vec());
+        let copied = |((_, key), value): (&(u8, Vec<u8>), &Vec<u8>)| (key.clone(), value.clone());
+        Ok(if reverse {
+            state.entries.range((kind, Vec::new())..=from).rev().take(count_max).map(copied).collect()
+        } else {
+            state.entries.range(from..).take_while(|((of, _), _)| *of == kind).take(count_max).map(copied).collect()
+        })
+    }
+
+    fn commit(&self, changes: &Changes, position: Position) -> Result<(), Fault> {
+        let mut state = locked(&self.state);
+        for (key, value) in changes {
+            match value {
+                Some(value) => state.entries.insert(key.clone(), value.clone()),
+                None => state.entries.remove(key),
+            };
+        }
+        state.position = position;
+        Ok(())
+    }
+
+    fn position(&self) -> Position {
+        locked(&self.state).position
+    }
+}
+
+/// A mutex is never left with something half done behind it here, so a panic elsewhere does not spoil it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

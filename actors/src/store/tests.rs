@@ -1,311 +1,473 @@
-//! What a store promises: every implementation the same, whole commits, reads that see what waits.
+//! What the look-up store promises, so that every open instance goes on where it was (T12): the overlay and the store
+//! read as one, position and changes go together, damage and failing disks lose nothing.
 
-use super::*;
+use super::{redb::RedbStore, *};
+use ::redb::{Builder, Database, StorageBackend, TableDefinition, backends::FileBackend};
 use hansa_core::code::Code;
-use proptest::prelude::*;
+use proptest::{collection::vec, prelude::*};
 use std::{
-    collections::BTreeMap,
-    fs,
+    fs::{self, OpenOptions},
+    io::{self, Seek, SeekFrom, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Condvar, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
+    thread,
 };
+use tempfile::TempDir;
 
-fn change(kind: u8, key: &[u8], value: Option<&[u8]>) -> Change {
-    Change { kind, key: key.to_vec(), value: value.map(<[u8]>::to_vec) }
+const KIND: u8 = 3;
+
+fn set(kind: u8, key: &[u8], value: &[u8]) -> Change {
+    Change { kind, key: key.to_vec(), value: Some(value.to_vec()) }
+}
+
+fn delete(kind: u8, key: &[u8]) -> Change {
+    Change { kind, key: key.to_vec(), value: None }
+}
+
+fn changes(changes: impl IntoIterator<Item = Change>) -> Changes {
+    changes.into_iter().map(|change| ((change.kind, change.key), change.value)).collect()
 }
 
 fn at(applied: u64) -> Position {
-    Position { resume_from: applied + 1, applied }
+    Position { applied }
 }
 
-/// Never commits by itself in the time a test takes.
-fn patient() -> WriteBehindOptions {
-    WriteBehindOptions { commit_delay_ms: 3_600_000, retry_delay_ms: 1, ..WriteBehindOptions::default() }
-}
-
-/// A store that can be held up in the middle of a commit, and can refuse it.
-#[derive(Default)]
-struct Gate {
-    store: MemoryStore,
-    closed: Mutex<bool>,
-    opened: Condvar,
-    inside: AtomicBool,
-    refuses: AtomicBool,
-}
-
-impl Gate {
-    fn set_closed(&self, closed: bool) {
-        *self.closed.lock().unwrap() = closed;
-        self.opened.notify_all();
-    }
-}
-
-impl Store for Gate {
-    fn get(&self, kind: u8, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
-        self.store.get(kind, key)
-    }
-
-    fn scan(&self, kind: u8, from: Bound<&[u8]>, reverse: bool, limit: usize) -> Result<Vec<KeyValue>, Fault> {
-        self.store.scan(kind, from, reverse, limit)
-    }
-
-    fn commit(&self, changes: &[Change], position: Position) -> Result<(), Fault> {
-        self.inside.store(true, Ordering::SeqCst);
-        let closed = self.closed.lock().unwrap();
-        drop(self.opened.wait_while(closed, |closed| *closed).unwrap());
-        self.inside.store(false, Ordering::SeqCst);
-        if self.refuses.load(Ordering::SeqCst) {
-            return Err(Fault::new(Code::DiskFull, "no room"));
-        }
-        self.store.commit(changes, position)
-    }
-
-    fn position(&self) -> Result<Position, Fault> {
-        self.store.position()
-    }
-}
-
-/// Everything a store can be asked, on any of them.
-fn behaves(store: &dyn Store) {
-    assert_eq!(store.position().unwrap(), Position { resume_from: 1, applied: 0 });
-    assert_eq!(store.get(1, b"a").unwrap(), None);
-    let keys: [&[u8]; 4] = [b"", b"a", b"ab", b"b"];
-    let mut changes: Vec<_> = keys.iter().map(|key| change(1, key, Some(key))).collect();
-    changes.extend([
-        change(0, b"zz", Some(b"lower")),
-        change(2, b"", Some(b"upper")),
-        change(255, b"q", Some(b"last")),
-    ]);
-    changes.extend([change(1, b"c", Some(b"gone")), change(1, b"c", None)]);
-    store.commit(&changes, at(7)).unwrap();
-    assert_eq!(store.position().unwrap(), at(7));
-    assert_eq!(store.get(1, b"ab").unwrap().unwrap(), b"ab");
-    let scan = |from, reverse, limit| -> Vec<Vec<u8>> {
-        store.scan(1, from, reverse, limit).unwrap().into_iter().map(|(key, _)| key).collect()
-    };
-    assert_eq!(scan(Bound::Unbounded, false, 9), keys);
-    assert_eq!(scan(Bound::Unbounded, true, 2), [b"b".to_vec(), b"ab".to_vec()]);
-    assert_eq!(scan(Bound::Included(b"a"), false, 9), keys[1..]);
-    assert_eq!(scan(Bound::Excluded(b"a"), false, 1), keys[2..3]);
-    assert_eq!(scan(Bound::Included(b"ab"), true, 9), [b"ab".to_vec(), b"a".to_vec(), b"".to_vec()]);
-    assert_eq!(scan(Bound::Excluded(b"a"), true, 9), [b"".to_vec()]);
-    assert_eq!(store.scan(255, Bound::Unbounded, false, 9).unwrap(), [(b"q".to_vec(), b"last".to_vec())]);
-}
-
-#[test]
-fn every_store_means_the_same() {
-    let folder = tempfile::tempdir().unwrap();
-    behaves(&MemoryStore::default());
-    behaves(&RedbStore::open(&folder.path().join("lookup.redb")).unwrap());
-}
-
-#[test]
-fn a_store_on_disk_comes_back_with_its_position() {
-    let folder = tempfile::tempdir().unwrap();
+fn folder() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let path = folder.path().join("lookup.redb");
-    for round in 0..5u64 {
-        let store = RedbStore::open(&path).unwrap();
-        assert_eq!(store.position().unwrap().applied, round);
-        assert_eq!(store.scan(1, Bound::Unbounded, false, 100).unwrap().len(), round as usize);
-        assert_eq!(store.moved_aside(), None);
-        store.commit(&[change(1, &round.to_be_bytes(), Some(b"x"))], at(round + 1)).unwrap();
-    }
+    (folder, path)
 }
 
-/// The file as a crash leaves it: copied while the store is open, after each commit.
-#[test]
-fn changes_and_position_are_committed_together() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = RedbStore::open(&folder.path().join("lookup.redb")).unwrap();
-    for round in 1..=10u64 {
-        store.commit(&[change(1, b"key", Some(&round.to_be_bytes()))], at(round)).unwrap();
-        let copy = folder.path().join(format!("crashed-{round}.redb"));
-        fs::copy(folder.path().join("lookup.redb"), &copy).unwrap();
-        let crashed = RedbStore::open(&copy).unwrap();
-        assert_eq!(crashed.moved_aside(), None);
-        assert_eq!(crashed.position().unwrap(), at(round));
-        assert_eq!(crashed.get(1, b"key").unwrap().unwrap(), round.to_be_bytes());
-    }
-}
-
-fn filled_file(path: &Path) {
+/// A store of some hundred entries at position 7, closed again.
+fn filled(path: &Path) {
     let store = RedbStore::open(path).unwrap();
-    let changes: Vec<_> = (0..200u64).map(|key| change(1, &key.to_be_bytes(), Some(&[7; 300]))).collect();
-    store.commit(&changes, at(200)).unwrap();
+    let entries = (0..500u32).map(|number| set(KIND, &number.to_be_bytes(), &[number as u8; 300]));
+    store.commit(&changes(entries), at(7)).unwrap();
 }
 
-#[test]
-fn a_file_that_is_no_store_is_moved_aside_and_an_empty_one_begins() {
-    let folder = tempfile::tempdir().unwrap();
-    let spoil: [fn(&Path); 3] = [
-        |path| fs::write(path, "this is no store").unwrap(),
-        |path| fs::write(path, vec![0xa5; 1 << 20]).unwrap(),
-        |path| {
-            let mut bytes = fs::read(path).unwrap();
-            bytes[..512].fill(0x33);
-            fs::write(path, bytes).unwrap();
-        },
-    ];
-    for (case, spoil) in spoil.into_iter().enumerate() {
-        let path = folder.path().join(format!("lookup-{case}.redb"));
-        filled_file(&path);
-        spoil(&path);
-        let spoiled = fs::read(&path).unwrap();
-        let store = RedbStore::open(&path).unwrap();
-        let aside: PathBuf = store.moved_aside().expect("it was moved aside").to_owned();
-        assert!(aside.to_str().unwrap().contains(".redb.broken-"));
-        assert_eq!(fs::read(aside).unwrap(), spoiled, "nothing is deleted");
-        assert_eq!(store.position().unwrap(), Position::default(), "everything is to be replayed");
-        assert_eq!(store.get(1, &0u64.to_be_bytes()).unwrap(), None);
-        store.commit(&[change(1, b"new", Some(b"x"))], at(1)).unwrap();
+fn overwrite(path: &Path, offset: u64, bytes: &[u8]) {
+    let mut file = OpenOptions::new().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(offset)).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+/// What can happen to a store with changes in front of it.
+#[derive(Clone, Debug)]
+enum Step {
+    Change(Vec<Change>),
+    Flush,
+    FlushFails,
+    Get(u8, Vec<u8>),
+    Scan(u8, Vec<u8>, bool, usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    // Few keys, of different lengths, so that they meet; the last kind has no kind above it.
+    let kind = prop_oneof![Just(0u8), Just(1), Just(254), Just(255)];
+    let key = vec(prop_oneof![Just(0u8), Just(1), Just(255)], 0..3);
+    let change = (kind.clone(), key.clone(), prop::option::of(vec(any::<u8>(), 0..4)))
+        .prop_map(|(kind, key, value)| Change { kind, key, value });
+    let count = prop_oneof![4 => 0usize..6, 1 => Just(usize::MAX)];
+    prop_oneof![
+        4 => vec(change, 0..8).prop_map(Step::Change),
+        1 => Just(Step::Flush),
+        1 => Just(Step::FlushFails),
+        1 => (kind.clone(), key.clone()).prop_map(|(kind, key)| Step::Get(kind, key)),
+        4 => (kind, key, any::<bool>(), count).prop_map(|(kind, from, down, count)| Step::Scan(kind, from, down, count)),
+    ]
+}
+
+/// What a scan means, said in the simplest way.
+fn naive_scan(model: &BTreeMap<(u8, Vec<u8>), Vec<u8>>, kind: u8, from: &[u8], reverse: bool, count: usize) -> Page {
+    let mut page: Page = model
+        .iter()
+        .filter(|((of, key), _)| *of == kind && if reverse { key.as_slice() <= from } else { key.as_slice() >= from })
+        .map(|((_, key), value)| (key.clone(), value.clone()))
+        .collect();
+    if reverse {
+        page.reverse();
+    }
+    page.truncate(count);
+    page
+}
+
+/// A store whose commits fail, or wait, when the test wants it.
+#[derive(Default)]
+struct Moody {
+    inner: MemoryStore,
+    failing: AtomicBool,
+    /// A commit tells here that it has begun, then waits until it may go on.
+    gate: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
+}
+
+impl Store for Arc<Moody> {
+    fn get(&self, kind: u8, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        self.inner.get(kind, key)
+    }
+    fn scan(&self, kind: u8, from: &[u8], reverse: bool, count_max: usize) -> Result<Page, Fault> {
+        self.inner.scan(kind, from, reverse, count_max)
+    }
+    fn commit(&self, changes: &Changes, position: Position) -> Result<(), Fault> {
+        if let Some((begun, go_on)) = &*locked(&self.gate) {
+            begun.send(()).unwrap();
+            go_on.recv().unwrap();
+        }
+        if self.failing.load(Ordering::Relaxed) {
+            return Err(Fault::new(Code::StoreFailed, "the test wants it"));
+        }
+        self.inner.commit(changes, position)
+    }
+    fn position(&self) -> Position {
+        self.inner.position()
+    }
+}
+
+proptest! {
+    #[test]
+    fn changes_and_store_read_as_one(steps in vec(step(), 1..60)) {
+        let below = Arc::new(Moody::default());
+        let store = WriteBehind::new(Box::new(Arc::clone(&below)));
+        let mut model = BTreeMap::new();
+        let mut position = 0;
+        for step in steps {
+            match step {
+                Step::Change(changes) => {
+                    for change in &changes {
+                        let key = (change.kind, change.key.clone());
+                        match &change.value {
+                            Some(value) => model.insert(key, value.clone()),
+                            None => model.remove(&key),
+                        };
+                    }
+                    store.change(changes);
+                }
+                Step::Flush => {
+                    position += 1;
+                    store.flush(at(position)).unwrap();
+                    prop_assert_eq!(store.waiting_bytes(), 0);
+                    prop_assert_eq!(below.position(), at(position));
+                }
+                Step::FlushFails => {
+                    let waiting = store.waiting_bytes();
+                    below.failing.store(true, Ordering::Relaxed);
+                    prop_assert!(store.flush(at(position + 1)).is_err());
+                    below.failing.store(false, Ordering::Relaxed);
+                    prop_assert_eq!(store.waiting_bytes(), waiting);
+                    prop_assert_eq!(below.position(), at(position));
+                }
+                Step::Get(kind, key) => prop_assert_eq!(&store.get(kind, &key).unwrap(), &model.get(&(kind, key)).cloned()),
+                Step::Scan(kind, from, reverse, count) => prop_assert_eq!(
+                    store.scan(kind, &from, reverse, count).unwrap(), naive_scan(&model, kind, &from, reverse, count)
+                ),
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn the_file_reads_as_memory_does(steps in vec(step(), 1..30)) {
+        let (_folder, path) = folder();
+        let file = RedbStore::open(&path).unwrap();
+        let memory = MemoryStore::default();
+        for step in steps {
+            match step {
+                Step::Change(batch) => {
+                    let batch = changes(batch);
+                    file.commit(&batch, at(1)).unwrap();
+                    memory.commit(&batch, at(1)).unwrap();
+                }
+                Step::Get(kind, key) => prop_assert_eq!(file.get(kind, &key).unwrap(), memory.get(kind, &key).unwrap()),
+                Step::Scan(kind, from, reverse, count) => prop_assert_eq!(
+                    file.scan(kind, &from, reverse, count).unwrap(), memory.scan(kind, &from, reverse, count).unwrap()
+                ),
+                Step::Flush | Step::FlushFails => {}
+            }
+        }
     }
 }
 
 #[test]
-fn a_store_that_is_open_elsewhere_is_not_moved_aside() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("lookup.redb");
-    let _open = RedbStore::open(&path).unwrap();
-    assert_eq!(RedbStore::open(&path).unwrap_err().code, Code::DataInUse);
+fn a_scan_passes_many_deleted_entries() {
+    let below = Arc::new(Moody::default());
+    let store = WriteBehind::new(Box::new(Arc::clone(&below)));
+    let key = |number: u32| number.to_be_bytes();
+    store.change((0..5_000).map(|number| set(KIND, &key(number), b"old")).collect());
+    store.flush(at(1)).unwrap();
+    store.change((100..4_900).map(|number| delete(KIND, &key(number))).collect());
+    let up = store.scan(KIND, &key(99), false, 2).unwrap();
+    assert_eq!(up.iter().map(|(key, _)| key.as_slice()).collect::<Vec<_>>(), [key(99), key(4_900)]);
+    let down = store.scan(KIND, &key(4_900), true, 2).unwrap();
+    assert_eq!(down.iter().map(|(key, _)| key.as_slice()).collect::<Vec<_>>(), [key(4_900), key(99)]);
+}
+
+#[test]
+fn nobody_waits_for_a_commit_in_progress_and_what_is_changed_meanwhile_stays_for_the_next() {
+    let below = Arc::new(Moody::default());
+    let (begun, has_begun) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    *locked(&below.gate) = Some((begun, may_go_on));
+    let store = WriteBehind::new(Box::new(Arc::clone(&below)));
+    store.change(vec![set(KIND, b"a", b"1"), set(KIND, b"b", b"1"), set(KIND, b"c", b"1")]);
+    thread::scope(|scope| {
+        let flushing = scope.spawn(|| store.flush(at(1)));
+        has_begun.recv().unwrap();
+        // The commit stands still now; all of this would never end if it waited for it.
+        store.change(vec![set(KIND, b"a", b"2"), delete(KIND, b"b"), set(KIND, b"d", b"2")]);
+        let seen = [(b"a".to_vec(), b"2".to_vec()), (b"c".to_vec(), b"1".to_vec()), (b"d".to_vec(), b"2".to_vec())];
+        assert_eq!(store.get(KIND, b"a").unwrap().as_deref(), Some(&b"2"[..]));
+        assert_eq!(store.get(KIND, b"b").unwrap(), None);
+        assert_eq!(store.get(KIND, b"c").unwrap().as_deref(), Some(&b"1"[..]));
+        assert_eq!(store.scan(KIND, b"", false, 9).unwrap(), seen);
+        assert!(store.waiting_bytes() > 0);
+        go_on.send(()).unwrap();
+        flushing.join().unwrap().unwrap();
+        assert_eq!(below.inner.get(KIND, b"a").unwrap().as_deref(), Some(&b"1"[..]));
+        assert_eq!(below.inner.get(KIND, b"b").unwrap().as_deref(), Some(&b"1"[..]));
+        assert_eq!(store.scan(KIND, b"", false, 9).unwrap(), seen);
+        go_on.send(()).unwrap();
+        store.flush(at(2)).unwrap();
+        assert_eq!(below.inner.scan(KIND, b"", false, 9).unwrap(), seen);
+        assert_eq!(store.waiting_bytes(), 0);
+    });
+}
+
+#[test]
+fn a_failed_flush_loses_nothing_that_was_changed_before_or_during_it() {
+    let below = Arc::new(Moody::default());
+    let (begun, has_begun) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    *locked(&below.gate) = Some((begun, may_go_on));
+    below.failing.store(true, Ordering::Relaxed);
+    let store = WriteBehind::new(Box::new(Arc::clone(&below)));
+    store.change(vec![set(KIND, b"a", b"1"), set(KIND, b"b", b"1")]);
+    thread::scope(|scope| {
+        let flushing = scope.spawn(|| store.flush(at(1)));
+        has_begun.recv().unwrap();
+        store.change(vec![set(KIND, b"a", b"2")]);
+        go_on.send(()).unwrap();
+        assert_eq!(flushing.join().unwrap().unwrap_err().code, Code::StoreFailed);
+    });
+    *locked(&below.gate) = None;
+    below.failing.store(false, Ordering::Relaxed);
+    let seen = [(b"a".to_vec(), b"2".to_vec()), (b"b".to_vec(), b"1".to_vec())];
+    assert_eq!(store.scan(KIND, b"", false, 9).unwrap(), seen);
+    store.flush(at(1)).unwrap();
+    assert_eq!(below.inner.scan(KIND, b"", false, 9).unwrap(), seen);
+}
+
+#[test]
+fn a_batch_is_seen_as_a_whole_or_not_at_all_while_flushes_go_on() {
+    let (_folder, path) = folder();
+    let store = WriteBehind::new(Box::new(RedbStore::open(&path).unwrap()));
+    let batch = |round: u32| (0..40u8).map(|key| set(KIND, &[key], &round.to_be_bytes())).collect();
+    let last = 400;
+    store.change(batch(0));
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let flusher = scope.spawn(|| {
+            let mut position = 0;
+            while !ended.load(Ordering::Relaxed) {
+                position += 1;
+                store.flush(at(position)).unwrap();
+            }
+        });
+        let reader = scope.spawn(|| {
+            let mut newest = vec![0; 4];
+            while !ended.load(Ordering::Relaxed) {
+                let page = store.scan(KIND, b"", false, 100).unwrap();
+                assert_eq!(page.len(), 40);
+                assert!(page.iter().all(|(_, value)| *value == page[0].1), "a torn batch: {page:?}");
+                assert!(page[0].1 >= newest, "an older batch came back");
+                newest.clone_from(&page[0].1);
+            }
+        });
+        for round in 1..=last {
+            store.change(batch(round));
+            assert_eq!(store.get(KIND, &[7]).unwrap().unwrap(), round.to_be_bytes());
+        }
+        ended.store(true, Ordering::Relaxed);
+        flusher.join().unwrap();
+        reader.join().unwrap();
+    });
+    store.flush(at(u64::MAX)).unwrap();
+    drop(store);
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(store.position(), at(u64::MAX));
+    assert!(store.scan(KIND, b"", false, 100).unwrap().iter().all(|(_, value)| *value == last.to_be_bytes()));
+}
+
+#[test]
+fn opened_again_a_store_has_everything_and_its_position() {
+    let (folder, path) = folder();
+    let path = folder.path().join("made").join(path.file_name().unwrap());
+    assert_eq!(RedbStore::open(&path).unwrap().position(), Position::default());
+    filled(&path);
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(store.position(), at(7));
+    assert_eq!(store.scan(KIND, b"", false, usize::MAX).unwrap().len(), 500);
+    store.commit(&changes([delete(KIND, &3u32.to_be_bytes())]), at(9)).unwrap();
+    drop(store);
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(store.position(), at(9));
+    assert_eq!(store.get(KIND, &3u32.to_be_bytes()).unwrap(), None);
+    assert_eq!(store.get(KIND, &4u32.to_be_bytes()).unwrap().unwrap(), [4; 300]);
+}
+
+#[test]
+fn only_its_owner_can_read_the_file() {
+    let (_folder, path) = folder();
+    filled(&path);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_file_in_use_is_left_alone() {
+    let (folder, path) = folder();
+    let store = RedbStore::open(&path).unwrap();
+    let refused = RedbStore::open(&path).err().expect("it is in use");
+    assert_eq!(refused.code, Code::DataInUse);
+    store.commit(&changes([set(KIND, b"a", b"1")]), at(1)).unwrap();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
 #[test]
-fn reads_see_what_waits_and_do_not_wait_for_a_commit_under_way() {
-    let gate = Arc::new(Gate::default());
-    gate.store.commit(&[change(1, b"a", Some(b"old")), change(1, b"b", Some(b"old"))], at(1)).unwrap();
-    let behind = WriteBehind::new(Arc::clone(&gate) as Arc<dyn Store>, patient()).unwrap();
-    gate.set_closed(true);
-    behind.put(&mut vec![change(1, b"a", Some(b"new")), change(1, b"b", None), change(1, b"c", Some(b"new"))]).unwrap();
-    std::thread::scope(|scope| {
-        let flush = scope.spawn(|| behind.flush(at(5)));
-        while !gate.inside.load(Ordering::SeqCst) {
-            std::thread::yield_now();
-        }
-        // The commit hangs; the store itself still has the old values.
-        assert_eq!(behind.get(1, b"a").unwrap().unwrap(), b"new");
-        assert_eq!(behind.get(1, b"b").unwrap(), None);
-        behind.put(&mut vec![change(1, b"c", None), change(1, b"d", Some(b"newer"))]).unwrap();
-        assert_eq!(behind.get(1, b"c").unwrap(), None);
-        let keys: Vec<_> =
-            behind.scan(1, Bound::Unbounded, false, 9).unwrap().into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, [b"a", b"d"]);
-        assert_eq!(behind.position().unwrap(), at(1));
-        gate.set_closed(false);
-        flush.join().unwrap().unwrap();
-    });
-    assert_eq!(gate.store.position().unwrap(), at(5));
-    assert_eq!(gate.store.get(1, b"c").unwrap().unwrap(), b"new", "what was put later is not part of the commit");
-    assert_eq!(behind.get(1, b"c").unwrap(), None);
-    behind.close().unwrap();
-    assert_eq!(gate.store.get(1, b"c").unwrap(), None);
-    assert_eq!(gate.store.get(1, b"d").unwrap().unwrap(), b"newer");
+fn a_damaged_file_is_moved_aside_and_the_store_begins_anew() {
+    let (folder, path) = folder();
+    for (number, damage) in [
+        &(|path: &Path| fs::write(path, b"this is no database").unwrap()) as &dyn Fn(&Path),
+        &|path| overwrite(path, 0, b"REDB"),
+        // Both commit slots.
+        &|path| overwrite(path, 64 + 8, &[0xa5; 248]),
+        // Cut in the middle.
+        &|path| OpenOptions::new().write(true).open(path).unwrap().set_len(5_000).unwrap(),
+        &|path| overwrite(path, 4096, &vec![0xff; fs::metadata(path).unwrap().len() as usize - 4096]),
+    ]
+    .iter()
+    .enumerate()
+    {
+        filled(&path);
+        damage(&path);
+        let damaged = fs::read(&path).unwrap();
+        let store = RedbStore::open(&path).unwrap();
+        assert_eq!(store.position(), Position::default(), "damage {number}");
+        assert_eq!(store.scan(KIND, b"", false, 9).unwrap(), []);
+        let aside = folder.path().join(format!("lookup.redb.broken-{}", number + 1));
+        assert_eq!(fs::read(&aside).unwrap().len(), damaged.len(), "damage {number}");
+    }
 }
 
 #[test]
-fn a_full_overlay_answers_busy_and_keeps_what_it_refused() {
-    let gate = Arc::new(Gate::default());
-    gate.set_closed(true);
-    let options = WriteBehindOptions { changes_max: 2, ..patient() };
-    let behind = WriteBehind::new(Arc::clone(&gate) as Arc<dyn Store>, options).unwrap();
-    behind.put(&mut vec![change(1, b"a", Some(b"1")), change(1, b"b", Some(b"2"))]).unwrap();
-    let mut refused = vec![change(1, b"c", Some(b"3"))];
-    assert_eq!(behind.put(&mut refused).unwrap_err().code, Code::Busy);
-    assert_eq!(refused.len(), 1);
-    gate.set_closed(false);
-    behind.flush(at(1)).unwrap();
-    behind.put(&mut refused).unwrap();
-    assert_eq!((refused.len(), behind.get(1, b"c").unwrap()), (0, Some(b"3".to_vec())));
+fn a_database_of_something_else_is_moved_aside() {
+    let (folder, path) = folder();
+    let database = Database::create(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(TableDefinition::<u64, u64>::new("other")).unwrap().insert(1, 1).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    assert_eq!(RedbStore::open(&path).unwrap().position(), Position::default());
+    assert!(folder.path().join("lookup.redb.broken-1").exists());
 }
 
 #[test]
-fn enough_changes_are_committed_without_being_asked_for_and_repeat_the_last_position() {
-    let store = Arc::new(MemoryStore::default());
-    let options = WriteBehindOptions { commit_changes: 10, ..patient() };
-    let behind = WriteBehind::new(Arc::clone(&store) as Arc<dyn Store>, options).unwrap();
-    behind.flush(at(3)).unwrap();
-    for key in 0..10u8 {
-        behind.put(&mut vec![change(1, &[key], Some(b"x"))]).unwrap();
+fn a_file_of_a_newer_version_is_refused_and_left_alone() {
+    let (folder, path) = folder();
+    let refused = || RedbStore::open(&path).err().expect("it is newer").code;
+    filled(&path);
+    let database = Database::create(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(TableDefinition::<&str, u64>::new("meta")).unwrap().insert("format", 2).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    assert_eq!(refused(), Code::DataNewer);
+    // A newer layout of redb itself, in both commit slots.
+    overwrite(&path, 64, &[4]);
+    overwrite(&path, 192, &[4]);
+    assert_eq!(refused(), Code::DataNewer);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// A file on a disk that can be full, and can have crashed.
+#[derive(Debug)]
+struct Disk {
+    file: FileBackend,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk {
+    fn written<T>(&self, write: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        if self.full.load(Ordering::Relaxed) { Err(io::ErrorKind::StorageFull.into()) } else { write() }
     }
-    while store.get(1, &[9]).unwrap().is_none() {
-        std::thread::yield_now();
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
     }
-    assert_eq!(store.position().unwrap(), at(3));
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.written(|| self.file.set_len(length))
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.written(|| self.file.sync_data())
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.written(|| self.file.write(offset, data))
+    }
+}
+
+fn on_a_disk(path: &Path, full: &Arc<AtomicBool>) -> RedbStore {
+    let full = Arc::clone(full);
+    let opening = move |builder: &Builder, file| {
+        builder.create_with_backend(Disk { file: FileBackend::new(file)?, full: Arc::clone(&full) })
+    };
+    RedbStore::open_through(path, Box::new(opening)).unwrap()
 }
 
 #[test]
-fn a_commit_that_fails_is_told_to_who_waits_and_tried_again_with_all_it_had() {
-    let gate = Arc::new(Gate::default());
-    gate.refuses.store(true, Ordering::SeqCst);
-    let behind = WriteBehind::new(Arc::clone(&gate) as Arc<dyn Store>, patient()).unwrap();
-    behind.put(&mut vec![change(1, b"a", Some(b"1")), change(1, b"b", Some(b"1"))]).unwrap();
-    assert_eq!(behind.flush(at(1)).unwrap_err().code, Code::DiskFull);
-    behind.put(&mut vec![change(1, b"b", Some(b"2"))]).unwrap();
-    assert_eq!(behind.get(1, b"a").unwrap().unwrap(), b"1");
-    gate.refuses.store(false, Ordering::SeqCst);
-    // The attempt under way when the disk was mended may still have been refused.
-    while behind.flush(at(2)).is_err() {}
-    assert_eq!(gate.store.position().unwrap(), at(2));
-    assert_eq!(gate.store.get(1, b"a").unwrap().unwrap(), b"1");
-    assert_eq!(gate.store.get(1, b"b").unwrap().unwrap(), b"2");
-    assert_eq!(behind.statistics().bytes_waiting, 0);
+fn a_full_disk_stops_commits_only_until_there_is_room_again() {
+    let (folder, path) = folder();
+    let full = Arc::new(AtomicBool::new(false));
+    let below = on_a_disk(&path, &full);
+    below.commit(&changes([set(KIND, b"a", b"1")]), at(1)).unwrap();
+    let store = WriteBehind::new(Box::new(below));
+    store.change(vec![set(KIND, b"a", b"2"), set(KIND, b"b", &[7; 100_000])]);
+    full.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        assert_eq!(store.flush(at(2)).unwrap_err().code, Code::DiskFull);
+        assert_eq!(store.get(KIND, b"a").unwrap().as_deref(), Some(&b"2"[..]));
+    }
+    full.store(false, Ordering::Relaxed);
+    store.flush(at(2)).unwrap();
+    drop(store);
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(store.position(), at(2));
+    assert_eq!(store.get(KIND, b"b").unwrap().unwrap(), [7; 100_000]);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Whatever of it is committed, the write-behind store reads like a plain map.
-    #[test]
-    fn a_store_with_write_behind_reads_like_a_map(
-        steps in prop::collection::vec((0u8..10, 0u8..12, any::<u8>()), 1..60),
-        probes in prop::collection::vec((0u8..13, any::<bool>(), any::<bool>(), 0usize..6), 1..8),
-    ) {
-        let gate = Arc::new(Gate::default());
-        let behind = WriteBehind::new(Arc::clone(&gate) as Arc<dyn Store>, patient()).unwrap();
-        let mut expected = BTreeMap::new();
-        let mut hold = false;
-        for (act, key, value) in steps {
-            match act {
-                0 if !hold => behind.flush(at(1)).unwrap(),
-                // From here on a commit hangs, so that both layers and the store have something.
-                1 if !hold => {
-                    gate.set_closed(true);
-                    hold = true;
-                    if behind.statistics().changes_waiting > 0 {
-                        behind.begin_commit();
-                        while !gate.inside.load(Ordering::SeqCst) {
-                            std::thread::yield_now();
-                        }
-                    }
-                }
-                0..5 => {
-                    behind.put(&mut vec![change(1, &[key], None)]).unwrap();
-                    expected.remove(&vec![key]);
-                }
-                _ => {
-                    behind.put(&mut vec![change(1, &[key], Some(&[value]))]).unwrap();
-                    expected.insert(vec![key], vec![value]);
-                }
-            }
-        }
-        for (key, included, reverse, limit) in probes {
-            let from = [key];
-            let from = if included { Bound::Included(&from[..]) } else { Bound::Excluded(&from[..]) };
-            let found = behind.scan(1, from, reverse, limit).unwrap();
-            let mut plain: Vec<_> = expected
-                .range::<[u8], _>(range(from, reverse))
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect();
-            if reverse {
-                plain.reverse();
-            }
-            plain.truncate(limit);
-            prop_assert_eq!(found, plain);
-            prop_assert_eq!(behind.get(1, &[key]).unwrap(), expected.get(&vec![key]).cloned());
-        }
-        gate.set_closed(false);
+#[test]
+fn what_a_killed_process_leaves_has_changes_and_position_of_one_commit() {
+    let (folder, path) = folder();
+    let store = RedbStore::open(&path).unwrap();
+    let copy = folder.path().join("copy.redb");
+    for position in 1..=20u64 {
+        let entries = (0..50u8).map(|key| set(KIND, &[key], &position.to_be_bytes()));
+        store.commit(&changes(entries), at(position)).unwrap();
+        // The bytes of the file as they are while it is open, as after a SIGKILL.
+        fs::copy(&path, &copy).unwrap();
+        let left = RedbStore::open(&copy).unwrap();
+        assert_eq!(left.position(), at(position));
+        let page = left.scan(KIND, b"", false, 100).unwrap();
+        assert!(page.len() == 50 && page.iter().all(|(_, value)| *value == position.to_be_bytes()));
     }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
 }

@@ -1,369 +1,213 @@
-//! Late, large commits in front of any [`Store`]: decides when changes are committed, and lets reads see them before. The
-//! shell puts machines away through it. It must not know what they are.
+//! Changes in memory in front of a store: they are seen at once, and reach the store when they are flushed. It decides
+//! how the two layers are read as one. The house's shards change and read it, its checkpoints flush it.
 //!
-//! Changes lie in two layers: `young` takes new ones, `leaving` is being committed. A read looks into both under a lock
-//! that is held for the look only, then into the store, so it never waits for a commit.
-//!
-//! A commit that the background makes by itself repeats the last position that [`WriteBehind::flush`] was given, for only
-//! the caller knows which position the changes add up to. So a value may be newer than the position: it must itself say
-//! which sequence it reflects, and whoever replays skips what it reflects already.
+//! A flush takes the changes of the moment as a layer of its own, `committing`, which stays readable between the newer
+//! changes and the store until the store has it. So nobody waits for a commit but the next flush.
 
-use super::{Change, KeyValue, Position, Store, range};
-use hansa_core::code::{Code, Fault};
+use super::{Change, Changes, Page, Position, Store, locked};
+use hansa_core::code::Fault;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     mem,
-    ops::Bound,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::{self, JoinHandle},
-    time::Duration,
+    sync::{Arc, Mutex},
 };
 
-/// When changes are committed, and how many may wait.
-#[derive(Clone, Copy, Debug)]
-pub struct WriteBehindOptions {
-    /// Changes from which on a commit begins.
-    pub commit_changes: usize,
-    /// Bytes from which on a commit begins.
-    pub commit_bytes: usize,
-    /// Changes that may wait; more are refused with `busy`.
-    pub changes_max: usize,
-    /// Bytes that may wait; more are refused with `busy`.
-    pub bytes_max: usize,
-    /// Longest rest of a change before it is committed.
-    pub commit_delay_ms: u64,
-    /// Pause after a commit that failed.
-    pub retry_delay_ms: u64,
-}
-
-impl Default for WriteBehindOptions {
-    fn default() -> Self {
-        Self {
-            commit_changes: 16_384,
-            commit_bytes: 16 << 20,
-            changes_max: 131_072,
-            bytes_max: 128 << 20,
-            commit_delay_ms: 1_000,
-            retry_delay_ms: 1_000,
-        }
-    }
-}
-
-/// Figures since the start, for metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WriteBehindStatistics {
-    /// Commits made.
-    pub commits: u64,
-    /// Changes committed.
-    pub changes_committed: u64,
-    /// Changes that wait.
-    pub changes_waiting: usize,
-    /// Bytes that wait.
-    pub bytes_waiting: usize,
-}
-
-/// Changes by kind and key; of two of one key the later is kept.
-type Layer = BTreeMap<u8, BTreeMap<Vec<u8>, Option<Vec<u8>>>>;
+/// What a change takes in memory beyond its key and value, roughly.
+const CHANGE_BYTES: usize = 96;
+/// How often a scan that a flush crossed begins again before it holds flushes up.
+const SCAN_ATTEMPTS: usize = 3;
+/// How many entries more than asked for are read at once, because the overlay may hide them.
+const HIDDEN_AHEAD_MAX: usize = 256;
 
 #[derive(Default)]
-struct State {
-    young: Layer,
-    leaving: Arc<Layer>,
-    young_size: Size,
-    leaving_size: Size,
-    position: Position,
-    /// Flushes asked for, and done.
-    flushes_asked: u64,
-    flushes_done: u64,
-    /// Why the last commit failed; none once one succeeds.
-    fault: Option<Fault>,
-    /// Commits that failed; a flush that sees it grow gives up.
-    failures: u64,
-    statistics: WriteBehindStatistics,
-    closing: bool,
-    ended: bool,
+struct Overlay {
+    fresh: Changes,
+    fresh_bytes: usize,
+    committing: Option<Arc<Changes>>,
+    committing_bytes: usize,
+    /// How many flushes have taken their changes.
+    taken: u64,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Size {
-    changes: usize,
-    bytes: usize,
-}
-
-struct Shared {
-    store: Arc<dyn Store>,
-    options: WriteBehindOptions,
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-/// A store whose commits come late.
+/// A store and the changes that it does not have yet, read as one.
 pub struct WriteBehind {
-    shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    overlay: Mutex<Overlay>,
+    /// One flush at a time.
+    flushing: Mutex<()>,
+    store: Box<dyn Store>,
 }
 
 impl WriteBehind {
-    /// Puts write-behind in front of `store`.
-    pub fn new(store: Arc<dyn Store>, options: WriteBehindOptions) -> Result<Self, Fault> {
-        let state = State { position: store.position()?, ..State::default() };
-        let shared = Arc::new(Shared { store, options, state: Mutex::new(state), changed: Condvar::new() });
-        let thread = thread::Builder::new().name("store".into()).spawn({
-            let shared = Arc::clone(&shared);
-            move || shared.commit_batches()
-        });
-        let thread =
-            thread.map_err(|error| Fault::new(Code::Internal, format!("no thread can be started: {error}")))?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
-    }
-
-    /// Takes `changes`, which reads see from now on and a later commit makes durable. Never waits for a commit: when too
-    /// much waits already it answers busy and leaves `changes` as they are.
-    pub fn put(&self, changes: &mut Vec<Change>) -> Result<(), Fault> {
-        let options = &self.shared.options;
-        let mut state = self.shared.locked();
-        if state.ended || state.closing {
-            return Err(Fault::new(Code::StoreFailed, "the look-up store is closed"));
-        }
-        let waiting = Size {
-            changes: state.young_size.changes + state.leaving_size.changes,
-            bytes: state.young_size.bytes + state.leaving_size.bytes,
-        };
-        if waiting.changes >= options.changes_max || waiting.bytes >= options.bytes_max {
-            let message = format!("{} changes of {} bytes wait for the look-up store", waiting.changes, waiting.bytes);
-            return Err(state.fault.clone().unwrap_or_else(|| Fault::new(Code::Busy, message)));
-        }
-        let was_empty = state.young_size.changes == 0;
-        for Change { kind, key, value } in changes.drain(..) {
-            let (key_bytes, value_bytes) = (key.len(), value.as_ref().map_or(0, Vec::len));
-            let State { young, young_size, .. } = &mut *state;
-            match young.entry(kind).or_default().insert(key, value) {
-                Some(replaced) => young_size.bytes -= replaced.map_or(0, |value| value.len()),
-                None => {
-                    young_size.changes += 1;
-                    young_size.bytes += key_bytes;
-                }
-            }
-            young_size.bytes += value_bytes;
-        }
-        // The thread sleeps without a time limit while there is nothing, and until the commit is due otherwise.
-        if was_empty || state.is_due(options) {
-            self.shared.changed.notify_all();
-        }
-        Ok(())
-    }
-
-    /// The value of a key, as the last `put` left it.
-    pub fn get(&self, kind: u8, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
-        {
-            let state = self.shared.locked();
-            for layer in [&state.young, &*state.leaving] {
-                if let Some(value) = layer.get(&kind).and_then(|table| table.get(key)) {
-                    return Ok(value.clone());
-                }
-            }
-        }
-        self.shared.store.get(kind, key)
-    }
-
-    /// Like [`Store::scan`], over what is committed and what waits.
-    pub fn scan(&self, kind: u8, from: Bound<&[u8]>, reverse: bool, limit: usize) -> Result<Vec<KeyValue>, Fault> {
-        let (mut waiting, removals) = self.shared.locked().waiting(kind, from, reverse, limit);
-        // As many of the store's keys as may turn out to be removed are asked for on top.
-        let committed = self.shared.store.scan(kind, from, reverse, limit.saturating_add(removals))?;
-        for (key, value) in committed {
-            waiting.entry(key).or_insert(Some(value));
-        }
-        let found = waiting.into_iter().filter_map(|(key, value)| Some((key, value?)));
-        Ok(if reverse { found.rev().take(limit).collect() } else { found.take(limit).collect() })
-    }
-
-    /// Commits everything put so far, with `position`, and returns when it is durable.
-    pub fn flush(&self, position: Position) -> Result<(), Fault> {
-        let mut state = self.shared.locked();
-        state.position = position;
-        self.shared.flush(state)
-    }
-
-    /// Begins a commit as a flush does, and does not wait for it.
-    #[cfg(test)]
-    pub(super) fn begin_commit(&self) {
-        self.shared.locked().flushes_asked += 1;
-        self.shared.changed.notify_all();
-    }
-
-    /// The position of the last commit.
-    pub fn position(&self) -> Result<Position, Fault> {
-        self.shared.store.position()
-    }
-
-    /// Figures for metrics.
+    /// Nothing is changed yet.
     #[must_use]
-    pub fn statistics(&self) -> WriteBehindStatistics {
-        let state = self.shared.locked();
-        WriteBehindStatistics {
-            changes_waiting: state.young_size.changes + state.leaving_size.changes,
-            bytes_waiting: state.young_size.bytes + state.leaving_size.bytes,
-            ..state.statistics
-        }
+    pub fn new(store: Box<dyn Store>) -> Self {
+        Self { overlay: Mutex::default(), flushing: Mutex::new(()), store }
     }
 
-    /// Commits everything with the last position and ends the thread. What an error leaves behind is in the journal.
-    pub fn close(&self) -> Result<(), Fault> {
-        let outcome = {
-            let mut state = self.shared.locked();
-            state.closing = true;
-            if state.young_size.changes + state.leaving_size.changes == 0 { Ok(()) } else { self.shared.flush(state) }
-        };
-        self.shared.locked().ended = true;
-        self.shared.changed.notify_all();
-        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            thread.join().map_err(|_| Fault::new(Code::Internal, "the look-up store's writer ended in a panic"))?;
-        }
-        outcome
-    }
-}
-
-impl Drop for WriteBehind {
-    fn drop(&mut self) {
-        if let Err(fault) = self.close() {
-            tracing::warn!(%fault, "the look-up store lags behind; it catches up from the journal");
-        }
-    }
-}
-
-impl State {
-    fn is_due(&self, options: &WriteBehindOptions) -> bool {
-        self.flushes_asked > self.flushes_done
-            || self.young_size.changes >= options.commit_changes
-            || self.young_size.bytes >= options.commit_bytes
-    }
-
-    /// What waits in the range, the younger before the older; and how many of the store's keys it may hide.
+    /// The value of a key.
     ///
-    /// No more than `limit` values are needed of each layer, but every removal among the keys that are passed.
-    fn waiting(
-        &self,
-        kind: u8,
-        from: Bound<&[u8]>,
-        reverse: bool,
-        limit: usize,
-    ) -> (BTreeMap<Vec<u8>, Option<Vec<u8>>>, usize) {
-        let mut waiting = BTreeMap::new();
-        let mut removals = 0;
-        for layer in [&self.young, &*self.leaving] {
-            let Some(table) = layer.get(&kind) else { continue };
-            let mut range = table.range::<[u8], _>(range(from, reverse));
-            let mut values = 0;
-            while values < limit {
-                let Some((key, value)) = (if reverse { range.next_back() } else { range.next() }) else { break };
-                if waiting.contains_key(key) {
-                    continue;
-                }
-                match value {
-                    Some(_) => values += 1,
-                    None => removals += 1,
-                }
-                waiting.insert(key.clone(), value.clone());
+    /// # Errors
+    /// The store cannot be read.
+    pub fn get(&self, kind: u8, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        if let Some(value) = locked(&self.overlay).get(&(kind, key.to_vec())) {
+            return Ok(value.clone());
+        }
+        // If the key is changed and flushed just now, the store answers with the change.
+        self.store.get(kind, key)
+    }
+
+    /// At most `count_max` entries of a kind from `from` on, which is included: upwards, or downwards if `reverse`. It is
+    /// what there was at one moment: a batch of changes is in it as a whole or not at all.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn scan(&self, kind: u8, from: &[u8], reverse: bool, count_max: usize) -> Result<Page, Fault> {
+        for _ in 0..SCAN_ATTEMPTS {
+            let (page, whole) = self.try_scan(kind, from, reverse, count_max)?;
+            if whole {
+                return Ok(page);
             }
         }
-        (waiting, removals)
+        let _no_flush = locked(&self.flushing);
+        self.try_scan(kind, from, reverse, count_max).map(|(page, _)| page)
+    }
+
+    /// Changes entries, all at once and in memory only.
+    pub fn change(&self, changes: Vec<Change>) {
+        let mut overlay = locked(&self.overlay);
+        for Change { kind, key, value } in changes {
+            overlay.set((kind, key), value);
+        }
+    }
+
+    /// How much memory the changes take that no flush has brought to the store yet, roughly.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        let overlay = locked(&self.overlay);
+        overlay.fresh_bytes + overlay.committing_bytes
+    }
+
+    /// Commits everything that was changed before, in one transaction with the position. What is changed meanwhile stays
+    /// for the next flush. It waits for the disk.
+    ///
+    /// # Errors
+    /// The store cannot be written. Every change is still here, and goes with the next flush.
+    pub fn flush(&self, position: Position) -> Result<(), Fault> {
+        let _one_at_a_time = locked(&self.flushing);
+        // Declared before the lock below, so that many values are given back when nobody waits for it any more.
+        let changes = locked(&self.overlay).take();
+        let nothing_new = changes.is_empty() && position == self.store.position();
+        let committed = if nothing_new { Ok(()) } else { self.store.commit(&changes, position) };
+        let mut overlay = locked(&self.overlay);
+        if committed.is_ok() {
+            overlay.committing = None;
+            overlay.committing_bytes = 0;
+        } else {
+            drop(changes);
+            overlay.reclaim();
+        }
+        committed
+    }
+
+    /// A scan, and whether it is surely of one moment: if no flush has taken changes during it. A commit that ends during
+    /// it does no harm, for what it brings to the store is in the overlay's part too.
+    fn try_scan(&self, kind: u8, from: &[u8], reverse: bool, count_max: usize) -> Result<(Page, bool), Fault> {
+        let (mut merged, taken) = {
+            let overlay = locked(&self.overlay);
+            (overlay.part(kind, from, reverse, count_max), overlay.taken)
+        };
+        // The overlay's part reaches to its `count_max`th value or is all of it. The store is read until it gave as many
+        // values that the part does not hide, or has no more. So below the nearer of the two ends nothing is missing, and
+        // the first `count_max` values are there.
+        let ahead = merged.len().min(HIDDEN_AHEAD_MAX);
+        let mut missing = count_max;
+        let mut from = from.to_vec();
+        while missing > 0 {
+            let page_length = missing.saturating_add(ahead);
+            let page = self.store.scan(kind, &from, reverse, page_length)?;
+            let ended = page.len() < page_length;
+            if let Some((last, _)) = page.last() {
+                from.clone_from(last);
+            }
+            // The next page begins with the last key of this one, which is merged by then and does not count again. It
+            // has more than that one entry, because pages are only repeated if something is hidden, so `ahead` is not 0.
+            for (key, value) in page {
+                if let Entry::Vacant(vacant) = merged.entry(key) {
+                    vacant.insert(Some(value));
+                    missing = missing.saturating_sub(1);
+                }
+            }
+            if ended {
+                break;
+            }
+        }
+        let live = merged.into_iter().filter_map(|(key, value)| Some((key, value?)));
+        let page = if reverse { live.rev().take(count_max).collect() } else { live.take(count_max).collect() };
+        Ok((page, taken == locked(&self.overlay).taken))
     }
 }
 
-impl Shared {
-    fn locked(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Overlay {
+    fn get(&self, key: &(u8, Vec<u8>)) -> Option<&Option<Vec<u8>>> {
+        self.fresh.get(key).or_else(|| self.committing.as_ref()?.get(key))
     }
 
-    fn flush(&self, mut state: MutexGuard<'_, State>) -> Result<(), Fault> {
-        state.flushes_asked += 1;
-        let (asked, failures) = (state.flushes_asked, state.failures);
-        self.changed.notify_all();
-        loop {
-            if state.flushes_done >= asked {
-                return Ok(());
-            }
-            if state.failures > failures || state.ended {
-                let closed = || Fault::new(Code::StoreFailed, "the look-up store is closed");
-                return Err(state.fault.clone().unwrap_or_else(closed));
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+    fn set(&mut self, key: (u8, Vec<u8>), value: Option<Vec<u8>>) {
+        let key_bytes = key.1.len() + CHANGE_BYTES;
+        self.fresh_bytes += key_bytes + bytes(&value);
+        if let Some(old) = self.fresh.insert(key, value) {
+            self.fresh_bytes -= key_bytes + bytes(&old);
         }
     }
 
-    fn commit_batches(&self) {
-        let commit_delay = Duration::from_millis(self.options.commit_delay_ms);
-        let retry_delay = Duration::from_millis(self.options.retry_delay_ms);
-        let mut state = self.locked();
-        while !state.ended {
-            let idle = state.young_size.changes + state.leaving_size.changes == 0;
-            if idle && !state.is_due(&self.options) {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let due = |state: &mut State| !state.ended && !state.is_due(&self.options);
-            state = self.changed.wait_timeout_while(state, commit_delay, due).unwrap_or_else(PoisonError::into_inner).0;
-            if state.ended {
-                return;
-            }
-            state = self.commit(state);
-            if state.fault.is_some() {
-                let asked = state.flushes_asked;
-                let rests = |state: &mut State| !state.ended && state.flushes_asked == asked;
-                state = self
-                    .changed
-                    .wait_timeout_while(state, retry_delay, rests)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0;
-            }
+    /// Makes all changes the layer that is committed.
+    fn take(&mut self) -> Arc<Changes> {
+        // Only there if a commit panicked.
+        self.reclaim();
+        self.taken += 1;
+        let changes = Arc::new(mem::take(&mut self.fresh));
+        self.committing_bytes = mem::take(&mut self.fresh_bytes);
+        self.committing = Some(Arc::clone(&changes));
+        changes
+    }
+
+    /// Makes what was not committed part of the changes again, where nothing newer is.
+    fn reclaim(&mut self) {
+        let Some(changes) = self.committing.take() else { return };
+        self.committing_bytes = 0;
+        let newer = mem::take(&mut self.fresh);
+        self.fresh_bytes = 0;
+        for (key, value) in Arc::unwrap_or_clone(changes).into_iter().chain(newer) {
+            self.set(key, value);
         }
     }
 
-    /// Commits what waits; without the lock while the disk is at work.
-    fn commit<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let young = mem::take(&mut state.young);
-        let size = mem::take(&mut state.young_size);
-        state.leaving_size =
-            Size { changes: state.leaving_size.changes + size.changes, bytes: state.leaving_size.bytes + size.bytes };
-        if state.leaving.is_empty() {
-            state.leaving = Arc::new(young);
-        } else {
-            // A commit had failed: what it held leaves together with what came after. Nobody else holds the layer now.
-            let leaving = Arc::make_mut(&mut state.leaving);
-            for (kind, table) in young {
-                leaving.entry(kind).or_default().extend(table);
-            }
-        }
-        let (leaving, position, asked) = (Arc::clone(&state.leaving), state.position, state.flushes_asked);
-        drop(state);
-        let changes: Vec<Change> = leaving
-            .iter()
-            .flat_map(|(&kind, table)| {
-                table.iter().map(move |(key, value)| Change { kind, key: key.clone(), value: value.clone() })
-            })
-            .collect();
-        drop(leaving);
-        let outcome = self.store.commit(&changes, position);
-        let mut state = self.locked();
-        match outcome {
-            Ok(()) => {
-                state.leaving = Arc::default();
-                state.leaving_size = Size::default();
-                state.fault = None;
-                state.flushes_done = asked;
-                state.statistics.commits += 1;
-                state.statistics.changes_committed += changes.len() as u64;
-            }
-            Err(fault) => {
-                if state.fault.is_none() {
-                    tracing::error!(%fault, "the look-up store takes no changes; it is tried again");
+    /// The changes of a kind from `from` on, up to the `count_max`th that sets a value or further.
+    fn part(&self, kind: u8, from: &[u8], reverse: bool, count_max: usize) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+        let from = (kind, from.to_vec());
+        let mut part = BTreeMap::new();
+        // Each layer goes on until it alone has given enough values, so wherever the nearer one ends, there are enough.
+        for layer in [Some(&self.fresh), self.committing.as_deref()].into_iter().flatten() {
+            let changes: Box<dyn Iterator<Item = _>> = if reverse {
+                Box::new(layer.range((kind, Vec::new())..=from.clone()).rev())
+            } else {
+                Box::new(layer.range(from.clone()..).take_while(|((of, _), _)| *of == kind))
+            };
+            let mut missing = count_max;
+            for (key, value) in changes {
+                if missing == 0 {
+                    break;
                 }
-                state.fault = Some(fault);
-                state.failures += 1;
+                if std::ptr::eq(layer, &self.fresh) || !self.fresh.contains_key(key) {
+                    missing -= usize::from(value.is_some());
+                    part.insert(key.1.clone(), value.clone());
+                }
             }
         }
-        self.changed.notify_all();
-        state
+        part
     }
+}
+
+fn bytes(value: &Option<Vec<u8>>) -> usize {
+    value.as_ref().map_or(0, Vec::len)
 }
