@@ -17,6 +17,9 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// The catalogue of one node.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Catalogue {
