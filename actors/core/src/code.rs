@@ -231,6 +231,9 @@ codes! {
     VersionUnknown "version-unknown"
         "The other side speaks a version of the protocol that this side does not know."
         "Bring both sides to versions that go together.";
+    TestnetFailed "testnet-failed"
+        "A testnet, its demo or a benchmark did not go as it must."
+        "The message says what happened; the nodes' logs are named there if they have more to say.";
     Internal "internal"
         "The node met a state that should not exist; what was asked for was not done."
         "Please report it with the message and the log around it.";

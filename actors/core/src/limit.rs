@@ -58,6 +58,17 @@ pub const ADDRESSES_MAX: usize = 16;
 /// Invites that are open at once.
 pub const INVITES_MAX: usize = 1_024;
 
+/// Connections at once to a node's administration socket.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Bytes of one line there: a document as a JSON string, which escapes some characters.
+pub const ADMIN_LINE_BYTES_MAX: usize = 2 * DOCUMENT_BYTES_MAX + 64 * 1024;
+/// Lines there over [`ADMIN_LINE_BYTES_SMALL`] that are in memory at once.
+pub const ADMIN_LINES_LARGE_MAX: usize = 4;
+/// Up to how many bytes a line there is nothing special.
+pub const ADMIN_LINE_BYTES_SMALL: usize = 64 * 1024;
+/// Connections at once to a node's port for health and metrics.
+pub const HTTP_CONNECTIONS_MAX: usize = 64;
+
 /// Frames that one link keeps for a peer that is away.
 pub const LINK_OUTBOX_FRAMES_MAX: usize = 1_000_000;
 /// Frames that travel to a peer unconfirmed.

@@ -23,8 +23,12 @@ pub(super) fn definition(draft: Option<Draft>, text: &Text, faults: &mut Faults)
         cycles(&draft, &order, faults);
     }
     // With a link missing, half of the graph may be out of reach: what follows from one fault is not told as others.
-    let ends = draft.operations.first().is_some_and(|first| is_named(first, HEAD))
-        && draft.operations.last().is_some_and(|last| is_named(last, TAIL));
+    let ends = |name| {
+        let named: Vec<usize> =
+            (0..draft.operations.len()).filter(|&index| is_named(&draft.operations[index], name)).collect();
+        if let [only] = named[..] { Some(only) } else { None }
+    };
+    let ends = ends(HEAD) == Some(0) && ends(TAIL) == draft.operations.len().checked_sub(1);
     if draft.whole && ends {
         reachability(&draft.operations, faults);
         if order.len() == draft.operations.len() {

@@ -396,7 +396,8 @@ impl<'a, D: Documents> Evaluation<'a, D> {
                     O::Minus => Value::Number(left.checked_sub(right).ok_or_else(overflow)?),
                     O::Multiply => Value::Number(left.checked_mul(right).ok_or_else(overflow)?),
                     O::Divide if right.is_zero() => return Err(wrong("DIVIDE by zero")),
-                    O::Divide => Value::Number(left.checked_div(right).ok_or_else(overflow)?),
+                    // How many zeros a quotient ends in is an accident of the division.
+                    O::Divide => Value::Number(left.checked_div(right).ok_or_else(overflow)?.normalize()),
                     O::And | O::Or => return Err(wrong("AND and OR are decided above")),
                 })
             }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     code::{Code, Fault},
-    document::{Document, Element, Limits, Node, Text},
+    document::{Document, Element, Limits, Name, Node, Text},
     ident::{OrganizationId, OrganizationName, ServiceName},
     limit,
 };
@@ -181,7 +181,9 @@ fn data() -> Element {
 }
 
 fn variable(name: &str) -> Element {
-    Element::new("Variable").with_namespace("", DATA_NAMESPACE).with_attribute("name", name)
+    let mut variable = Element::new("Variable").with_attribute("name", name);
+    variable.name = Name::within(DATA_NAMESPACE, "", "Variable");
+    variable
 }
 
 fn holding(name: &str, value: Value) -> Element {

@@ -151,7 +151,6 @@ pub(super) fn draft(root: &Element, faults: &mut Faults) -> Option<Draft> {
         // What stands in is never performed: its fault is noted, so the definition is refused.
         reader.names.push(name.unwrap_or_else(|| "unnamed".parse().expect("it has letters alone")));
         let id = fields.one("OPID").and_then(|id| reader.identity(id).map(|number| (id, number)));
-        reader.whole &= id.is_some();
         reader.ids_read &= id.is_some();
         ids.push(id.map(|(_, number)| number));
         if let Some((at, id)) = id
@@ -160,7 +159,8 @@ pub(super) fn draft(root: &Element, faults: &mut Faults) -> Option<Draft> {
             let message = format!("OPID {id} is the operation's in line {} already", elements[first].place.line);
             reader.add(Code::DefinitionDuplicate, at.place, message, "give every operation an OPID of its own");
             reader.indexes.insert(id, first);
-            reader.whole = false;
+            reader.ids_read = false;
+            ids[index] = None;
         }
         if fields.one("CXCNAME").is_none() && ![HEAD, TAIL].contains(&reader.names[index].as_str()) {
             let message = format!("<OPERATION> {} has no <CXCNAME>", reader.names[index]);
@@ -200,7 +200,7 @@ pub(super) fn draft(root: &Element, faults: &mut Faults) -> Option<Draft> {
         indexes: reader.indexes,
         link_places,
         references: reader.references,
-        whole: reader.whole,
+        whole: reader.whole && reader.ids_read,
     })
 }
 
@@ -210,7 +210,7 @@ struct Reader<'f> {
     names: Vec<OperationName>,
     references: Vec<Reference>,
     whole: bool,
-    /// Whether every OPID could be read, so that one that is not found is not there.
+    /// Whether every operation has an OPID of its own, so that one that is not found is not there.
     ids_read: bool,
 }
 
@@ -640,9 +640,9 @@ impl Reader<'_> {
         let place = element.place;
         match *kinds.first()? {
             "VALUE" => self.value(fields.one("VALUE")?, fields.one("VALTYPE"), place),
-            "OPERATOR" => self.operator(fields.one("OPERATOR")?, scope, depth),
-            "FUNCTION" => self.function(fields.one("FUNCTION")?, scope, depth),
-            _ => self.variable(fields.one("VAR")?, scope),
+            "OPERATOR" => self.operator(fields.one("OPERATOR")?, scope, depth, place),
+            "FUNCTION" => self.function(fields.one("FUNCTION")?, scope, depth, place),
+            _ => self.variable(fields.one("VAR")?, scope, place),
         }
     }
 
@@ -661,7 +661,7 @@ impl Reader<'_> {
         }
     }
 
-    fn operator(&mut self, element: &Element, scope: Scope, depth: usize) -> Option<Expression> {
+    fn operator(&mut self, element: &Element, scope: Scope, depth: usize, place: Place) -> Option<Expression> {
         let fields = self.fields(element, "OPERATOR");
         let names: Vec<&str> = Operator::ALL.iter().map(|operator| operator.as_str()).collect();
         let operator =
@@ -672,10 +672,10 @@ impl Reader<'_> {
             return None;
         }
         let (right, left) = (operands.pop()??, operands.pop()??);
-        self.well_typed(Expression::operator(operator?, left, right, element.place))
+        self.well_typed(Expression::operator(operator?, left, right, place))
     }
 
-    fn function(&mut self, element: &Element, scope: Scope, depth: usize) -> Option<Expression> {
+    fn function(&mut self, element: &Element, scope: Scope, depth: usize, place: Place) -> Option<Expression> {
         let fields = self.fields(element, "FUNCTION");
         let names: Vec<&str> = Function::ALL.iter().map(|function| function.as_str()).collect();
         let function =
@@ -684,7 +684,7 @@ impl Reader<'_> {
         let arguments: Vec<_> =
             fields.all("EXPR").map(|argument| self.expression(argument, scope, depth + 1)).collect();
         let arguments = arguments.into_iter().collect::<Option<Vec<_>>>()?;
-        let expression = self.well_typed(Expression::function(function?, arguments, element.place))?;
+        let expression = self.well_typed(Expression::function(function?, arguments, place))?;
         if let Some((at, wanted)) = wanted
             && wanted != expression.value_type()
         {
@@ -695,7 +695,7 @@ impl Reader<'_> {
         Some(expression)
     }
 
-    fn variable(&mut self, element: &Element, scope: Scope) -> Option<Expression> {
+    fn variable(&mut self, element: &Element, scope: Scope, place: Place) -> Option<Expression> {
         let fields = self.fields(element, "VAR");
         let operation = fields.one("OPID").and_then(|at| self.document_of(at, scope));
         let side = fields.one("OPDOCIOTYPE").and_then(|at| self.side(at));
@@ -717,7 +717,7 @@ impl Reader<'_> {
         }
         let (operation, id) = operation?;
         let variable = Variable { operation, id, name: self.names[operation].clone(), side: side?, path };
-        Some(Expression::variable(variable, value_type, element.place))
+        Some(Expression::variable(variable, value_type, place))
     }
 
     /// The operation whose document is used in `scope`, as index and OPID.
