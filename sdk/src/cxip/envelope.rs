@@ -183,6 +183,27 @@ pub(super) fn is_xml(character: char) -> bool {
     matches!(character, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
 }
 
+/// A byte of a name.
+const NAME: u8 = 1;
+/// A byte that stands for itself in an attribute's value.
+const PLAIN: u8 = 2;
+
+/// What each byte is.
+const CLASS: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':') {
+            classes[byte as usize] |= NAME;
+        }
+        if !matches!(byte, b'&' | b'<') {
+            classes[byte as usize] |= PLAIN;
+        }
+        byte += 1;
+    }
+    classes
+};
+
 struct Scan<'a> {
     content: &'a str,
     at: usize,
@@ -231,8 +252,7 @@ impl<'a> Scan<'a> {
     /// The envelope's own names, prefixes included, are ASCII.
     fn name(&mut self) -> Result<&'a str, Fault> {
         let rest = self.rest();
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':');
-        let length = rest.bytes().position(|byte| !fits(byte)).unwrap_or(rest.len());
+        let length = rest.bytes().position(|byte| CLASS[byte as usize] & NAME == 0).unwrap_or(rest.len());
         if !rest.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_') {
             return Err(self.fault("here a name should be"));
         }

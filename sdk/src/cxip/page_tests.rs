@@ -72,7 +72,8 @@ fn conversation() -> Vec<Example> {
         operations: 4,
     };
     let ended = |ending| Message::Response(Response { transaction, definition: purchase.clone(), ending });
-    let torn = Fault::new(Code::DocumentMalformed, "the end tag </Orde> closes <Order>").at(Place { line: 1, column: 23 });
+    let torn =
+        Fault::new(Code::DocumentMalformed, "the end tag </Orde> closes <Order>").at(Place { line: 1, column: 23 });
     let password = Some(Password("open sesame".to_owned()));
     vec![
         ("S1 Connect", 1, 0, 256, Message::Connect { name: "credit".to_owned(), password }),
@@ -80,23 +81,13 @@ fn conversation() -> Vec<Example> {
         ("S2 Register", 2, 0, 256, Message::Register { service, credit: 64 }),
         ("S2 Acknowledged", 2, 2, 1024, acknowledged(word("registered"))),
         ("S3 Perform", 3, 0, 1024, Message::Perform { service: credit.clone(), invocation: perform }),
-        (
-            "S3 Acknowledged",
-            3,
-            3,
-            256,
-            acknowledged(Tracking { invocation: Some(invocation), ..Tracking::default() }),
-        ),
+        ("S3 Acknowledged", 3, 3, 256, acknowledged(Tracking { invocation: Some(invocation), ..Tracking::default() })),
         (
             "S4 Completed",
             4,
             3,
             256,
-            Message::Completed {
-                invocation,
-                service: credit.clone(),
-                document: text("<Credit granted=\"true\"/>"),
-            },
+            Message::Completed { invocation, service: credit.clone(), document: text("<Credit granted=\"true\"/>") },
         ),
         ("S4 Acknowledged", 4, 4, 1024, acknowledged(word("answered"))),
         ("S5 Failed", 5, 3, 256, Message::Failed { invocation, service: credit, fault: no_credit.clone() }),
@@ -127,13 +118,7 @@ fn conversation() -> Vec<Example> {
         ("C4 Response timed out", 6, 2, 1024, ended(Ending::TimedOut)),
         ("C5 Await", 2, 0, 64, Message::Await { transaction }),
         ("C6 Cancel", 3, 0, 64, Message::Cancel { transaction }),
-        (
-            "R1 Refused malformed",
-            9,
-            8,
-            1024,
-            Message::Refused(Refusal { fault: torn, retry_after_ms: None }),
-        ),
+        ("R1 Refused malformed", 9, 8, 1024, Message::Refused(Refusal { fault: torn, retry_after_ms: None })),
         (
             "R2 Refused busy",
             10,
@@ -218,8 +203,7 @@ fn every_xml_example_of_the_page_is_a_content_of_exactly_one_type() {
     let examples = blocks("xml");
     assert!(examples.len() >= 15, "one at least of every content: {}", examples.len());
     for example in examples {
-        let read: Vec<_> =
-            Kind::ALL.into_iter().map(|kind| super::read::message(kind, example.as_bytes())).collect();
+        let read: Vec<_> = Kind::ALL.into_iter().map(|kind| super::read::message(kind, example.as_bytes())).collect();
         let fitting = read.iter().filter(|message| message.is_ok()).count();
         assert_eq!(fitting, 1, "{example}\n{:?}", read[0]);
     }
