@@ -173,6 +173,11 @@ fn is_space(character: char) -> bool {
     matches!(character, ' ' | '\t' | '\r' | '\n')
 }
 
+/// Whether it begins with an XML declaration.
+pub(super) fn is_declared(text: &str) -> bool {
+    text.strip_prefix("<?xml").is_some_and(|rest| rest.starts_with(is_space))
+}
+
 /// Without the white space of XML around it, which is less than Unicode's.
 pub(super) fn trim(text: &str) -> &str {
     text.trim_matches(is_space)
@@ -234,7 +239,7 @@ impl<'a> Scan<'a> {
 
     /// An XML declaration may stand at the very beginning; it must not name another encoding.
     fn declaration(&mut self) -> Result<(), Fault> {
-        if !self.content.starts_with("<?xml ") {
+        if !is_declared(self.content) {
             return Ok(());
         }
         let end = self.content.find("?>").ok_or_else(|| self.fault("the XML declaration does not end"))?;
