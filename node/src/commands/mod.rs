@@ -12,6 +12,7 @@ mod render;
 mod run;
 mod service;
 mod status;
+mod testnet;
 mod transaction;
 
 pub use render::bytes as render_bytes;
@@ -87,6 +88,7 @@ enum Command {
     Directory(federation::Directory),
     Service(service::ServiceArguments),
     Transaction(transaction::TransactionArguments),
+    Testnet(testnet::Testnet),
     Doctor(doctor::Doctor),
     Config(configuration::ConfigCommand),
     Explain(explain::Explain),
@@ -221,7 +223,7 @@ pub fn main() -> ExitCode {
         }
     };
     let mut runtime = match command {
-        Command::Run(_) => tokio::runtime::Builder::new_multi_thread(),
+        Command::Run(_) | Command::Testnet(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let done = match runtime.enable_all().build() {
@@ -252,6 +254,7 @@ async fn perform(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Directory(directory) => directory.perform(context).await,
         Command::Service(service) => service.perform(context).await,
         Command::Transaction(transaction) => transaction.perform(context).await,
+        Command::Testnet(testnet) => testnet.perform(context).await,
         Command::Doctor(doctor) => doctor.perform(context).await,
         Command::Config(config) => config.perform(context),
         Command::Explain(explain) => explain.perform(context),

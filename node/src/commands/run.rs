@@ -16,6 +16,7 @@ use hansa_core::{
     ident::{City, OrganizationName},
     membership::InviteText,
 };
+use rustix::process::{Signal, set_parent_process_death_signal};
 use std::{sync::Arc, time::Duration};
 
 /// First pause before an unreachable inviter is asked again; it doubles.
@@ -44,11 +45,18 @@ pub struct Run {
     /// Join the federation of this invite
     #[arg(long, value_name = "INVITE")]
     join: Option<String>,
+    /// End at once, by SIGKILL, when the process that started this one ends: for testnets and tests
+    #[arg(long, hide = true)]
+    exit_with_parent: bool,
 }
 
 impl Run {
     pub async fn perform(self, context: &Context) -> Result<(), Failure> {
         let started = Time::now();
+        if self.exit_with_parent {
+            set_parent_process_death_signal(Some(Signal::KILL))
+                .map_err(|error| Fault::new(Code::Internal, format!("the parent cannot be watched: {error}")))?;
+        }
         if let Some(invite) = &self.join {
             invite.parse::<InviteText>()?;
         }
