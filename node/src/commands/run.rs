@@ -16,7 +16,6 @@ use hansa_core::{
     ident::{City, OrganizationName},
     membership::InviteText,
 };
-use rustix::process::{Signal, set_parent_process_death_signal};
 use std::{sync::Arc, time::Duration};
 
 /// First pause before an unreachable inviter is asked again; it doubles.
@@ -45,7 +44,7 @@ pub struct Run {
     /// Join the federation of this invite
     #[arg(long, value_name = "INVITE")]
     join: Option<String>,
-    /// End at once, by SIGKILL, when the process that started this one ends: for testnets and tests
+    /// End when the process that started this one ends, as the testnet's nodes do
     #[arg(long, hide = true)]
     exit_with_parent: bool,
 }
@@ -54,8 +53,9 @@ impl Run {
     pub async fn perform(self, context: &Context) -> Result<(), Failure> {
         let started = Time::now();
         if self.exit_with_parent {
-            set_parent_process_death_signal(Some(Signal::KILL))
-                .map_err(|error| Fault::new(Code::Internal, format!("the parent cannot be watched: {error}")))?;
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).map_err(|error| {
+                Fault::new(Code::Internal, format!("the process cannot be tied to its parent: {error}"))
+            })?;
         }
         if let Some(invite) = &self.join {
             invite.parse::<InviteText>()?;
