@@ -159,6 +159,8 @@ impl Teller {
                 event: &'t Event<'e>,
             }
             self.screen.object(&Timed { at_ms: milliseconds(self.elapsed()), event });
+        } else if let Event::Act { title } = event {
+            self.screen.say(&format!("\n{}", self.screen.tone(Tone::Strong, &format!("── {title}"))));
         } else {
             let time = format!("{:7.3}", self.elapsed().as_secs_f64());
             for (place, line) in lines_of(self.screen, event).into_iter().enumerate() {
@@ -169,7 +171,7 @@ impl Teller {
     }
 }
 
-pub(super) fn milliseconds(duration: Duration) -> u64 {
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -183,7 +185,7 @@ pub fn latencies(members: &[Member]) -> Vec<Vec<u64>> {
 fn lines_of(screen: Screen, event: &Event<'_>) -> Vec<String> {
     let tone = |tone, text: &str| screen.tone(tone, text);
     match event {
-        Event::Act { title } => vec![String::new(), tone(Tone::Strong, &format!("── {title}"))],
+        Event::Act { title } => vec![(*title).to_owned()],
         Event::Node { organization, city, pid, cxip, ready_ms } => vec![format!(
             "{} {city:<10} {organization:<16} process {pid}, services at {cxip}, ready after {ready_ms} ms",
             tone(Tone::Good, "up")
@@ -268,7 +270,9 @@ fn operation_line(screen: Screen, operation: &OperationSeen) -> String {
     let state = screen.tone(state_tone(&operation.state), &format!("{:<10}", operation.state));
     let fault = operation.fault.as_ref().map_or_else(String::new, |fault| format!("  {fault}"));
     let performers = performers_text(&operation.performers);
-    format!("  {:>2} {:<16} {state} {duration:>8}  {performers}{fault}", operation.id, operation.name).trim_end().to_owned()
+    format!("  {:>2} {:<16} {state} {duration:>8}  {performers}{fault}", operation.id, operation.name)
+        .trim_end()
+        .to_owned()
 }
 
 fn graph_lines(screen: Screen, operations: &[OperationSeen], duration_ms: u64) -> Vec<String> {
@@ -297,6 +301,8 @@ fn answer_lines(screen: Screen, response: &Summary) -> Vec<String> {
         "" => format!("{item} {quantity}"),
         _ => format!("{item} {quantity} (+{back_ordered} later)"),
     };
-    lines.extend(response.lines.chunks(5).map(|few| format!("  {}", few.iter().map(line).collect::<Vec<_>>().join(", "))));
+    lines.extend(
+        response.lines.chunks(5).map(|few| format!("  {}", few.iter().map(line).collect::<Vec<_>>().join(", "))),
+    );
     lines
 }
