@@ -159,6 +159,8 @@ impl Teller {
                 event: &'t Event<'e>,
             }
             self.screen.object(&Timed { at_ms: milliseconds(self.elapsed()), event });
+        } else if let Event::Act { title } = event {
+            self.screen.say(&format!("\n{}", self.screen.tone(Tone::Strong, &format!("── {title}"))));
         } else {
             let time = format!("{:7.3}", self.elapsed().as_secs_f64());
             for (place, line) in lines_of(self.screen, event).into_iter().enumerate() {
@@ -183,7 +185,7 @@ pub fn latencies(members: &[Member]) -> Vec<Vec<u64>> {
 fn lines_of(screen: Screen, event: &Event<'_>) -> Vec<String> {
     let tone = |tone, text: &str| screen.tone(tone, text);
     match event {
-        Event::Act { title } => vec![String::new(), tone(Tone::Strong, &format!("── {title}"))],
+        Event::Act { title } => vec![(*title).to_owned()],
         Event::Node { organization, city, pid, cxip, ready_ms } => vec![format!(
             "{} {city:<10} {organization:<16} process {pid}, services at {cxip}, ready after {ready_ms} ms",
             tone(Tone::Good, "up")
