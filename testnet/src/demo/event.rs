@@ -193,9 +193,9 @@ fn lines_of(screen: Screen, event: &Event<'_>) -> Vec<String> {
         Event::Latencies { one_way_ms, cities } => latency_lines(one_way_ms, cities),
         Event::Discovered { organization, peer } => {
             let by = peer.discovered_by.as_deref().unwrap_or("the directory");
-            let since = peer.since.as_deref().map_or_else(String::new, |since| format!(" since {since}"));
+            let since = peer.since.as_deref().map_or_else(String::new, |since| format!(" at {}", time_of_day(since)));
             let rtt = peer.rtt_ms.map_or_else(String::new, |rtt| format!(", round trip {rtt:.0} ms"));
-            vec![format!("{organization} ↔ {} in {}, by {by}{since}{rtt}", peer.name, peer.city)]
+            vec![format!("{organization} found {} in {} by {by}{since}{rtt}", peer.name, peer.city)]
         }
         Event::Offer { organization, city, operations } => {
             vec![format!("{organization} in {city} performs {}", operations.join(", "))]
@@ -222,6 +222,11 @@ fn lines_of(screen: Screen, event: &Event<'_>) -> Vec<String> {
             ),
         ],
     }
+}
+
+/// The time of day of a moment in RFC 3339; anything else as it is.
+fn time_of_day(moment: &str) -> &str {
+    moment.split_once('T').map_or(moment, |(_, time)| time.trim_end_matches('Z'))
 }
 
 fn latency_lines(one_way_ms: &[Vec<u64>], cities: &[&str]) -> Vec<String> {
