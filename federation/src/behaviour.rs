@@ -102,15 +102,26 @@ pub(crate) fn swarm(
     options: &Options,
     emulation: Emulation,
 ) -> Result<Swarm<Behaviour>, Fault> {
-    let transport = transport(keypair, emulation)
+    let transport = transport(keypair, &emulation)
         .map_err(|error| Fault::new(Code::Internal, format!("the transports cannot be set up: {error}")))?;
     let behaviour = Behaviour::new(keypair, federation, options);
     let config = swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE_MAX);
     Ok(Swarm::new(transport, behaviour, keypair.public().to_peer_id(), config))
 }
 
-fn transport(keypair: &Keypair, emulation: Emulation) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
-    let tcp = EmulatedTransport::new(tcp::tokio::Transport::new(tcp::Config::default()), emulation)
+/// QUIC and TCP, with names looked up where the system says how.
+fn transport(keypair: &Keypair, emulation: &Emulation) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
+    match dns::tokio::Transport::system(unresolved(keypair, emulation)?) {
+        Ok(resolved) => Ok(resolved.boxed()),
+        Err(error) => {
+            tracing::warn!(%error, "host names in addresses cannot be looked up");
+            unresolved(keypair, emulation)
+        }
+    }
+}
+
+fn unresolved(keypair: &Keypair, emulation: &Emulation) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
+    let tcp = EmulatedTransport::new(tcp::tokio::Transport::new(tcp::Config::default()), emulation.clone())
         .upgrade(Version::V1)
         .authenticate(noise::Config::new(keypair).map_err(io::Error::other)?)
         .multiplex(yamux::Config::default())
@@ -118,7 +129,5 @@ fn transport(keypair: &Keypair, emulation: Emulation) -> io::Result<Boxed<(PeerI
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let quic = quic::tokio::Transport::new(quic::Config::new(keypair))
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-    let both = quic.or_transport(tcp).map(|either, _| either.into_inner());
-    let resolved = dns::tokio::Transport::system(both)?;
-    Ok(resolved.boxed())
+    Ok(quic.or_transport(tcp).map(|either, _| either.into_inner()).boxed())
 }

@@ -156,6 +156,12 @@ impl Shared {
         lock(&self.links).by_subnode.values().cloned().collect()
     }
 
+    /// The nodes of `organization` that are linked.
+    pub(crate) fn subnodes(&self, organization: OrganizationId) -> impl Iterator<Item = SubnodeId> {
+        let links = lock(&self.links).by_organization.get(&organization).cloned().unwrap_or_default();
+        links.into_iter().map(|link| link.subnode)
+    }
+
     /// The queue of the oldest link with `organization`.
     pub(crate) fn queue(&self, organization: OrganizationId) -> Option<Arc<Queue>> {
         lock(&self.links).by_organization.get(&organization)?.first().map(|link| Arc::clone(&link.queue))

@@ -9,7 +9,7 @@ use hansa_core::{
 use libp2p::{
     Multiaddr, PeerId,
     swarm::{
-        ConnectionId, DialError,
+        DialError,
         dial_opts::{DialOpts, PeerCondition},
     },
 };
@@ -69,7 +69,7 @@ impl Service {
         self.end_join_if_nobody_is_left();
     }
 
-    pub(super) fn on_dial_failed(&mut self, _: ConnectionId, peer: Option<PeerId>, error: &DialError) {
+    pub(super) fn on_dial_failed(&mut self, peer: Option<PeerId>, error: &DialError) {
         let now = Instant::now();
         self.shared.counts.dials_failed.fetch_add(1, Relaxed);
         let reasons = match error {
@@ -81,6 +81,9 @@ impl Service {
         tracing::debug!(?peer, ?reasons, "dialing failed");
         match (peer, error) {
             (Some(peer), _) => {
+                if let DialError::WrongPeerId { obtained, address } = error {
+                    self.candidates.answered_instead(peer, *obtained, address, now);
+                }
                 let target = Target::Peer(peer);
                 self.candidates.failed(&target, now);
                 if self.candidates.is_lost(&target)
