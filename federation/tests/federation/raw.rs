@@ -136,6 +136,11 @@ impl Connection {
         timeout(PATIENCE, read).await.expect("an answer, or the end")
     }
 
+    /// Say nothing more.
+    pub async fn end(&mut self) {
+        let _ = self.stream.close().await;
+    }
+
     /// Say hello as the dialer, and answer until the link is up.
     pub async fn link(&mut self, hello: Hello, decides: bool) {
         self.send(&Packet::Hello(Box::new(hello))).await;
@@ -198,6 +203,7 @@ impl Scene {
             }
         };
         assert!(connection.receive().await.is_none(), "and the stream ends");
+        connection.end().await;
         assert_eq!(fault.code, code, "{fault}");
         assert_eq!(self.node.refused().await, (fault.clone(), false));
         assert_eq!(self.node.handle.counters().refused_here, refused_before + 1);
