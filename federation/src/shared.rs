@@ -111,6 +111,10 @@ impl Shared {
         lock(&self.credentials).clone()
     }
 
+    pub(crate) fn is_member(&self) -> bool {
+        lock(&self.credentials).is_some()
+    }
+
     pub(crate) fn set_credentials(&self, credentials: Credentials) {
         *lock(&self.credentials) = Some(credentials);
     }

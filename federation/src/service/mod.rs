@@ -3,12 +3,13 @@
 //! One task owns the swarm. Sessions have tasks of their own, and only they wait for the node to take events; what this loop has
 //! to tell goes through a short backlog. Started by [`start`], asked through [`Handle`].
 
+mod dial;
 mod join;
 mod listening;
 
 use crate::{
     behaviour::{self, Behaviour, BehaviourEvent},
-    dialing::{Candidates, Target, is_stranger, split},
+    dialing::{Candidates, is_stranger, split},
     emulation::{Emulation, Latency},
     event::{DiscoveredBy, Event},
     frame::Packet,
@@ -37,11 +38,7 @@ use hansa_core::{
 use join::Join;
 use libp2p::{
     Multiaddr, PeerId, Swarm, identify, kad, mdns, ping,
-    swarm::{
-        ConnectionId, SwarmEvent,
-        behaviour::toggle::Toggle,
-        dial_opts::{DialOpts, PeerCondition},
-    },
+    swarm::{ConnectionId, SwarmEvent, behaviour::toggle::Toggle},
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -175,7 +172,7 @@ impl Service {
             let wake = match &self.stopping {
                 Some((deadline, _)) => Some(*deadline),
                 // Without credentials nobody would accept this node.
-                None => self.shared.credentials().and(self.candidates.due()),
+                None => self.candidates.due().filter(|_| self.shared.is_member()),
             };
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
@@ -224,7 +221,7 @@ impl Service {
     }
 
     fn on_credentials(&mut self, credentials: Credentials) {
-        let first = self.shared.credentials().is_none();
+        let first = !self.shared.is_member();
         let federation = credentials.federation();
         self.shared.set_credentials(credentials);
         if first {
@@ -329,7 +326,7 @@ impl Service {
     fn on_stream(&mut self, opened: Opened) {
         let Opened { peer, connection, outcome } = opened;
         let known = self.connections.get(&connection).cloned();
-        let (Some(address), Some(subnode)) = (known, subnode_id(&peer)) else {
+        let (Some(address), Some(subnode), None) = (known, subnode_id(&peer), &self.stopping) else {
             self.swarm.close_connection(connection);
             return;
         };
@@ -480,26 +477,5 @@ impl Service {
     /// Members may use the slots that are kept for them.
     fn favour(&mut self, peer: PeerId) {
         self.swarm.behaviour_mut().stranger_limits.bypass_peer_id(&peer);
-    }
-
-    fn dial_due(&mut self) {
-        let now = Instant::now();
-        while let Some((target, addresses)) = self.candidates.next_due(now) {
-            let options = match &target {
-                Target::Peer(peer) => DialOpts::peer_id(*peer)
-                    .condition(PeerCondition::DisconnectedAndNotDialing)
-                    .addresses(addresses)
-                    // Two nodes that dial each other from their listening ports would meet in one TCP connection without acceptor.
-                    .allocate_new_port()
-                    .build(),
-                Target::Address(address) => {
-                    DialOpts::unknown_peer_id().address(address.clone()).allocate_new_port().build()
-                }
-            };
-            if let Err(error) = self.swarm.dial(options) {
-                tracing::debug!(?target, %error, "dialing is not possible now");
-                self.candidates.failed(&target, now);
-            }
-        }
     }
 }
