@@ -1,2 +1,23 @@
-//! The one binary.
-fn main() {}
+//! The one binary, `hansa`: it runs a node and talks to a running one.
+//!
+//! Everything is in [`commands`]; a node's own parts are joined in [`wiring`].
+
+mod admin;
+mod commands;
+mod config;
+mod disk;
+mod doctor;
+mod folder;
+mod http;
+mod keys;
+mod logging;
+mod shutdown;
+mod wiring;
+
+/// Gives memory back to the system after a burst, which the system's own allocator does not.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    commands::main()
+}

@@ -1,1 +1,22 @@
-//! To be described.
+//! What a developer of a hansa service or client needs: [`Service`] performs operations for a node, [`Client`] submits
+//! transactions to one. Both keep their connection by themselves and lose nothing when it breaks.
+//!
+//! The protocol is CXIP; [`cxip`] has its messages, for those who go without the two. What is told to a person is always
+//! a [`Fault`]: what is wrong, where, and what to do.
+#![warn(missing_docs)]
+
+mod client;
+pub mod cxip;
+mod reach;
+mod service;
+
+pub use client::{Client, Connecting, Submission};
+pub use hansa_core::{
+    code::{Code, Fault},
+    document::{Document, Element, Text},
+    ident::{DefinitionName, InvocationId, OperationName, OrganizationId, ServiceName, TransactionId},
+    moment::Moment,
+    session::{Ending, Response, Status},
+};
+pub use reach::Welcome;
+pub use service::{Answer, Cancellation, Request, Running, Service};

@@ -154,6 +154,9 @@ codes! {
     MessageOutOfOrder "message-out-of-order"
         "A CXIP message is right in itself but not here: for instance a request before the connection was opened."
         "Open the connection with CXtsConnect first; see docs/protocols/cxip.md.";
+    MessageUnsupported "message-unsupported"
+        "A CXIP message is of a type that this version of the protocol gives no meaning yet."
+        "Use the messages that docs/protocols/cxip.md describes; the connection goes on.";
     CreditExceeded "credit-exceeded"
         "More messages were sent without waiting for their acknowledgement than the node granted."
         "Keep at most as many messages unacknowledged as the credit says.";
@@ -228,6 +231,9 @@ codes! {
     VersionUnknown "version-unknown"
         "The other side speaks a version of the protocol that this side does not know."
         "Bring both sides to versions that go together.";
+    TestnetFailed "testnet-failed"
+        "A testnet, its demo or a benchmark did not go as it must."
+        "The message says what happened; the nodes' logs are named there if they have more to say.";
     Internal "internal"
         "The node met a state that should not exist; what was asked for was not done."
         "Please report it with the message and the log around it.";

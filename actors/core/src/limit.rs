@@ -58,6 +58,17 @@ pub const ADDRESSES_MAX: usize = 16;
 /// Invites that are open at once.
 pub const INVITES_MAX: usize = 1_024;
 
+/// Connections at once to a node's administration socket.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Bytes of one line there: a document as a JSON string, which escapes some characters.
+pub const ADMIN_LINE_BYTES_MAX: usize = 2 * DOCUMENT_BYTES_MAX + 64 * 1024;
+/// Lines there over [`ADMIN_LINE_BYTES_SMALL`] that are in memory at once.
+pub const ADMIN_LINES_LARGE_MAX: usize = 4;
+/// Up to how many bytes a line there is nothing special.
+pub const ADMIN_LINE_BYTES_SMALL: usize = 64 * 1024;
+/// Connections at once to a node's port for health and metrics.
+pub const HTTP_CONNECTIONS_MAX: usize = 64;
+
 /// Frames that one link keeps for a peer that is away.
 pub const LINK_OUTBOX_FRAMES_MAX: usize = 1_000_000;
 /// Frames that travel to a peer unconfirmed.
@@ -66,3 +77,33 @@ pub const LINK_WINDOW_FRAMES_MAX: usize = 1_024;
 pub const LINK_INVOCATIONS_OPEN_MAX: usize = 100_000;
 /// Nodes that an invocation may cross.
 pub const HOPS_MAX: u8 = 8;
+
+/// Bytes of content of one CXIP message: a document and its envelope, or a service with all its operations.
+pub const CXIP_CONTENT_BYTES_MAX: usize = DOCUMENT_BYTES_MAX + 256 * 1024;
+/// Messages that one end of a CXIP connection may have unacknowledged at the other.
+pub const CXIP_CREDIT: u32 = 1_024;
+/// Connections of one CXIP listener.
+pub const CXIP_CONNECTIONS_MAX: usize = 4_096;
+/// Bytes that wait for one CXIP connection that reads too slowly; each message counts its document and 512 more.
+pub const CXIP_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a new CXIP connection may take to say who it is.
+pub const CXIP_CONNECT_MS_MAX: u64 = 10_000;
+/// After so long without a word, an end of a CXIP connection asks the other for a sign of life.
+pub const CXIP_PROBE_MS: u64 = 10_000;
+/// After so long without a word, an end of a CXIP connection takes the other for dead.
+pub const CXIP_SILENCE_MS_MAX: u64 = 30_000;
+/// After how long to try again what was refused as busy.
+pub const BUSY_RETRY_MS: u64 = 100;
+
+/// First pause before a service or a client connects again.
+pub const RECONNECT_MS_MIN: u64 = 10;
+/// Longest pause before a service or a client connects again.
+pub const RECONNECT_MS_MAX: u64 = 2_000;
+/// How long a service or a client goes on repeating what is refused as busy.
+pub const BUSY_PATIENCE_MS_MAX: u64 = 60_000;
+/// Submissions that one client has open at once, unless it says otherwise.
+pub const SUBMISSIONS_OPEN: usize = 4_096;
+/// Replies that a service remembers for invocations that come again.
+pub const REPLIES_REMEMBERED_MAX: usize = 65_536;
+/// Bytes of the replies that a service remembers.
+pub const REPLIES_REMEMBERED_BYTES_MAX: usize = 64 * 1024 * 1024;

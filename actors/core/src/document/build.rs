@@ -2,18 +2,29 @@
 
 use super::{
     Limits,
-    check::{self, Handler},
-    syntax::{PlaceCounter, Written},
+    check::{self, Handler, Namespace},
+    prolog,
+    syntax::{self, PlaceCounter, Written},
     tree::{Attribute, Declaration, Document, Element, Name, Node, Scope},
 };
 use crate::code::{Code, Fault};
-use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Checks a document and builds its tree.
 pub(super) fn document(bytes: &[u8], limits: &Limits) -> Result<Document, Fault> {
-    let text = check::decode(bytes, limits)?;
-    let mut builder =
-        Builder { text, places: PlaceCounter::new(), names: BTreeSet::new(), open: Vec::new(), root: None };
+    let text = prolog::decode(bytes, limits)?;
+    let mut builder = Builder {
+        text,
+        places: PlaceCounter::new(),
+        names: BTreeSet::new(),
+        namespaces: BTreeMap::new(),
+        open: Vec::new(),
+        root: None,
+    };
     check::check(text, limits, &mut builder)?;
     let root = builder.root.ok_or_else(|| Fault::new(Code::Internal, "a checked document has no root element"))?;
     Ok(Document { root })
@@ -22,8 +33,10 @@ pub(super) fn document(bytes: &[u8], limits: &Limits) -> Result<Document, Fault>
 struct Builder<'a> {
     text: &'a str,
     places: PlaceCounter,
-    /// Every name, prefix and namespace once: documents repeat the same few.
+    /// Every name and prefix once: documents repeat the same few.
     names: BTreeSet<Arc<str>>,
+    /// Every namespace once, by its number.
+    namespaces: BTreeMap<usize, Arc<str>>,
     open: Vec<Element>,
     root: Option<Element>,
 }
@@ -42,11 +55,16 @@ impl Builder<'_> {
         (!name.is_empty()).then(|| self.interned(name))
     }
 
-    fn name(&mut self, written: Written<'_>, namespace: Option<&str>) -> Name {
+    fn namespace(&mut self, namespace: &Namespace<'_>) -> Arc<str> {
+        let known = self.namespaces.entry(namespace.number);
+        Arc::clone(known.or_insert_with(|| Arc::from(&*namespace.text)))
+    }
+
+    fn name(&mut self, written: Written<'_>, namespace: Option<&Namespace<'_>>) -> Name {
         Name {
             prefix: self.optional(written.prefix()),
             local: self.interned(written.local()),
-            namespace: namespace.map(|namespace| self.interned(namespace)),
+            namespace: namespace.map(|namespace| self.namespace(namespace)),
         }
     }
 }
@@ -59,7 +77,7 @@ impl<'a> Handler<'a> for Builder<'a> {
             .iter()
             .map(|binding| Declaration {
                 prefix: self.optional(binding.prefix),
-                namespace: self.interned(&binding.namespace),
+                namespace: self.namespace(&binding.namespace),
             })
             .collect();
         let around = self.open.last().and_then(|element| element.scope.clone());
@@ -71,12 +89,12 @@ impl<'a> Handler<'a> for Builder<'a> {
             .attributes()
             .iter()
             .map(|attribute| Attribute {
-                name: self.name(attribute.name, scope.of_attribute(attribute.name)),
-                value: check::normalized_value(attribute.value).into_owned(),
-                place: self.places.advance(self.text, attribute.name_at),
+                name: self.name(attribute.raw.name, scope.of_attribute(attribute)),
+                value: syntax::normalized_value(attribute.raw.value).into_owned(),
+                place: self.places.advance(self.text, attribute.raw.name_at),
             })
             .collect();
-        let name = self.name(name, scope.of_element(name));
+        let name = self.name(name, scope.of_element());
         self.open.push(Element { name, attributes, namespaces, children: Vec::new(), place, scope: inside });
     }
 

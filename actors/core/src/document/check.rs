@@ -6,7 +6,7 @@
 //! differently. It must not know what a handler makes of the document.
 
 use super::{
-    Limits,
+    Limits, prolog,
     syntax::{self, Flaw, RawAttribute, RawAttributes, Written, is_space, place_of, shown, shown_character},
 };
 use crate::{
@@ -47,19 +47,35 @@ impl Handler<'_> for () {
 #[derive(Debug)]
 pub(super) struct Binding<'a> {
     pub prefix: &'a str,
-    pub namespace: Cow<'a, str>,
+    pub namespace: Namespace<'a>,
+}
+
+/// A namespace. Those of one scope are equal when their numbers are: they may be long, and are written once but meant by
+/// every name, so that comparing them name by name could take forever.
+#[derive(Debug)]
+pub(super) struct Namespace<'a> {
+    pub number: usize,
+    pub text: Cow<'a, str>,
+}
+
+/// An attribute that is no namespace declaration.
+pub(super) struct Attribute<'a> {
+    pub raw: RawAttribute<'a>,
+    /// Which binding its prefix stands for.
+    binding: usize,
 }
 
 /// What is known of an element when it begins.
 pub(super) struct Scope<'a, 'c> {
     bindings: &'c [Binding<'a>],
     bindings_before: usize,
-    attributes: &'c [RawAttribute<'a>],
+    name_binding: usize,
+    attributes: &'c [Attribute<'a>],
 }
 
 impl<'a, 'c> Scope<'a, 'c> {
     /// Its attributes as written, without namespace declarations.
-    pub fn attributes(&self) -> &'c [RawAttribute<'a>] {
+    pub fn attributes(&self) -> &'c [Attribute<'a>] {
         self.attributes
     }
 
@@ -68,44 +84,25 @@ impl<'a, 'c> Scope<'a, 'c> {
         &self.bindings[self.bindings_before..]
     }
 
-    /// The namespace of an element's name.
-    pub fn of_element(&self, name: Written<'a>) -> Option<&'c str> {
-        resolve(self.bindings, name.prefix()).filter(|namespace| !namespace.is_empty())
+    /// The namespace of the element's name.
+    pub fn of_element(&self) -> Option<&'c Namespace<'a>> {
+        self.namespace(self.name_binding)
     }
 
     /// The namespace of an attribute's name: none without a prefix, whatever the default namespace is.
-    pub fn of_attribute(&self, name: Written<'a>) -> Option<&'c str> {
-        if name.prefix().is_empty() { None } else { resolve(self.bindings, name.prefix()) }
+    pub fn of_attribute(&self, attribute: &Attribute<'a>) -> Option<&'c Namespace<'a>> {
+        self.namespace(attribute.binding)
+    }
+
+    fn namespace(&self, binding: usize) -> Option<&'c Namespace<'a>> {
+        Some(&self.bindings[binding].namespace).filter(|namespace| !namespace.text.is_empty())
     }
 }
 
-/// The namespace that a prefix stands for; an empty one for "none".
-fn resolve<'c>(bindings: &'c [Binding<'_>], prefix: &str) -> Option<&'c str> {
-    match bindings.iter().rev().find(|binding| binding.prefix == prefix) {
-        Some(binding) => Some(&binding.namespace),
-        None if prefix.is_empty() => Some(""),
-        None if prefix == "xml" => Some(XML_NAMESPACE),
-        None => None,
-    }
-}
-
-/// The bytes as text in which offsets count, without a byte order mark; refused when too large or not UTF-8.
-pub(super) fn decode<'a>(bytes: &'a [u8], limits: &Limits) -> Result<&'a str, Fault> {
-    if bytes.len() > limits.bytes_max {
-        let message = format!("the document has {} bytes, and at most {} are allowed", bytes.len(), limits.bytes_max);
-        return Err(Fault::new(Code::DocumentTooLarge, message));
-    }
-    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    std::str::from_utf8(bytes).map_err(|error| {
-        let (right, rest) = bytes.split_at(error.valid_up_to());
-        let message = match rest {
-            [0xFE, 0xFF, ..] | [0xFF, 0xFE, ..] if right.is_empty() => "the document is in UTF-16, not UTF-8".into(),
-            _ => format!("the byte 0x{:02X} here is not valid UTF-8", rest.first().copied().unwrap_or_default()),
-        };
-        let right = std::str::from_utf8(right).unwrap_or_default();
-        Flaw::new(Code::DocumentEncoding, right.len(), message).into_fault(right)
-    })
-}
+/// What every document begins with: names without a prefix are in no namespace, and `xml` is bound.
+const PREDEFINED: [(&str, &str); 2] = [("", ""), ("xml", XML_NAMESPACE)];
+/// The binding of names that are in no namespace.
+const UNBOUND: usize = 0;
 
 /// Checks a whole document and tells the handler what is in it.
 pub(super) fn check<'a>(text: &'a str, limits: &Limits, handler: &mut impl Handler<'a>) -> Result<(), Fault> {
@@ -125,7 +122,8 @@ struct Checker<'a, 'l> {
     limits: &'l Limits,
     open: Vec<Open<'a>>,
     bindings: Vec<Binding<'a>>,
-    attributes: Vec<RawAttribute<'a>>,
+    attributes: Vec<Attribute<'a>>,
+    namespaces: usize,
     root_seen: bool,
     in_text: bool,
     nodes: usize,
@@ -133,12 +131,18 @@ struct Checker<'a, 'l> {
 
 impl<'a, 'l> Checker<'a, 'l> {
     fn new(text: &'a str, limits: &'l Limits) -> Self {
+        let mut bindings = Vec::with_capacity(8);
+        bindings.extend(PREDEFINED.into_iter().enumerate().map(|(number, (prefix, namespace))| Binding {
+            prefix,
+            namespace: Namespace { number, text: Cow::Borrowed(namespace) },
+        }));
         Self {
             text,
             limits,
             open: Vec::with_capacity(16),
-            bindings: Vec::with_capacity(8),
+            bindings,
             attributes: Vec::with_capacity(8),
+            namespaces: PREDEFINED.len(),
             root_seen: false,
             in_text: false,
             nodes: 0,
@@ -213,7 +217,7 @@ impl<'a, 'l> Checker<'a, 'l> {
                 self.emit(from + 9, to - 3, handler)
             }
             Ok(Event::Comment(_)) => self.comment(from + 4, to - 3),
-            Ok(Event::Decl(_) | Event::PI(_)) => self.instruction(from, to),
+            Ok(Event::Decl(_) | Event::PI(_)) => prolog::instruction(self.text, from, to),
             Ok(Event::DocType(_)) => Err(Flaw::new(Code::DocumentDoctype, from, "a DOCTYPE is not allowed")),
             Ok(Event::Eof) => self.finish(),
             Err(error) => Err(self.broken(&error, from)),
@@ -237,8 +241,8 @@ impl<'a, 'l> Checker<'a, 'l> {
         self.count(from)?;
         let bindings_before = self.bindings.len();
         self.read_attributes(from + 1 + name.whole.len(), to)?;
-        self.resolve_names(name, from)?;
-        let scope = Scope { bindings: &self.bindings, bindings_before, attributes: &self.attributes };
+        let name_binding = self.resolve_names(name, from)?;
+        let scope = Scope { bindings: &self.bindings, bindings_before, name_binding, attributes: &self.attributes };
         self.open.push(Open { name: name.whole, at: from, bindings_before });
         handler.start(from, name, scope);
         Ok(())
@@ -263,7 +267,7 @@ impl<'a, 'l> Checker<'a, 'l> {
             } else if attribute.name.prefix() == "xmlns" {
                 self.declare(attribute.name.local(), attribute, declared_before)?;
             } else {
-                self.attributes.push(attribute);
+                self.attributes.push(Attribute { raw: attribute, binding: UNBOUND });
             }
         }
         Ok(())
@@ -291,7 +295,7 @@ impl<'a, 'l> Checker<'a, 'l> {
 
     /// Takes up `xmlns:prefix="…"`, or `xmlns="…"` with an empty prefix.
     fn declare(&mut self, prefix: &'a str, attribute: RawAttribute<'a>, declared_before: usize) -> Result<(), Flaw> {
-        let namespace = normalized_value(attribute.value);
+        let namespace = syntax::normalized_value(attribute.value);
         let refuse = |message: String| Err(Flaw::malformed(attribute.name_at, message));
         if self.bindings[declared_before..].iter().any(|binding| binding.prefix == prefix) {
             return refuse(format!("the attribute '{}' is there twice", shown(attribute.name.whole)));
@@ -308,49 +312,40 @@ impl<'a, 'l> Checker<'a, 'l> {
         if !prefix.is_empty() && namespace.is_empty() {
             return refuse(format!("the prefix '{}' is bound to no namespace", shown(prefix)));
         }
-        if self.bindings.len() >= self.limits.namespaces_max {
+        if self.bindings.len() - PREDEFINED.len() >= self.limits.namespaces_max {
             let message = format!("more than {} namespace declarations are in scope here", self.limits.namespaces_max);
             return Err(Flaw::new(Code::DocumentTooComplex, attribute.name_at, message));
         }
-        self.bindings.push(Binding { prefix, namespace });
+        let known = self.bindings.iter().map(|binding| &binding.namespace).find(|known| known.text == namespace);
+        let number = known.map_or(self.namespaces, |known| known.number);
+        self.namespaces = self.namespaces.max(number + 1);
+        self.bindings.push(Binding { prefix, namespace: Namespace { number, text: namespace } });
         Ok(())
     }
 
-    /// Every prefix is declared, and no two attributes have the same name, be it by different prefixes.
-    fn resolve_names(&self, name: Written<'a>, from: usize) -> Result<(), Flaw> {
-        let undeclared = |name: Written<'a>, at: usize| {
-            if name.prefix() == "xmlns" {
-                return Flaw::malformed(at, "the prefix 'xmlns' is reserved for namespace declarations");
-            }
-            let prefix = shown(name.prefix());
-            let message = format!("the namespace prefix '{prefix}' of '{}' is not declared", shown(name.whole));
-            Flaw::malformed(at, message)
-                .help(format!("Declare it with xmlns:{prefix}=\"…\" on this element or one around it."))
+    /// Every prefix is declared, and no two attributes have the same name, be it by different prefixes. Notes the
+    /// attributes' bindings, and returns that of the element's name.
+    fn resolve_names(&mut self, name: Written<'a>, from: usize) -> Result<usize, Flaw> {
+        let resolve = |name: Written<'a>, at: usize| {
+            let meant = self.bindings.iter().rposition(|binding| binding.prefix == name.prefix());
+            meant.ok_or_else(|| undeclared(name, at))
         };
-        if resolve(&self.bindings, name.prefix()).is_none() {
-            return Err(undeclared(name, from + 1));
-        }
-        for attribute in &self.attributes {
-            if resolve(&self.bindings, attribute.name.prefix()).is_none() {
-                return Err(undeclared(attribute.name, attribute.name_at));
+        let name_binding = resolve(name, from + 1)?;
+        for attribute in &mut self.attributes {
+            if !attribute.raw.name.prefix().is_empty() {
+                attribute.binding = resolve(attribute.raw.name, attribute.raw.name_at)?;
             }
         }
-        let scope = Scope { bindings: &self.bindings, bindings_before: 0, attributes: &[] };
-        match first_duplicate(&self.attributes, |attribute| {
-            (attribute.name.local(), scope.of_attribute(attribute.name).unwrap_or_default())
-        }) {
-            None => Ok(()),
-            Some((earlier, later)) if earlier.name.whole == later.name.whole => {
-                let message = format!("the attribute '{}' is there twice", shown(later.name.whole));
-                Err(Flaw::malformed(later.name_at, message).help("Remove one of them."))
-            }
-            Some((earlier, later)) => {
-                let (earlier, name) = (shown(earlier.name.whole), shown(later.name.whole));
-                let message =
-                    format!("the attributes '{earlier}' and '{name}' have the same name in the same namespace");
-                Err(Flaw::malformed(later.name_at, message).help("Remove one of them."))
-            }
-        }
+        let key =
+            |attribute: &Attribute<'a>| (attribute.raw.name.local(), self.bindings[attribute.binding].namespace.number);
+        let Some((earlier, later)) = first_duplicate(&self.attributes, key) else { return Ok(name_binding) };
+        let (earlier, name) = (shown(earlier.raw.name.whole), shown(later.raw.name.whole));
+        let message = if earlier == name {
+            format!("the attribute '{name}' is there twice")
+        } else {
+            format!("the attributes '{earlier}' and '{name}' have the same name in the same namespace")
+        };
+        Err(Flaw::malformed(later.raw.name_at, message).help("Remove one of them."))
     }
 
     /// An end tag that spans the bytes `from..to`.
@@ -450,86 +445,6 @@ impl<'a, 'l> Checker<'a, 'l> {
         }
     }
 
-    /// `<?…?>` in the bytes `from..to`: a processing instruction or the XML declaration.
-    fn instruction(&self, from: usize, to: usize) -> Result<(), Flaw> {
-        let (content, end) = (from + 2, to - 2);
-        let target = syntax::name(self.text, content, end, "a processing instruction")?;
-        let behind = content + target.whole.len();
-        if target.whole.eq_ignore_ascii_case("xml") {
-            if target.whole != "xml" {
-                let message = format!("'{}' cannot name a processing instruction", target.whole);
-                return Err(Flaw::malformed(content, message).help("An XML declaration is written <?xml … ?>."));
-            }
-            if from != 0 {
-                return Err(Flaw::malformed(from, "an XML declaration stands here and not at the very beginning")
-                    .help("Remove it, or everything before it, white space too."));
-            }
-            return self.declaration(behind, end);
-        }
-        if let Some(colon) = target.whole.find(':') {
-            return Err(Flaw::malformed(content + colon, "a ':' stands in the name of a processing instruction"));
-        }
-        if behind < end && !is_space(self.text.as_bytes()[behind]) {
-            let message =
-                format!("{} cannot stand in the name of a processing instruction", shown_character(self.text, behind));
-            return Err(Flaw::malformed(behind, message));
-        }
-        Ok(())
-    }
-
-    /// What stands between `<?xml` and `?>`: version, encoding, standalone, in this order.
-    fn declaration(&self, at: usize, to: usize) -> Result<(), Flaw> {
-        let mut raw = RawAttributes { text: self.text, at, to };
-        let mut next = raw.next()?;
-        match next {
-            Some(version) if version.name.whole == "version" && version.value == "1.0" => next = raw.next()?,
-            Some(version) if version.name.whole == "version" => {
-                let message = format!("XML version '{}' is not supported", shown(version.value));
-                return Err(Flaw::malformed(version.value_at, message).help("Send XML 1.0."));
-            }
-            _ => {
-                return Err(Flaw::malformed(0, "the XML declaration does not begin with the version")
-                    .help("Write <?xml version=\"1.0\"?>, or leave the declaration out."));
-            }
-        }
-        if let Some(encoding) = next.filter(|attribute| attribute.name.whole == "encoding") {
-            self.encoding(&encoding)?;
-            next = raw.next()?;
-        }
-        if let Some(standalone) = next.filter(|attribute| attribute.name.whole == "standalone") {
-            if !matches!(standalone.value, "yes" | "no") {
-                return Err(Flaw::malformed(standalone.value_at, "standalone is neither 'yes' nor 'no'"));
-            }
-            next = raw.next()?;
-        }
-        match next {
-            None => Ok(()),
-            Some(extra) => {
-                let message = format!("'{}' cannot stand here in the XML declaration", shown(extra.name.whole));
-                Err(Flaw::malformed(extra.name_at, message)
-                    .help("It has version, encoding and standalone, in this order, each once."))
-            }
-        }
-    }
-
-    fn encoding(&self, encoding: &RawAttribute<'_>) -> Result<(), Flaw> {
-        if encoding.value.eq_ignore_ascii_case("UTF-8") {
-            return Ok(());
-        }
-        if !encoding.value.eq_ignore_ascii_case("US-ASCII") {
-            let message = format!("the document declares the encoding '{}', not UTF-8", shown(encoding.value));
-            return Err(Flaw::new(Code::DocumentEncoding, encoding.value_at, message));
-        }
-        match self.text.bytes().position(|byte| !byte.is_ascii()) {
-            None => Ok(()),
-            Some(at) => {
-                let message =
-                    format!("the document declares US-ASCII, but {} is not in it", shown_character(self.text, at));
-                Err(Flaw::new(Code::DocumentEncoding, at, message).help("Declare UTF-8."))
-            }
-        }
-    }
-
     /// The end of the document.
     fn finish(&self) -> Result<(), Flaw> {
         if let Some(open) = self.open.last() {
@@ -604,14 +519,25 @@ fn offset(position: u64) -> usize {
     usize::try_from(position).expect("an offset into a text in memory fits")
 }
 
+#[cold]
+fn undeclared(name: Written<'_>, at: usize) -> Flaw {
+    let prefix = shown(name.prefix());
+    if prefix == "xmlns" {
+        return Flaw::malformed(at, "the prefix 'xmlns' is reserved for namespace declarations");
+    }
+    Flaw::malformed(at, format!("the namespace prefix '{prefix}' of '{}' is not declared", shown(name.whole)))
+        .help(format!("Declare it with xmlns:{prefix}=\"…\" on this element or one around it."))
+}
+
 /// Two attributes of the same key, the earlier first; of several pairs, the one that ends first.
 fn first_duplicate<'s, 'a, K: Ord>(
-    attributes: &'s [RawAttribute<'a>],
-    key: impl Fn(&'s RawAttribute<'a>) -> K,
-) -> Option<(&'s RawAttribute<'a>, &'s RawAttribute<'a>)> {
+    attributes: &'s [Attribute<'a>],
+    key: impl Fn(&'s Attribute<'a>) -> K,
+) -> Option<(&'s Attribute<'a>, &'s Attribute<'a>)> {
     if attributes.len() <= ATTRIBUTES_COMPARED_MAX {
         return attributes.iter().enumerate().find_map(|(index, later)| {
-            let earlier = attributes[..index].iter().find(|earlier| key(earlier) == key(later))?;
+            let key_of_later = key(later);
+            let earlier = attributes[..index].iter().find(|earlier| key(earlier) == key_of_later)?;
             Some((earlier, later))
         });
     }
@@ -619,30 +545,5 @@ fn first_duplicate<'s, 'a, K: Ord>(
     // The sort is stable, so that equal names stay in the order of the document.
     sorted.sort_by(|(left, _), (right, _)| left.cmp(right));
     let pairs = sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| (pair[0].1, pair[1].1));
-    pairs.min_by_key(|(_, later)| later.name_at)
-}
-
-/// An attribute's value as XML means it: references resolved, every literal line end or tab a space.
-pub(super) fn normalized_value(raw: &str) -> Cow<'_, str> {
-    if !raw.bytes().any(|byte| matches!(byte, b'&' | b'\t' | b'\n' | b'\r')) {
-        return Cow::Borrowed(raw);
-    }
-    let mut value = String::with_capacity(raw.len());
-    let (mut at, mut copied) = (0, 0);
-    while at < raw.len() {
-        let (replacement, next) = match raw.as_bytes()[at] {
-            b'&' => syntax::reference(raw, at, raw.len()).unwrap_or(('&', at + 1)),
-            b'\r' if raw.as_bytes().get(at + 1) == Some(&b'\n') => (' ', at + 2),
-            b'\t' | b'\n' | b'\r' => (' ', at + 1),
-            _ => {
-                at += 1;
-                continue;
-            }
-        };
-        value.push_str(&raw[copied..at]);
-        value.push(replacement);
-        (at, copied) = (next, next);
-    }
-    value.push_str(&raw[copied..]);
-    Cow::Owned(value)
+    pairs.min_by_key(|(_, later)| later.raw.name_at)
 }

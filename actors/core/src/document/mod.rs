@@ -10,6 +10,7 @@
 
 mod build;
 mod check;
+mod prolog;
 mod syntax;
 mod tree;
 mod write;
@@ -67,7 +68,7 @@ impl Text {
 
     /// Checks a document from outside.
     pub fn parse_within(bytes: &[u8], limits: &Limits) -> Result<Self, Fault> {
-        let text = check::decode(bytes, limits)?;
+        let text = prolog::decode(bytes, limits)?;
         check::check(text, limits, &mut ())?;
         Ok(Self(text.into()))
     }
@@ -101,14 +102,13 @@ impl Text {
         let mut rest = self.0.strip_prefix('\u{FEFF}').unwrap_or(&self.0);
         loop {
             rest = rest.trim_start_matches([' ', '\t', '\r', '\n']);
-            let end = match rest.as_bytes() {
-                [b'<', b'?', ..] => "?>",
-                [b'<', b'!', b'-', b'-', ..] => "-->",
+            let (begin, end) = match rest.as_bytes() {
+                [b'<', b'?', ..] => (2, "?>"),
+                [b'<', b'!', b'-', b'-', ..] => (4, "-->"),
                 _ => return rest,
             };
-            // Behind `<!--`, whose hyphens are none of the end's.
-            let Some(at) = rest.get(4..).and_then(|content| content.find(end)) else { return rest };
-            rest = &rest[4 + at + end.len()..];
+            let Some(at) = rest[begin..].find(end) else { return rest };
+            rest = &rest[begin + at + end.len()..];
         }
     }
 }

@@ -5,6 +5,7 @@
 //! is reported.
 
 use crate::code::{Code, Fault, Place};
+use std::borrow::Cow;
 
 /// What is wrong, and at which byte of the text.
 #[derive(Debug)]
@@ -207,9 +208,13 @@ fn name_flaw(text: &str, written: Written<'_>, from: usize, of: &'static str) ->
     }
     let mut part_begins = true;
     for (at, character) in written.whole.char_indices() {
-        let right =
-            if part_begins { is_name_start(character) } else { character == ':' || is_name_character(character) };
-        if !right && !(part_begins && character == ':') {
+        let right = match character {
+            // Where colons stand is judged last.
+            ':' => true,
+            _ if part_begins => is_name_start(character),
+            _ => is_name_character(character),
+        };
+        if !right {
             let message = format!(
                 "{} cannot {} the name '{}' of {of}",
                 shown_character(written.whole, at),
@@ -335,4 +340,29 @@ fn numeric_reference(text: &str, at: usize, to: usize) -> Result<(char, usize), 
             Err(Flaw::malformed(at, message).help("Remove it; XML has no way to write most control characters."))
         }
     }
+}
+
+/// An attribute's value as XML means it: references resolved, every literal line end or tab a space.
+pub(super) fn normalized_value(raw: &str) -> Cow<'_, str> {
+    if !raw.bytes().any(|byte| matches!(byte, b'&' | b'\t' | b'\n' | b'\r')) {
+        return Cow::Borrowed(raw);
+    }
+    let mut value = String::with_capacity(raw.len());
+    let (mut at, mut copied) = (0, 0);
+    while at < raw.len() {
+        let (replacement, next) = match raw.as_bytes()[at] {
+            b'&' => reference(raw, at, raw.len()).unwrap_or(('&', at + 1)),
+            b'\r' if raw.as_bytes().get(at + 1) == Some(&b'\n') => (' ', at + 2),
+            b'\t' | b'\n' | b'\r' => (' ', at + 1),
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        value.push_str(&raw[copied..at]);
+        value.push(replacement);
+        (at, copied) = (next, next);
+    }
+    value.push_str(&raw[copied..]);
+    Cow::Owned(value)
 }

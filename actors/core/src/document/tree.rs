@@ -89,6 +89,8 @@ impl Document {
     }
 
     /// The document as text, without XML declaration: UTF-8 needs none. For one that was built see [`Element::new`].
+    ///
+    /// It can be longer than what was parsed, and than the limit, as CDATA sections become escaped text.
     #[must_use]
     pub fn to_text(&self) -> Text {
         Text::trusted(self.root.to_xml())
@@ -276,7 +278,7 @@ impl Element {
     }
 
     /// The element as XML that can stand alone: namespaces that are in scope here but declared around it are declared
-    /// on it, as are those of names that nothing declares.
+    /// on it, as are those of names that nothing declares. So every part that is cut out is longer by as much.
     #[must_use]
     pub fn to_xml(&self) -> String {
         write::element(self)

@@ -89,7 +89,9 @@ impl<'t> Writer<'t> {
         }
         let known = self.declared.iter().rposition(|&(other, _)| other == prefix);
         let meant = known.map_or("", |index| self.declared[index].1);
-        if meant != namespace && known.is_none_or(|index| index < own) {
+        // The same string in most cases, and namespaces may be long.
+        let same = std::ptr::eq(meant, namespace) || meant == namespace;
+        if !same && known.is_none_or(|index| index < own) {
             self.declare(prefix, namespace, own);
         }
     }

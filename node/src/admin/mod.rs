@@ -1,0 +1,113 @@
+//! Administration: how the commands of `hansa` talk to the running node.
+//!
+//! One JSON object a line over a Unix socket that only the node's owner can open. [`protocol`] has the requests and
+//! results, [`server`] answers with whatever [`Administration`] the wiring gives it, [`client`] asks.
+
+pub mod client;
+#[cfg(test)]
+pub mod pretended;
+pub mod protocol;
+pub mod server;
+pub mod time;
+
+use hansa_core::{
+    code::{Code, Fault},
+    ident::{City, DefinitionName, OperationName, TransactionId},
+};
+use protocol::{
+    Answer, Awaited, Cancelled, Defined, DefinitionEntry, DirectoryEntry, Invited, Joined, Reading, Request, Service,
+    Show, Status, Submitted, TransactionEntry, TransactionState,
+};
+use std::time::Duration;
+
+/// What a running node does for its administrator. The wiring implements it; each method is one request.
+///
+/// An answer that acknowledges something (`define`, `submit`, `cancel`, `join`, `invite`) is given only when it is durable.
+pub trait Administration: Send + Sync + 'static {
+    /// How the node is.
+    fn status(&self) -> impl Future<Output = Result<Status, Fault>> + Send;
+
+    /// Who offers what, as far as this node knows: every organization, or those with a service for `operation`, or those
+    /// in `city`.
+    fn directory(
+        &self,
+        operation: Option<OperationName>,
+        city: Option<City>,
+    ) -> impl Future<Output = Result<Vec<DirectoryEntry>, Fault>> + Send;
+
+    /// The services of this node.
+    fn services(&self) -> impl Future<Output = Result<Vec<Service>, Fault>> + Send;
+
+    /// Check a transaction definition and store it.
+    fn define(&self, text: String) -> impl Future<Output = Result<Defined, Fault>> + Send;
+
+    /// The transaction definitions.
+    fn definitions(&self) -> impl Future<Output = Result<Vec<DefinitionEntry>, Fault>> + Send;
+
+    /// Transactions, newest first, at most `limit`.
+    fn list(
+        &self,
+        state: Option<TransactionState>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<TransactionEntry>, Fault>> + Send;
+
+    /// Everything about one transaction.
+    fn show(&self, id: TransactionId) -> impl Future<Output = Result<Show, Fault>> + Send;
+
+    /// Begin a transaction; with an id, a repetition finds the first one.
+    fn submit(
+        &self,
+        definition: DefinitionName,
+        document: String,
+        id: Option<TransactionId>,
+    ) -> impl Future<Output = Result<Submitted, Fault>> + Send;
+
+    /// Wait until a transaction has ended, or until `timeout` has passed: then its state is still `running`.
+    fn await_response(
+        &self,
+        id: TransactionId,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Awaited, Fault>> + Send;
+
+    /// Cancel a transaction.
+    fn cancel(&self, id: TransactionId) -> impl Future<Output = Result<Cancelled, Fault>> + Send;
+
+    /// Make an invite into the federation that opens for `hours`.
+    fn invite(&self, hours: u32) -> impl Future<Output = Result<Invited, Fault>> + Send;
+
+    /// Join the federation of an invite; [`Code::PeerUnreachable`] if nobody there answers now.
+    fn join(&self, invite: String) -> impl Future<Output = Result<Joined, Fault>> + Send;
+
+    /// The numbers of the node, as `GET /metrics` shows them.
+    fn readings(&self) -> impl Future<Output = Vec<Reading>> + Send;
+}
+
+/// Ask `administration` what `request` asks. [`Request::Stop`] is not its business and is refused here.
+pub async fn answer<A: Administration>(administration: &A, request: Request) -> Result<Answer, Fault> {
+    Ok(match request {
+        Request::Status => Answer::Status(Box::new(administration.status().await?)),
+        Request::Directory { operation, city } => Answer::Directory(administration.directory(operation, city).await?),
+        Request::Services => Answer::Services(administration.services().await?),
+        Request::Define { text } => Answer::Defined(administration.define(text).await?),
+        Request::Definitions => Answer::Definitions(administration.definitions().await?),
+        Request::List { state, limit } => {
+            let limit = limit.unwrap_or(protocol::LIST_DEFAULT).min(protocol::LIST_MAX);
+            Answer::Transactions(administration.list(state, limit).await?)
+        }
+        Request::Show { id } => Answer::Show(Box::new(administration.show(id).await?)),
+        Request::Submit { definition, document, id } => {
+            Answer::Submitted(administration.submit(definition, document, id).await?)
+        }
+        Request::AwaitResponse { id, timeout_ms } => {
+            let timeout = Duration::from_millis(timeout_ms.min(protocol::AWAIT_MS_MAX));
+            Answer::Awaited(administration.await_response(id, timeout).await?)
+        }
+        Request::Cancel { id } => Answer::Cancelled(administration.cancel(id).await?),
+        Request::Invite { hours } => Answer::Invited(administration.invite(hours).await?),
+        Request::Join { invite } => Answer::Joined(administration.join(invite).await?),
+        Request::Metrics => Answer::Metrics(administration.readings().await),
+        Request::Stop => {
+            return Err(Fault::new(Code::Internal, "the socket's server stops the node, not its machines"));
+        }
+    })
+}

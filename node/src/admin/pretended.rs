@@ -1,0 +1,146 @@
+//! A node that is only pretended, for tests of what surrounds one: it answers, and has done nothing.
+
+use super::{Administration, protocol::*, time::Time};
+use hansa_core::{
+    code::{Code, Fault},
+    ident::{
+        City, DefinitionHash, DefinitionName, FederationId, OperationName, OrganizationId, SubnodeId, TransactionId,
+    },
+    moment::Moment,
+};
+use std::time::Duration;
+
+/// The pretended node.
+pub struct Pretended;
+
+/// A moment that all its answers share.
+pub const NOW: Time = Time(Moment(1_795_219_200_000));
+
+/// A status with something in every part.
+pub fn status() -> Status {
+    Status {
+        organization: OrganizationStatus {
+            name: "Acme BV".parse().unwrap(),
+            id: OrganizationId([1; 32]),
+            city: "Rotterdam".parse().unwrap(),
+        },
+        federation: Some(federation()),
+        node: NodeStatus {
+            id: SubnodeId([2; 32]),
+            version: "0.1.0".into(),
+            pid: 4711,
+            started: NOW,
+            uptime_ms: 93_784_000,
+        },
+        addresses: Addresses {
+            cxip: "127.0.0.1:4000".into(),
+            http: "127.0.0.1:4080".into(),
+            federation: vec!["/ip4/127.0.0.1/tcp/4100".into()],
+            admin: "/data/admin.sock".into(),
+        },
+        peers: vec![
+            Peer {
+                organization: OrganizationId([3; 32]),
+                name: "Birch GmbH".parse().unwrap(),
+                city: "Hamburg".parse().unwrap(),
+                connected: true,
+                since: Some(NOW),
+                rtt_ms: Some(12.34),
+                clock_ahead_ms: Some(-3),
+                address: Some("/ip4/10.0.0.2/tcp/4100".into()),
+                discovered_by: Some("mdns".into()),
+                outbox: 0,
+            },
+            Peer {
+                organization: OrganizationId([4; 32]),
+                name: "Cedar Pte".parse().unwrap(),
+                city: "Singapore".parse().unwrap(),
+                connected: false,
+                since: None,
+                rtt_ms: None,
+                clock_ahead_ms: None,
+                address: None,
+                discovered_by: Some("directory".into()),
+                outbox: 7,
+            },
+        ],
+        services: vec![Service {
+            name: "credit".parse().unwrap(),
+            operations: vec!["check-credit".parse().unwrap(), "book".parse().unwrap()],
+            public: false,
+            sessions: 2,
+            queued: 1,
+            in_flight: 3,
+        }],
+        journal: JournalStatus {
+            sequence: 1_234,
+            durable: 1_230,
+            segments: 2,
+            bytes: 64 << 20,
+            sync_us_last: 120,
+            disk: Disk { free_bytes: 5 << 30, total_bytes: 10 << 30 },
+        },
+        transactions: TransactionCounts { open: 1, submitted: 5, completed: 3, failed: 1, timed_out: 0, cancelled: 0 },
+        health: Health { ok: true, findings: vec![Fault::new(Code::PeerUnreachable, "Cedar Pte is away")] },
+    }
+}
+
+fn federation() -> FederationStatus {
+    FederationStatus { name: "hansa".parse().unwrap(), id: FederationId([9; 32]), members: 3 }
+}
+
+impl Administration for Pretended {
+    async fn status(&self) -> Result<Status, Fault> {
+        Ok(status())
+    }
+
+    async fn directory(&self, _: Option<OperationName>, _: Option<City>) -> Result<Vec<DirectoryEntry>, Fault> {
+        Ok(Vec::new())
+    }
+
+    async fn services(&self) -> Result<Vec<Service>, Fault> {
+        Ok(status().services)
+    }
+
+    async fn define(&self, text: String) -> Result<Defined, Fault> {
+        let operations = text.matches("<OPERATION>").count() as u64;
+        Ok(Defined { name: "d".parse()?, hash: DefinitionHash([0; 32]), operations, unchanged: false })
+    }
+
+    async fn definitions(&self) -> Result<Vec<DefinitionEntry>, Fault> {
+        Ok(Vec::new())
+    }
+
+    async fn list(&self, _: Option<TransactionState>, _: u32) -> Result<Vec<TransactionEntry>, Fault> {
+        Ok(Vec::new())
+    }
+
+    async fn show(&self, id: TransactionId) -> Result<Show, Fault> {
+        Err(Fault::new(Code::TransactionUnknown, format!("there is no transaction {id}")))
+    }
+
+    async fn submit(&self, _: DefinitionName, _: String, id: Option<TransactionId>) -> Result<Submitted, Fault> {
+        Ok(Submitted { transaction: id.unwrap_or(TransactionId(1)), repeated: id.is_some() })
+    }
+
+    async fn await_response(&self, transaction: TransactionId, _: Duration) -> Result<Awaited, Fault> {
+        let state = TransactionState::Running;
+        Ok(Awaited { transaction, definition: "d".parse()?, state, document: None, fault: None })
+    }
+
+    async fn cancel(&self, transaction: TransactionId) -> Result<Cancelled, Fault> {
+        Ok(Cancelled { transaction, state: TransactionState::Cancelled })
+    }
+
+    async fn invite(&self, _: u32) -> Result<Invited, Fault> {
+        Ok(Invited { invite: "hansa-invite-x".into(), federation: federation(), expires: NOW })
+    }
+
+    async fn join(&self, _: String) -> Result<Joined, Fault> {
+        Ok(Joined { federation: federation(), repeated: false })
+    }
+
+    async fn readings(&self) -> Vec<Reading> {
+        vec![Reading::gauge("hansa_transactions_open", "Open transactions.", 1.0)]
+    }
+}

@@ -1,0 +1,239 @@
+//! `hansa transaction …`: definitions, and the transactions that follow them.
+
+use super::{Context, Failure, render};
+use crate::admin::{
+    client::Client,
+    protocol::{
+        AWAIT_MS_MAX, Awaited, Cancelled, Defined, DefinitionEntry, LIST_DEFAULT, LIST_MAX, Request, Show, Submitted,
+        TransactionEntry, TransactionState,
+    },
+};
+use clap::{Args, Subcommand};
+use hansa_core::{
+    code::{Code, Fault},
+    ident::{DefinitionName, TransactionId},
+    limit,
+};
+use std::{
+    io::{self, Read},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// Define transactions, submit them, and look at them
+#[derive(Debug, Args)]
+pub struct TransactionArguments {
+    #[command(subcommand)]
+    command: TransactionCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum TransactionCommand {
+    Define(Define),
+    Definitions(Definitions),
+    List(List),
+    Show(ShowCommand),
+    Submit(Submit),
+    Cancel(Cancel),
+}
+
+/// Check a transaction definition, and store it under its name
+///
+/// A definition of the same name becomes its next version; transactions on their way keep the one they began with.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  hansa transaction define purchase.xml")]
+struct Define {
+    /// The definition, XML; - reads standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// List the transaction definitions
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  hansa transaction definitions")]
+struct Definitions {}
+
+/// List transactions, the newest first
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  hansa transaction list\n  hansa transaction list --state running --limit 100")]
+struct List {
+    /// Only those in this state
+    #[arg(long, value_name = "STATE")]
+    state: Option<TransactionState>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = LIST_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=i64::from(LIST_MAX)))]
+    limit: u32,
+}
+
+/// Show a transaction: each operation's state, who performed it and how long it took, and the documents
+#[derive(Debug, Args)]
+#[command(name = "show", after_help = "Example:\n  hansa transaction show 01JD5M6Q0000000000000000AB")]
+struct ShowCommand {
+    /// The transaction
+    #[arg(value_name = "ID")]
+    id: TransactionId,
+    /// Leave the documents out
+    #[arg(long)]
+    brief: bool,
+}
+
+/// Begin a transaction
+///
+/// When this returns, the transaction is durable, and its id is printed. With --wait the output document is printed
+/// instead when the transaction has ended.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    hansa transaction submit purchase --input order.xml --wait\n  \
+    hansa transaction submit purchase --input - < order.xml")]
+struct Submit {
+    /// The definition
+    #[arg(value_name = "NAME")]
+    definition: DefinitionName,
+    /// The input document, XML; - reads standard input
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Wait for its end, and print the output document
+    #[arg(long)]
+    wait: bool,
+    /// Its id: a submission that is repeated with the same id begins nothing new
+    #[arg(long, value_name = "ID")]
+    id: Option<TransactionId>,
+    /// How long to wait, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "wait")]
+    timeout_s: u64,
+}
+
+/// Cancel a transaction
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  hansa transaction cancel 01JD5M6Q0000000000000000AB")]
+struct Cancel {
+    /// The transaction
+    #[arg(value_name = "ID")]
+    id: TransactionId,
+}
+
+impl TransactionArguments {
+    pub async fn perform(self, context: &Context) -> Result<(), Failure> {
+        match self.command {
+            TransactionCommand::Define(define) => define.perform(context).await,
+            TransactionCommand::Definitions(Definitions {}) => {
+                let definitions: Vec<DefinitionEntry> = context.client().await?.ask(&Request::Definitions).await?;
+                context.show(&definitions, |definitions| render::definitions(definitions));
+                Ok(())
+            }
+            TransactionCommand::List(List { state, limit }) => {
+                let request = Request::List { state, limit: Some(limit) };
+                let transactions: Vec<TransactionEntry> = context.client().await?.ask(&request).await?;
+                context.show(&transactions, |transactions| render::transactions(transactions));
+                Ok(())
+            }
+            TransactionCommand::Show(ShowCommand { id, brief }) => {
+                let mut show: Show = context.client().await?.ask(&Request::Show { id }).await?;
+                if brief {
+                    (show.input, show.output) = (None, None);
+                }
+                context.show(&show, render::show);
+                Ok(())
+            }
+            TransactionCommand::Submit(submit) => submit.perform(context).await,
+            TransactionCommand::Cancel(Cancel { id }) => {
+                let cancelled: Cancelled = context.client().await?.ask(&Request::Cancel { id }).await?;
+                context.show(&cancelled, |cancelled| format!("{} is {}.", cancelled.transaction, cancelled.state));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Define {
+    async fn perform(self, context: &Context) -> Result<(), Failure> {
+        let text = read_document(&self.file, Code::DefinitionInvalid)?;
+        let defined: Defined = context.client().await?.ask(&Request::Define { text }).await?;
+        context.show(&defined, |defined| {
+            let word = if defined.unchanged { "was defined so before" } else { "is defined" };
+            let operations = render::count(defined.operations, "operation");
+            format!("{} {word}: {operations}, version {}.", defined.name, defined.hash.short())
+        });
+        Ok(())
+    }
+}
+
+impl Submit {
+    async fn perform(self, context: &Context) -> Result<(), Failure> {
+        let document = read_document(&self.input, Code::DocumentMalformed)?;
+        let mut client = context.client().await?;
+        let request = Request::Submit { definition: self.definition, document, id: self.id };
+        let submitted: Submitted = client.ask(&request).await?;
+        if !self.wait {
+            context.show(&submitted, |submitted| submitted.transaction.to_string());
+            return Ok(());
+        }
+        if !context.json {
+            eprintln!("{} is on its way.", submitted.transaction);
+        }
+        let awaited = wait(&mut client, submitted.transaction, Duration::from_secs(self.timeout_s)).await?;
+        if context.json {
+            context.show(&awaited, |_| String::new());
+            return if awaited.state == TransactionState::Completed { Ok(()) } else { Err(Failure::Told) };
+        }
+        match (awaited.state, &awaited.document) {
+            (TransactionState::Completed, document) => {
+                super::print(document.as_deref().unwrap_or_default());
+                Ok(())
+            }
+            (TransactionState::Running, _) => Err(Fault::new(
+                Code::TransactionTimedOut,
+                format!("{} has not ended within {} s", awaited.transaction, self.timeout_s),
+            )
+            .help(format!("it goes on; see `hansa transaction show {}`", awaited.transaction))
+            .into()),
+            (state, _) => Err(awaited.fault.unwrap_or_else(|| ended(awaited.transaction, state)).into()),
+        }
+    }
+}
+
+/// The fault of a transaction that ended without a document and without words of its own.
+fn ended(transaction: TransactionId, state: TransactionState) -> Fault {
+    let code = match state {
+        TransactionState::TimedOut => Code::TransactionTimedOut,
+        TransactionState::Cancelled => Code::TransactionCancelled,
+        _ => Code::OperationFailed,
+    };
+    Fault::new(code, format!("{transaction} is {state}")).help(format!("see `hansa transaction show {transaction}`"))
+}
+
+/// Ask again until the transaction has ended or the time is up: one request waits only for a while.
+async fn wait(client: &mut Client, id: TransactionId, limit: Duration) -> Result<Awaited, Fault> {
+    let begun = Instant::now();
+    loop {
+        let left = limit.saturating_sub(begun.elapsed());
+        let timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).min(AWAIT_MS_MAX);
+        let awaited: Awaited = client.ask(&Request::AwaitResponse { id, timeout_ms }).await?;
+        if awaited.state != TransactionState::Running || begun.elapsed() >= limit {
+            return Ok(awaited);
+        }
+    }
+}
+
+/// The text of a file, or of standard input, of at most a document's bytes. What it says is for the node to check.
+fn read_document(path: &Path, malformed: Code) -> Result<String, Fault> {
+    let read = |source: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        source.take(limit::DOCUMENT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map(|_| bytes)
+    };
+    let bytes = if path == Path::new("-") {
+        read(&mut io::stdin().lock())
+    } else {
+        std::fs::File::open(path).and_then(|mut file| read(&mut file))
+    };
+    let bytes = bytes.map_err(|error| {
+        Fault::new(malformed, format!("'{}' cannot be read: {error}", path.display()))
+            .help("name a file that can be read")
+    })?;
+    if bytes.len() > limit::DOCUMENT_BYTES_MAX {
+        let message = format!("'{}' has more than {} bytes", path.display(), limit::DOCUMENT_BYTES_MAX);
+        return Err(Fault::new(Code::DocumentTooLarge, message));
+    }
+    String::from_utf8(bytes)
+        .map_err(|error| Fault::new(Code::DocumentEncoding, format!("'{}' is not UTF-8: {error}", path.display())))
+}

@@ -1,0 +1,264 @@
+//! One connection of a service or a client, from its Connect to its end: one task that drives a [`Wire`] and a [`Door`].
+
+use super::Door;
+use hansa_core::{
+    code::{Code, Fault},
+    ident::{InvocationId, ServiceName},
+    invocation::Outcome,
+    limit,
+    session::{Asker, Ending, FromSession, SessionId, ToSession, Tracking},
+};
+use hansa_sdk::cxip::{Acknowledgement, Ended, Incoming, Message, Refusal, Wire};
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{net::TcpStream, sync::mpsc, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+/// How many of the machines' words are taken from the channel at once.
+const BATCH_MAX: usize = 256;
+/// What a queued message counts besides its document.
+const MESSAGE_BYTES: usize = 512;
+
+/// Serve one connection.
+pub(super) async fn run<D: Door>(stream: TcpStream, peer: SocketAddr, door: Arc<D>, stop: CancellationToken) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "a CXIP connection was over before it began");
+        return;
+    }
+    let mut wire = Wire::new(stream, limit::CXIP_CREDIT);
+    let connected = tokio::select! {
+        () = stop.cancelled() => None,
+        connected = timeout(Duration::from_millis(limit::CXIP_CONNECT_MS_MAX), connect(&mut wire, &*door)) => {
+            connected.unwrap_or_else(|_| {
+                let words = "the connection did not begin with a Connect in time";
+                wire.refuse_all(Fault::new(Code::MessageOutOfOrder, words));
+                None
+            })
+        }
+    };
+    let Some(name) = connected else {
+        tracing::info!(%peer, "a CXIP connection was not admitted");
+        return wire.finish().await;
+    };
+    let (to_session, from_machines) = mpsc::unbounded_channel();
+    let id = door.open(to_session);
+    tracing::info!(%peer, name, session = id.0, "CXIP session begins");
+    // Closed whatever happens, also when this task is aborted or panics.
+    let open = Open { door: &*door, id };
+    let mut session =
+        Session { id, door: &*door, wire, queue: VecDeque::new(), queue_bytes: 0, performs: HashMap::new() };
+    let end = session.serve(from_machines, &stop).await;
+    tracing::info!(%peer, name, session = id.0, %end, "CXIP session ends");
+    let Session { wire, .. } = session;
+    drop(open);
+    wire.finish().await;
+}
+
+/// Wait for the Connect that a connection begins with; says the name of who connected. All else is refused.
+async fn connect<D: Door>(wire: &mut Wire<TcpStream>, door: &D) -> Option<String> {
+    match wire.receive().await {
+        Ok(Incoming::Message { number, message: Message::Connect { name, password }, .. }) => {
+            match door.welcome(&name, password.as_ref()) {
+                Ok(welcome) => {
+                    let tracking = Tracking { word: Some("connected".to_owned()), ..Tracking::default() };
+                    let (organization, city) = (Some(welcome.organization), Some(welcome.city));
+                    wire.acknowledge(number, Acknowledgement { tracking, organization, city });
+                    Some(name)
+                }
+                Err(fault) => {
+                    wire.refuse(number, fault);
+                    None
+                }
+            }
+        }
+        Ok(Incoming::Message { number, .. }) => {
+            wire.refuse(number, Fault::new(Code::MessageOutOfOrder, "the first message of a connection is a Connect"));
+            None
+        }
+        // What was no message has been refused already.
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// A session that the machines know of.
+struct Open<'d, D: Door> {
+    door: &'d D,
+    id: SessionId,
+}
+
+impl<D: Door> Drop for Open<'_, D> {
+    fn drop(&mut self) {
+        self.door.close(self.id);
+    }
+}
+
+/// How a session ended.
+enum End {
+    Stopped,
+    Released,
+    Slow,
+    Over(Ended),
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stopped => out.write_str("the node stops"),
+            Self::Released => out.write_str("the node let go of it"),
+            Self::Slow => write!(out, "more than {} bytes wait for it", limit::CXIP_QUEUE_BYTES_MAX),
+            Self::Over(ended) => ended.fmt(out),
+        }
+    }
+}
+
+/// A message that waits to be sent.
+struct Queued {
+    correlation: u64,
+    message: Message,
+    bytes: usize,
+}
+
+struct Session<'d, D: Door> {
+    id: SessionId,
+    door: &'d D,
+    wire: Wire<TcpStream>,
+    /// Messages that wait for the other side's credit, or for room on the wire.
+    queue: VecDeque<Queued>,
+    queue_bytes: usize,
+    /// Performs that are not acknowledged, by number.
+    performs: HashMap<u64, (InvocationId, ServiceName)>,
+}
+
+impl<D: Door> Session<'_, D> {
+    async fn serve(&mut self, mut from_machines: mpsc::UnboundedReceiver<ToSession>, stop: &CancellationToken) -> End {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            self.send_queued();
+            if self.queue_bytes > limit::CXIP_QUEUE_BYTES_MAX {
+                return End::Slow;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return End::Stopped,
+                taken = from_machines.recv_many(&mut batch, BATCH_MAX) => {
+                    if taken == 0 {
+                        return End::Released;
+                    }
+                    batch.drain(..).for_each(|words| self.tell(words));
+                }
+                incoming = self.wire.receive() => match incoming {
+                    Ok(incoming) => self.take_in(incoming),
+                    Err(ended) => return End::Over(ended),
+                },
+            }
+        }
+    }
+
+    /// What the machines say.
+    fn tell(&mut self, words: ToSession) {
+        match words {
+            ToSession::Acknowledged { message, tracking } => {
+                self.wire.acknowledge(message, Acknowledgement { tracking, ..Acknowledgement::default() });
+            }
+            ToSession::Refused { message, fault } => self.wire.refuse(message, fault),
+            ToSession::Perform { service, invocation } => {
+                let bytes = invocation.document.as_str().len();
+                self.enqueue(0, Message::Perform { service, invocation }, bytes);
+            }
+            ToSession::Withdraw { invocation } => self.enqueue(0, Message::Withdraw { invocation }, 0),
+            ToSession::Status { message, status } => self.enqueue(message, Message::Status(status), 0),
+            ToSession::Respond { message, response } => {
+                let bytes = match &response.ending {
+                    Ending::Completed(document) => document.as_str().len(),
+                    _ => 0,
+                };
+                self.enqueue(message, Message::Response(response), bytes);
+            }
+        }
+    }
+
+    fn enqueue(&mut self, correlation: u64, message: Message, document_bytes: usize) {
+        let bytes = document_bytes + MESSAGE_BYTES;
+        self.queue_bytes += bytes;
+        self.queue.push_back(Queued { correlation, message, bytes });
+    }
+
+    fn send_queued(&mut self) {
+        while self.wire.may_send() {
+            let Some(Queued { correlation, message, bytes }) = self.queue.pop_front() else { return };
+            self.queue_bytes -= bytes;
+            match (self.wire.send(correlation, &message), message) {
+                (Ok(number), Message::Perform { service, invocation }) => {
+                    self.performs.insert(number, (invocation.id, service));
+                }
+                (Ok(_), _) => (),
+                (Err(fault), Message::Perform { service, invocation }) => {
+                    self.fail(invocation.id, service, fault);
+                }
+                // Only a document can be so large, and those in replies are bounded like those in requests.
+                (Err(fault), _) => tracing::error!(session = self.id.0, %fault, "a message could not be sent"),
+            }
+        }
+    }
+
+    /// What the other side says.
+    fn take_in(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::Message { number, message, .. } => {
+                let delivered = match input(message) {
+                    Ok(input) => self.door.deliver(Asker { session: self.id, message: number }, input),
+                    Err(fault) => Err(fault),
+                };
+                if let Err(fault) = delivered {
+                    self.wire.refuse(number, fault);
+                }
+            }
+            Incoming::Acknowledged { message, .. } => drop(self.performs.remove(&message)),
+            Incoming::Refused { message, refusal: Refusal { fault, .. } } => match self.performs.remove(&message) {
+                Some((invocation, service)) => self.fail(invocation, service, fault),
+                None => tracing::debug!(session = self.id.0, message, %fault, "a message was refused"),
+            },
+        }
+    }
+
+    /// The session does not perform this: for the machines that is its answer.
+    fn fail(&mut self, invocation: InvocationId, service: ServiceName, fault: Fault) {
+        let answer = FromSession::Answer { invocation, service, outcome: Outcome::Failed(fault) };
+        if let Err(fault) = self.door.deliver(Asker { session: self.id, message: 0 }, answer) {
+            // Its owner asks again or gives up at the deadline.
+            tracing::warn!(session = self.id.0, %invocation, %fault, "a service's refusal could not be delivered");
+        }
+    }
+}
+
+/// What a message asks of the node.
+fn input(message: Message) -> Result<FromSession, Fault> {
+    let out_of_order = |words: &str| Err(Fault::new(Code::MessageOutOfOrder, words));
+    Ok(match message {
+        Message::Register { service, credit } => {
+            FromSession::Register { service, credit: credit.min(limit::SESSION_CREDIT_MAX) }
+        }
+        Message::Submit { definition, transaction, document } => {
+            FromSession::Submit { transaction, definition, document }
+        }
+        Message::Await { transaction } => FromSession::Await { transaction },
+        Message::Query { transaction } => FromSession::Query { transaction },
+        Message::Cancel { transaction } => FromSession::Cancel { transaction },
+        Message::Completed { invocation, service, document } => {
+            FromSession::Answer { invocation, service, outcome: Outcome::Completed(document) }
+        }
+        Message::Failed { invocation, service, fault } => {
+            FromSession::Answer { invocation, service, outcome: Outcome::Failed(fault) }
+        }
+        Message::Connect { .. } => return out_of_order("the connection is open already"),
+        Message::Perform { .. } | Message::Withdraw { .. } | Message::Response(_) | Message::Status(_) => {
+            return out_of_order("only a node sends such a message");
+        }
+        Message::Acknowledged(_) | Message::Refused(_) | Message::Probe => {
+            return out_of_order("an Acknowledge is not a request");
+        }
+    })
+}

@@ -1,0 +1,17 @@
+//! Log lines on standard error: for a person, or one JSON object a line for a machine. What they may say is decided where
+//! they are written: never a key, a password, a document or a private service.
+
+use crate::config::{Log, LogFormat};
+use std::io::IsTerminal as _;
+use tracing_subscriber::EnvFilter;
+
+/// From now on, write log lines as `log` says. The first call of a process counts.
+pub fn begin(log: &Log) {
+    let filter = EnvFilter::builder().parse(log.filter()).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second node in one process (in tests) shares the first one's log.
+    let _ = match log.format() {
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+}

@@ -1,0 +1,148 @@
+//! A client at work: one task that keeps a connection to the node and carries what the [`Ledger`] has open.
+
+use super::ledger::{Ask, Ledger};
+use crate::{
+    cxip::{Ended, Incoming, Message, Wire},
+    reach::{Door, Pauses, Welcome},
+};
+use hansa_core::code::{Code, Fault};
+use std::time::Duration;
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, watch},
+    time::{Instant, sleep, sleep_until},
+};
+
+/// Asks that are taken from the channel at once, and at most wait in the ledger before more are taken.
+const BATCH_MAX: usize = 256;
+
+/// What the task owns.
+pub(super) struct Attachment {
+    door: Door,
+    asks: mpsc::Receiver<Ask>,
+    connected: watch::Sender<bool>,
+    ledger: Ledger,
+    pauses: Pauses,
+}
+
+/// Why there is no connection any more.
+enum Over {
+    /// Nobody has a handle any more.
+    Released,
+    Lost(Ended),
+    Refused(Fault),
+}
+
+impl Attachment {
+    /// Connect, no longer than for `patience`, and go on in the background.
+    pub(super) async fn begin(
+        door: Door,
+        asks: mpsc::Receiver<Ask>,
+        connected: watch::Sender<bool>,
+        patience: Duration,
+    ) -> Result<Welcome, Fault> {
+        let begun = Instant::now();
+        let mut pauses = Pauses::new();
+        let (wire, welcome) = loop {
+            match door.open().await {
+                Ok(open) => break open,
+                Err(fault) if fault.code != Code::NodeStopped || begun.elapsed() >= patience => return Err(fault),
+                Err(_) => sleep(pauses.next()).await,
+            }
+        };
+        let attachment = Self { door, asks, connected, ledger: Ledger::default(), pauses };
+        tokio::spawn(attachment.run(wire));
+        Ok(welcome)
+    }
+
+    async fn run(mut self, mut wire: Wire<TcpStream>) {
+        loop {
+            self.connected.send_replace(true);
+            let over = self.serve(wire).await;
+            self.connected.send_replace(false);
+            match over {
+                Over::Released => return,
+                Over::Lost(ended) => tracing::warn!(node = %self.door.address, %ended, "connection lost"),
+                Over::Refused(fault) => tracing::warn!(node = %self.door.address, %fault, "connection refused"),
+            }
+            wire = loop {
+                sleep(self.pauses.next()).await;
+                if self.asks.is_closed() {
+                    return;
+                }
+                match self.door.open().await {
+                    Ok((wire, _)) => break wire,
+                    Err(fault) => tracing::debug!(node = %self.door.address, %fault, "not connected"),
+                }
+            };
+        }
+    }
+
+    /// Carry what is open over one connection until it is over.
+    async fn serve(&mut self, mut wire: Wire<TcpStream>) -> Over {
+        self.ledger.reconnected();
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        let over = loop {
+            while wire.may_send() {
+                let Some((id, message)) = self.ledger.next() else { break };
+                match wire.send(0, &message) {
+                    Ok(number) => self.ledger.sent(id, number),
+                    Err(fault) => self.ledger.unsendable(id, fault),
+                }
+            }
+            let due = self.ledger.due();
+            tokio::select! {
+                taken = self.asks.recv_many(&mut batch, BATCH_MAX), if self.ledger.ready() < BATCH_MAX => {
+                    if taken == 0 {
+                        break Over::Released;
+                    }
+                    batch.drain(..).for_each(|ask| self.ledger.add(ask));
+                }
+                () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {
+                    self.ledger.resume_postponed();
+                }
+                incoming = wire.receive() => match incoming {
+                    Ok(incoming) => {
+                        if let Err(over) = self.take_in(&mut wire, incoming) {
+                            break over;
+                        }
+                    }
+                    Err(ended) => break Over::Lost(ended),
+                },
+            }
+        };
+        wire.finish().await;
+        over
+    }
+
+    fn take_in(&mut self, wire: &mut Wire<TcpStream>, incoming: Incoming) -> Result<(), Over> {
+        match incoming {
+            Incoming::Acknowledged { message, acknowledgement } => {
+                self.pauses.reset();
+                self.ledger.acknowledged(message, acknowledgement.tracking);
+            }
+            Incoming::Refused { message: 0, refusal } => return Err(Over::Refused(refusal.fault)),
+            Incoming::Refused { message, refusal } => {
+                let pauses = &mut self.pauses;
+                // Longer than asked for, by chance: not everybody shall come back at once.
+                self.ledger.refused(message, refusal, |pause_ms| pauses.cut(pause_ms * 2));
+            }
+            Incoming::Message { number, correlation, message } => {
+                let fits = match message {
+                    Message::Response(response) => self.ledger.responded(correlation, response),
+                    Message::Status(status) => self.ledger.told(correlation, status),
+                    _ => {
+                        let fault = Fault::new(Code::MessageOutOfOrder, "a client is sent replies, and nothing else");
+                        wire.refuse(number, fault);
+                        return Ok(());
+                    }
+                };
+                if !fits {
+                    tracing::debug!(node = %self.door.address, number, correlation, "a reply that nobody waits for");
+                }
+                wire.acknowledge(number, Default::default());
+            }
+        }
+        Ok(())
+    }
+}

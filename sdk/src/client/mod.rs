@@ -1,0 +1,236 @@
+//! A client: submits transactions to a node and hears how they ended, over connections that it keeps by itself.
+
+mod attachment;
+mod ledger;
+
+use crate::{
+    cxip::Password,
+    reach::{Door, Welcome, now, random},
+};
+use attachment::Attachment;
+use hansa_core::{
+    code::{Code, Fault},
+    document::Text,
+    ident::{DefinitionName, TransactionId},
+    limit,
+    session::{Response, Status, Tracking},
+};
+use ledger::Ask;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+/// Asks that wait for the client's task.
+const ASKS_MAX: usize = 1_024;
+
+/// A client of a node. Clones share one connection; with the last of them and the last [`Submission`] it is closed.
+///
+/// While the connection is broken, calls wait until it is made again; whoever does not want to wait so long drops the
+/// future, which every method allows at any time.
+///
+/// ```no_run
+/// use hansa_sdk::{Client, Ending, Text};
+///
+/// # async fn example() -> Result<(), hansa_sdk::Fault> {
+/// let client = Client::connect("127.0.0.1:4000", "acme-erp").await?;
+/// let order = Text::parse(b"<Order number='4711' total='250'/>")?;
+/// let mut submission = client.submit("purchase", order).await?;
+/// println!("{} is safe with the node now", submission.transaction());
+/// match submission.response().await?.ending {
+///     Ending::Completed(document) => println!("{}", document.as_str()),
+///     ending => println!("{}", ending.word()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    asks: mpsc::Sender<Ask>,
+    open: Arc<Semaphore>,
+    connected: watch::Receiver<bool>,
+    welcome: Welcome,
+}
+
+/// A client in the making: [`Client::named`].
+#[derive(Clone, Debug)]
+pub struct Connecting {
+    name: String,
+    password: Option<Password>,
+    patience: Duration,
+    submissions_open_max: usize,
+}
+
+impl Connecting {
+    /// What proves to the node that the client may attach, where the node asks for that.
+    #[must_use]
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(Password(password.into()));
+        self
+    }
+
+    /// How long to wait for a node that does not answer yet. Not at all unless said otherwise.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// How many submissions may be without a response at once; the next one waits. 4,096 unless said otherwise.
+    #[must_use]
+    pub fn submissions_open_max(mut self, submissions_open_max: usize) -> Self {
+        self.submissions_open_max = submissions_open_max.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Connect to the node that listens at `address` (host and port).
+    ///
+    /// # Errors
+    /// No node answers, or it refuses the client.
+    pub async fn connect(self, address: &str) -> Result<Client, Fault> {
+        let door = Door { address: address.to_owned(), name: self.name, password: self.password };
+        let (asks, asked) = mpsc::channel(ASKS_MAX);
+        let (connects, connected) = watch::channel(false);
+        let welcome = Attachment::begin(door, asked, connects, self.patience).await?;
+        Ok(Client { asks, open: Arc::new(Semaphore::new(self.submissions_open_max)), connected, welcome })
+    }
+}
+
+impl Client {
+    /// Connect as `name` to the node that listens at `address` (host and port).
+    ///
+    /// # Errors
+    /// No node answers, or it refuses the client.
+    pub async fn connect(address: &str, name: &str) -> Result<Self, Fault> {
+        Self::named(name).connect(address).await
+    }
+
+    /// A client with more to say about it than its name, which is for the node's logs.
+    #[must_use]
+    pub fn named(name: &str) -> Connecting {
+        Connecting {
+            name: name.to_owned(),
+            password: None,
+            patience: Duration::ZERO,
+            submissions_open_max: limit::SUBMISSIONS_OPEN,
+        }
+    }
+
+    /// Whose node it was connected to first.
+    #[must_use]
+    pub fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    /// Whether it is connected now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        *self.connected.borrow()
+    }
+
+    /// Begin a transaction. When this returns, the node has it for good: it will end, whatever breaks meanwhile (T4).
+    ///
+    /// A connection that breaks before leads to the same submission again, under the same id, so that there is one
+    /// transaction and not two.
+    ///
+    /// # Errors
+    /// The node refuses it; then nothing was begun. If it is busy it is asked again for a minute.
+    pub async fn submit(&self, definition: &str, document: Text) -> Result<Submission, Fault> {
+        self.submit_as(TransactionId::new(now(), random()), definition, document).await
+    }
+
+    /// Begin a transaction under an id that the caller chose, and keeps to be able to submit the same again after its own
+    /// restart, or to [`Client::response`] it.
+    ///
+    /// # Errors
+    /// As [`Client::submit`]; also [`Code::TransactionConflict`] where the id stands for another submission.
+    pub async fn submit_as(
+        &self,
+        transaction: TransactionId,
+        definition: &str,
+        document: Text,
+    ) -> Result<Submission, Fault> {
+        let definition: DefinitionName = definition.parse()?;
+        let permit = Arc::clone(&self.open).acquire_owned().await.map_err(gone)?;
+        let (taken, is_taken) = oneshot::channel();
+        let (response, responds) = oneshot::channel();
+        self.ask(Ask::Submit { transaction, definition, document, taken: Some(taken), response, _permit: permit })
+            .await?;
+        let tracking = is_taken.await.map_err(gone)??;
+        Ok(Submission { transaction, tracking, responds, response: None, _client: self.clone() })
+    }
+
+    /// How a transaction ended; waits for the end.
+    ///
+    /// # Errors
+    /// The node does not know the transaction.
+    pub async fn response(&self, transaction: TransactionId) -> Result<Response, Fault> {
+        let permit = Arc::clone(&self.open).acquire_owned().await.map_err(gone)?;
+        let (response, responds) = oneshot::channel();
+        self.ask(Ask::Await { transaction, response, _permit: permit }).await?;
+        responds.await.map_err(gone)?
+    }
+
+    /// How far a transaction is.
+    ///
+    /// # Errors
+    /// The node does not know the transaction.
+    pub async fn query(&self, transaction: TransactionId) -> Result<Status, Fault> {
+        let (status, tells) = oneshot::channel();
+        self.ask(Ask::Query { transaction, status }).await?;
+        tells.await.map_err(gone)?
+    }
+
+    /// End a transaction; what it asked of services is withdrawn.
+    ///
+    /// # Errors
+    /// The node does not know the transaction, or it has ended already.
+    pub async fn cancel(&self, transaction: TransactionId) -> Result<(), Fault> {
+        let (done, is_done) = oneshot::channel();
+        self.ask(Ask::Cancel { transaction, done }).await?;
+        is_done.await.map_err(gone)?
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<(), Fault> {
+        self.asks.send(ask).await.map_err(gone)
+    }
+}
+
+/// A transaction that the node has taken. Dropped, it goes on there; only its response is not heard.
+#[derive(Debug)]
+pub struct Submission {
+    transaction: TransactionId,
+    tracking: Tracking,
+    responds: oneshot::Receiver<Result<Response, Fault>>,
+    response: Option<Result<Response, Fault>>,
+    /// Keeps the connection.
+    _client: Client,
+}
+
+impl Submission {
+    /// Its id.
+    #[must_use]
+    pub fn transaction(&self) -> TransactionId {
+        self.transaction
+    }
+
+    /// What the node said when it took it: when, and whether it had it already.
+    #[must_use]
+    pub fn tracking(&self) -> &Tracking {
+        &self.tracking
+    }
+
+    /// How it ended; waits for the end, over as many connections as that takes. Asked again, it says the same again.
+    ///
+    /// # Errors
+    /// The node knows nothing of it any more, which can happen only after it ended, while the connection was broken.
+    pub async fn response(&mut self) -> Result<Response, Fault> {
+        if self.response.is_none() {
+            self.response = Some((&mut self.responds).await.unwrap_or_else(|error| Err(gone(error))));
+        }
+        self.response.clone().expect("it was put there just now")
+    }
+}
+
+/// The client's task ends with the last handle only, so this is a fault of ours.
+fn gone(_: impl Sized) -> Fault {
+    Fault::new(Code::Internal, "the task of the client has ended")
+}

@@ -1,0 +1,136 @@
+//! The fixed header of a CXIP message: 32 bytes, big endian. Decides whether thirty-two bytes are one, and knows nothing
+//! of contents.
+
+use super::Framing;
+use hansa_core::{
+    code::{Code, Fault},
+    limit,
+};
+
+/// Bytes of a header.
+pub const HEADER_BYTES: usize = 32;
+/// The first four bytes of every message.
+pub const MAGIC: [u8; 4] = *b"CXIP";
+/// The version of the protocol that this crate speaks.
+pub const VERSION: u8 = 1;
+
+/// The eight message types (T13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Asks for something.
+    Request = 1,
+    /// Answers a request.
+    Reply = 2,
+    /// Takes a request back.
+    Cancel = 3,
+    /// Offers a document to all who subscribed; not in version 1.
+    Publish = 4,
+    /// Brings a published document; not in version 1.
+    Notify = 5,
+    /// Asks for notifications; not in version 1.
+    Subscribe = 6,
+    /// Ends a subscription; not in version 1.
+    Unsubscribe = 7,
+    /// Says that a message was taken, or why it was not.
+    Acknowledge = 8,
+}
+
+impl Kind {
+    /// Every type, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::Request,
+        Self::Reply,
+        Self::Cancel,
+        Self::Publish,
+        Self::Notify,
+        Self::Subscribe,
+        Self::Unsubscribe,
+        Self::Acknowledge,
+    ];
+
+    /// The type with this number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == number)
+    }
+}
+
+/// A header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The message type.
+    pub kind: Kind,
+    /// The sender's own count of its messages on this connection, from one.
+    pub number: u64,
+    /// The number of the other side's message that this one answers or acknowledges; else zero.
+    pub correlation: u64,
+    /// Bytes of content that follow.
+    pub content_bytes: u32,
+    /// How many messages, Acknowledges not counted, the sender is ready to have unacknowledged towards it at once.
+    pub credit: u32,
+}
+
+impl Header {
+    /// The header as it travels.
+    #[must_use]
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[0..4].copy_from_slice(&MAGIC);
+        bytes[4] = VERSION;
+        bytes[5] = self.kind as u8;
+        bytes[8..16].copy_from_slice(&self.number.to_be_bytes());
+        bytes[16..24].copy_from_slice(&self.correlation.to_be_bytes());
+        bytes[24..28].copy_from_slice(&self.content_bytes.to_be_bytes());
+        bytes[28..32].copy_from_slice(&self.credit.to_be_bytes());
+        bytes
+    }
+
+    /// The header at the beginning of `bytes`; none while fewer than thirty-two are there.
+    ///
+    /// # Errors
+    /// What cannot be, as soon as the bytes so far show it.
+    pub fn decode(bytes: &[u8]) -> Result<Option<Self>, Framing> {
+        let lost = |code, message: String| Framing { number: 0, fault: Fault::new(code, message) };
+        let start = &bytes[..bytes.len().min(MAGIC.len())];
+        if start != &MAGIC[..start.len()] {
+            return Err(lost(
+                Code::MessageMalformed,
+                format!("a message begins with the bytes 43 58 49 50 (\"CXIP\"), not with {start:02x?}"),
+            ));
+        }
+        if let Some(&version) = bytes.get(4).filter(|version| **version != VERSION) {
+            let message =
+                format!("the message is of version {version} of the protocol; this side speaks version {VERSION}");
+            return Err(lost(Code::VersionUnknown, message));
+        }
+        let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+        let number = be_u64(bytes, 8);
+        let malformed = |message: String| Framing { number, fault: Fault::new(Code::MessageMalformed, message) };
+        let Some(kind) = Kind::from_number(bytes[5]) else {
+            return Err(malformed(format!("the message type (byte 5) is {}; the types are 1 to 8", bytes[5])));
+        };
+        if bytes[6..8] != [0, 0] {
+            return Err(malformed("the flags (bytes 6 and 7) are not zero; version 1 has none".to_owned()));
+        }
+        if number == 0 {
+            return Err(malformed("the message number (bytes 8 to 15) is zero; numbers count from one".to_owned()));
+        }
+        let content_bytes = be_u32(bytes, 24);
+        if content_bytes as usize > limit::CXIP_CONTENT_BYTES_MAX {
+            let message = format!(
+                "the message announces {content_bytes} bytes; at most {} are taken",
+                limit::CXIP_CONTENT_BYTES_MAX
+            );
+            return Err(Framing { number, fault: Fault::new(Code::MessageTooLarge, message) });
+        }
+        Ok(Some(Self { kind, number, correlation: be_u64(bytes, 16), content_bytes, credit: be_u32(bytes, 28) }))
+    }
+}
+
+fn be_u64(bytes: &[u8; HEADER_BYTES], at: usize) -> u64 {
+    u64::from_be_bytes(std::array::from_fn(|place| bytes[at + place]))
+}
+
+fn be_u32(bytes: &[u8; HEADER_BYTES], at: usize) -> u32 {
+    u32::from_be_bytes(std::array::from_fn(|place| bytes[at + place]))
+}

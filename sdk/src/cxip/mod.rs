@@ -1,0 +1,226 @@
+//! CXIP, the protocol between a node and what is attached to it (T13, T14): messages, their form on the wire, and a
+//! connection that carries them. Both sides use it: this crate's [`crate::Service`] and [`crate::Client`], and the node's
+//! listener. The page `docs/protocols/cxip.md` says the same for people who write another implementation.
+//!
+//! [`encode`] and [`decode`] are pure; [`Wire`] adds a stream, message numbers, credit and the detection of dead peers.
+
+mod envelope;
+mod header;
+mod read;
+mod wire;
+mod write;
+
+#[cfg(test)]
+mod page_tests;
+#[cfg(test)]
+mod tests;
+
+pub use header::{HEADER_BYTES, Header, Kind, MAGIC, VERSION};
+pub use wire::{Ended, Incoming, Wire};
+
+use bytes::{Buf, BytesMut};
+use hansa_core::{
+    code::{Code, Fault},
+    document::Text,
+    ident::{City, DefinitionName, InvocationId, OrganizationName, ServiceName, TransactionId},
+    invocation::Invocation,
+    limit, offer,
+    session::{Response, Status, Tracking},
+};
+use std::fmt;
+
+/// The namespace of the contents' root elements.
+pub const NAMESPACE: &str = "urn:hansa:cxip:1";
+
+/// A message's content.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// Opens a connection; the first message of whoever attaches.
+    Connect {
+        /// What the node calls this end of the connection in its logs.
+        name: String,
+        /// What proves that it may, where the node asks for that.
+        password: Option<Password>,
+    },
+    /// This connection performs these operations under this name (T15).
+    Register {
+        /// The service.
+        service: offer::Service,
+        /// How many invocations it takes at once.
+        credit: u32,
+    },
+    /// Begin a transaction; the reply comes when it has ended (T4).
+    Submit {
+        /// Which definition.
+        definition: DefinitionName,
+        /// The id, where the client chose one; with it a repetition is the same submission.
+        transaction: Option<TransactionId>,
+        /// The input document.
+        document: Text,
+    },
+    /// Reply when this transaction has ended, or at once if it has.
+    Await {
+        /// Which.
+        transaction: TransactionId,
+    },
+    /// Reply with how far this transaction is.
+    Query {
+        /// Which.
+        transaction: TransactionId,
+    },
+    /// End this transaction.
+    Cancel {
+        /// Which.
+        transaction: TransactionId,
+    },
+    /// Node to service: perform this.
+    Perform {
+        /// The service that shall do it, of those that the connection registered.
+        service: ServiceName,
+        /// What to do; its id is the idempotency key.
+        invocation: Invocation,
+    },
+    /// Node to service: nobody waits any more for this invocation.
+    Withdraw {
+        /// Which.
+        invocation: InvocationId,
+    },
+    /// An invocation was performed.
+    Completed {
+        /// Which.
+        invocation: InvocationId,
+        /// The service that did it.
+        service: ServiceName,
+        /// The answer.
+        document: Text,
+    },
+    /// An invocation could not be performed.
+    Failed {
+        /// Which.
+        invocation: InvocationId,
+        /// The service that says so.
+        service: ServiceName,
+        /// Why not.
+        fault: Fault,
+    },
+    /// How a transaction ended.
+    Response(Response),
+    /// How far a transaction is.
+    Status(Status),
+    /// The message was taken; nothing will take that back.
+    Acknowledged(Acknowledgement),
+    /// The message was refused; nothing of it was done.
+    Refused(Refusal),
+    /// An Acknowledge without content. With correlation zero it asks for a sign of life; the answer is one with the number
+    /// of the one that asked.
+    Probe,
+}
+
+impl Message {
+    /// The message type that carries this content.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Connect { .. }
+            | Self::Register { .. }
+            | Self::Submit { .. }
+            | Self::Await { .. }
+            | Self::Query { .. }
+            | Self::Perform { .. } => Kind::Request,
+            Self::Completed { .. } | Self::Failed { .. } | Self::Response(_) | Self::Status(_) => Kind::Reply,
+            Self::Cancel { .. } | Self::Withdraw { .. } => Kind::Cancel,
+            Self::Acknowledged(_) | Self::Refused(_) | Self::Probe => Kind::Acknowledge,
+        }
+    }
+}
+
+/// A secret that no log shows (DESIGN invariant 7).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(pub String);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Password(…)")
+    }
+}
+
+/// What comes with the acknowledgement of a message that was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Acknowledgement {
+    /// Tracking data (T13).
+    pub tracking: Tracking,
+    /// Of a Connect: whose node it is.
+    pub organization: Option<OrganizationName>,
+    /// Of a Connect: where that organization is.
+    pub city: Option<City>,
+}
+
+/// Why a message was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The reason.
+    pub fault: Fault,
+    /// If the same message may be taken later: after how long to try again.
+    pub retry_after_ms: Option<u64>,
+}
+
+/// A message as it was read. Its frame is whole even where its content is not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// The header.
+    pub header: Header,
+    /// The content, or what is wrong with it. The connection goes on either way.
+    pub message: Result<Message, Fault>,
+}
+
+/// Bytes that are no message. Nobody knows where the next one would begin, so the connection ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Framing {
+    /// The number of the message, as far as the header has one; else zero.
+    pub number: u64,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// Write a message behind what `buffer` holds.
+///
+/// # Errors
+/// The message has more content than a message can; `buffer` is as before.
+pub fn encode(
+    buffer: &mut BytesMut,
+    number: u64,
+    correlation: u64,
+    credit: u32,
+    message: &Message,
+) -> Result<(), Fault> {
+    let start = buffer.len();
+    buffer.resize(start + HEADER_BYTES, 0);
+    write::content(buffer, message);
+    let content_bytes = buffer.len() - start - HEADER_BYTES;
+    if content_bytes > limit::CXIP_CONTENT_BYTES_MAX {
+        buffer.truncate(start);
+        let message = format!(
+            "the message has {content_bytes} bytes of content; at most {} can be",
+            limit::CXIP_CONTENT_BYTES_MAX
+        );
+        return Err(Fault::new(Code::MessageTooLarge, message));
+    }
+    let header = Header { kind: message.kind(), number, correlation, content_bytes: content_bytes as u32, credit };
+    buffer[start..start + HEADER_BYTES].copy_from_slice(&header.encode());
+    Ok(())
+}
+
+/// Take the first message out of `buffer`; none while it is not whole. Nothing is reserved for what a header announces.
+///
+/// # Errors
+/// The bytes are no message, as soon as that shows.
+pub fn decode(buffer: &mut BytesMut) -> Result<Option<Frame>, Framing> {
+    let Some(header) = Header::decode(buffer)? else { return Ok(None) };
+    let end = HEADER_BYTES + header.content_bytes as usize;
+    if buffer.len() < end {
+        return Ok(None);
+    }
+    let message = read::message(header.kind, &buffer[HEADER_BYTES..end]);
+    buffer.advance(end);
+    Ok(Some(Frame { header, message }))
+}

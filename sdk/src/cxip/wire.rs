@@ -1,0 +1,386 @@
+//! One end of a CXIP connection: frames in and out of a stream, message numbers, credit both ways, and finding out that
+//! the other end is gone. Node, services and clients all drive one of these from one task; what messages mean is theirs.
+//!
+//! Everything that is sent between two waits travels in one write; everything that has come is read in one read.
+
+use super::{Acknowledgement, Frame, Framing, Message, Refusal, decode, encode};
+use bytes::{Buf, BytesMut};
+use hansa_core::{
+    code::{Code, Fault},
+    limit,
+};
+use std::{
+    collections::HashSet,
+    fmt,
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    time::{Interval, MissedTickBehavior, timeout},
+};
+
+/// First and largest room that a read gets; it doubles while reads fill it.
+const READ_BYTES_MIN: usize = 4 * 1024;
+const READ_BYTES_MAX: usize = 256 * 1024;
+/// Above so much unsent, messages that can wait shall wait.
+const UNSENT_BYTES_HIGH: usize = 256 * 1024;
+/// Above so much unsent, nothing more is read: who does not take answers shall not ask.
+const UNSENT_BYTES_STALLED: usize = 1024 * 1024;
+/// A buffer that grew larger for a large message is given back afterwards.
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
+/// How long an end of a connection waits for the other side to take the last words.
+const FAREWELL_MS_MAX: u64 = 1_000;
+
+/// One end of a connection.
+#[derive(Debug)]
+pub struct Wire<S> {
+    stream: S,
+    incoming: BytesMut,
+    outgoing: BytesMut,
+    unflushed: bool,
+    read_bytes: usize,
+    /// The number of the last message sent.
+    sent: u64,
+    /// The number of the last message received.
+    received: u64,
+    /// The credit that this end grants, and the other side's messages that it has not answered.
+    granted: u32,
+    /// The largest that it ever granted: what was on its way when it granted less is no offence.
+    granted_max: u32,
+    owed: HashSet<u64>,
+    /// The credit that the other side grants, and this end's messages that it has not answered.
+    credit: u32,
+    unacknowledged: HashSet<u64>,
+    probe: Interval,
+    heard: bool,
+    silent_probes: u64,
+}
+
+/// What came over a connection.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Incoming {
+    /// A message; it waits for [`Wire::acknowledge`] or [`Wire::refuse`].
+    Message {
+        /// Its number.
+        number: u64,
+        /// The number of this end's message that it answers, or zero.
+        correlation: u64,
+        /// Its content.
+        message: Message,
+    },
+    /// A message of this end was taken.
+    Acknowledged {
+        /// Its number.
+        message: u64,
+        /// What came with it.
+        acknowledgement: Acknowledgement,
+    },
+    /// A message of this end was refused.
+    Refused {
+        /// Its number; zero where the connection itself is refused.
+        message: u64,
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+/// Why a connection is over.
+#[derive(Debug)]
+pub enum Ended {
+    /// The other side closed it.
+    Closed,
+    /// The other side showed no sign of life for too long.
+    Silent,
+    /// What came is no message; the other side has been told.
+    Malformed(Fault),
+    /// The network or the operating system ended it.
+    Failed(io::Error),
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => out.write_str("the other side closed the connection"),
+            Self::Silent => out.write_str("the other side showed no sign of life"),
+            Self::Malformed(fault) => write!(out, "what came is no message: {fault}"),
+            Self::Failed(error) => write!(out, "the connection failed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Ended {}
+
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// An end on `stream` that lets the other side have `granted` messages unacknowledged. Needs a tokio runtime with time.
+    pub fn new(stream: S, granted: u32) -> Self {
+        let mut probe = tokio::time::interval(Duration::from_millis(limit::CXIP_PROBE_MS));
+        probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            stream,
+            incoming: BytesMut::new(),
+            outgoing: BytesMut::new(),
+            unflushed: false,
+            read_bytes: READ_BYTES_MIN,
+            sent: 0,
+            received: 0,
+            granted,
+            granted_max: granted,
+            owed: HashSet::new(),
+            credit: 0,
+            unacknowledged: HashSet::new(),
+            probe,
+            // An interval ticks at once; that first one finds nothing amiss.
+            heard: true,
+            silent_probes: 0,
+        }
+    }
+
+    /// The stream.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// Whether the other side's credit and the room for unsent bytes admit a message now. Acknowledges need no credit.
+    pub fn may_send(&self) -> bool {
+        self.unacknowledged.len() < self.credit as usize && self.outgoing.len() < UNSENT_BYTES_HIGH
+    }
+
+    /// Whether messages of this end are neither acknowledged nor refused yet.
+    pub fn is_waiting(&self) -> bool {
+        !self.unacknowledged.is_empty()
+    }
+
+    /// Queue a message and say its number. It leaves at the next [`Wire::receive`].
+    ///
+    /// # Errors
+    /// The message is larger than any may be.
+    pub fn send(&mut self, correlation: u64, message: &Message) -> Result<u64, Fault> {
+        let number = self.sent + 1;
+        encode(&mut self.outgoing, number, correlation, self.granted, message)?;
+        self.sent = number;
+        self.unacknowledged.insert(number);
+        Ok(number)
+    }
+
+    /// Say that a message was taken. One that was answered already is left alone.
+    pub fn acknowledge(&mut self, message: u64, acknowledgement: Acknowledgement) {
+        if self.owed.remove(&message) {
+            self.put(message, &Message::Acknowledged(acknowledgement));
+        }
+    }
+
+    /// Say that a message was refused. One that was answered already is left alone.
+    pub fn refuse(&mut self, message: u64, fault: Fault) {
+        if self.owed.remove(&message) {
+            self.put_refused(message, fault);
+        }
+    }
+
+    /// Refuse the connection itself, or whatever else is no message with a number.
+    pub fn refuse_all(&mut self, fault: Fault) {
+        self.put_refused(0, fault);
+    }
+
+    /// Grant another credit from now on, and say so. Zero asks the other side to send nothing more.
+    pub fn grant(&mut self, granted: u32) {
+        self.granted = granted;
+        self.granted_max = self.granted_max.max(granted);
+        self.put(0, &Message::Probe);
+    }
+
+    fn put_refused(&mut self, message: u64, fault: Fault) {
+        let retry_after_ms = (fault.code == Code::Busy).then_some(limit::BUSY_RETRY_MS);
+        self.put(message, &Message::Refused(Refusal { fault, retry_after_ms }));
+    }
+
+    fn put(&mut self, correlation: u64, acknowledge: &Message) {
+        self.sent += 1;
+        if let Err(fault) = encode(&mut self.outgoing, self.sent, correlation, self.granted, acknowledge) {
+            // Only words can be so long; the code says enough.
+            let brief = Message::Refused(Refusal { fault: Fault::new(fault.code, "…"), retry_after_ms: None });
+            encode(&mut self.outgoing, self.sent, correlation, self.granted, &brief)
+                .expect("a few words fit in a message");
+        }
+    }
+
+    /// Wait for what comes next, and send what is queued meanwhile. Dropped before it is ready, nothing is lost.
+    ///
+    /// What is wrong in itself is refused here and not shown: contents that mean nothing, and messages beyond the credit.
+    ///
+    /// # Errors
+    /// The connection is over; call [`Wire::finish`] so that the other side gets to hear the last words.
+    pub async fn receive(&mut self) -> Result<Incoming, Ended> {
+        loop {
+            match decode(&mut self.incoming) {
+                Ok(Some(frame)) => {
+                    if let Some(incoming) = self.take_in(frame)? {
+                        return Ok(incoming);
+                    }
+                }
+                Ok(None) => {
+                    give_back(&mut self.incoming);
+                    poll_fn(|context| self.turn(context)).await?;
+                }
+                Err(framing) => return Err(self.lost(framing)),
+            }
+        }
+    }
+
+    /// Send what is queued, tell the other side that nothing more comes, and wait a little for it to do the same, so that
+    /// the last words are not lost to a reset.
+    pub async fn finish(mut self) {
+        let farewell = async {
+            self.stream.write_all(&self.outgoing).await?;
+            self.stream.shutdown().await?;
+            let mut rest = (&mut self.stream).take(limit::CXIP_CONTENT_BYTES_MAX as u64);
+            tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+        };
+        // Whether it is heard or not, the connection is over.
+        let _ = timeout(Duration::from_millis(FAREWELL_MS_MAX), farewell).await;
+    }
+
+    fn take_in(&mut self, Frame { header, message }: Frame) -> Result<Option<Incoming>, Ended> {
+        let lost = |code, message: String| Framing { number: header.number, fault: Fault::new(code, message) };
+        if header.number <= self.received {
+            let message = format!("message {} came after message {}; numbers grow", header.number, self.received);
+            return Err(self.lost(lost(Code::MessageOutOfOrder, message)));
+        }
+        self.received = header.number;
+        self.credit = header.credit;
+        let message = match message {
+            Ok(Message::Probe) => {
+                if header.correlation == 0 {
+                    self.put(header.number, &Message::Probe);
+                }
+                return Ok(None);
+            }
+            Ok(Message::Acknowledged(acknowledgement)) => {
+                let known = self.unacknowledged.remove(&header.correlation);
+                return Ok(known.then_some(Incoming::Acknowledged { message: header.correlation, acknowledgement }));
+            }
+            Ok(Message::Refused(refusal)) => {
+                let known = self.unacknowledged.remove(&header.correlation) || header.correlation == 0;
+                return Ok(known.then_some(Incoming::Refused { message: header.correlation, refusal }));
+            }
+            // An Acknowledge is not answered, so one that cannot be understood leaves both sides apart for good.
+            Err(fault) if header.kind == super::Kind::Acknowledge => {
+                return Err(self.lost(Framing { number: 0, fault }));
+            }
+            other => other,
+        };
+        let message = match message {
+            Ok(message) if self.owed.len() < self.granted_max as usize => message,
+            Ok(_) => {
+                let words = format!("more than {} messages are unacknowledged", self.granted_max);
+                self.put_refused(header.number, Fault::new(Code::CreditExceeded, words));
+                return Ok(None);
+            }
+            Err(fault) => {
+                self.put_refused(header.number, fault);
+                return Ok(None);
+            }
+        };
+        self.owed.insert(header.number);
+        Ok(Some(Incoming::Message { number: header.number, correlation: header.correlation, message }))
+    }
+
+    fn lost(&mut self, framing: Framing) -> Ended {
+        self.put_refused(framing.number, framing.fault.clone());
+        Ended::Malformed(framing.fault)
+    }
+
+    /// Ready when something was read; writes as long as nothing can be read, or when much is unsent.
+    fn turn(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        while self.probe.poll_tick(context).is_ready() {
+            self.tick()?;
+        }
+        loop {
+            if self.outgoing.len() >= UNSENT_BYTES_HIGH {
+                self.write(context)?;
+            }
+            let reads = self.outgoing.len() < UNSENT_BYTES_STALLED;
+            if reads && self.read(context)?.is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            self.write(context)?;
+            if reads || self.outgoing.len() >= UNSENT_BYTES_STALLED {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn read(&mut self, context: &mut Context<'_>) -> Result<Poll<()>, Ended> {
+        if self.incoming.capacity() - self.incoming.len() < self.read_bytes / 4 {
+            self.incoming.reserve(self.read_bytes);
+        }
+        let room = self.incoming.capacity() - self.incoming.len();
+        let read = pin!(self.stream.read_buf(&mut self.incoming));
+        match read.poll(context) {
+            Poll::Pending => Ok(Poll::Pending),
+            Poll::Ready(Ok(0)) => Err(Ended::Closed),
+            Poll::Ready(Ok(bytes)) => {
+                self.heard = true;
+                if bytes == room {
+                    self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
+                }
+                Ok(Poll::Ready(()))
+            }
+            Poll::Ready(Err(error)) => Err(error.into()),
+        }
+    }
+
+    fn write(&mut self, context: &mut Context<'_>) -> Result<(), Ended> {
+        while !self.outgoing.is_empty() {
+            let stalled = self.outgoing.len() >= UNSENT_BYTES_STALLED;
+            match Pin::new(&mut self.stream).poll_write(context, &self.outgoing) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(0)) => return Err(Ended::Closed),
+                Poll::Ready(Ok(bytes)) => {
+                    self.outgoing.advance(bytes);
+                    self.unflushed = true;
+                    // While nothing is read, that the other side takes bytes is its sign of life.
+                    self.heard |= stalled;
+                }
+                Poll::Ready(Err(error)) => return Err(error.into()),
+            }
+        }
+        give_back(&mut self.outgoing);
+        if self.unflushed {
+            match Pin::new(&mut self.stream).poll_flush(context) {
+                Poll::Pending => (),
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(error)) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self) -> Result<(), Ended> {
+        if std::mem::take(&mut self.heard) {
+            self.silent_probes = 0;
+            return Ok(());
+        }
+        self.silent_probes += 1;
+        if self.silent_probes * limit::CXIP_PROBE_MS >= limit::CXIP_SILENCE_MS_MAX {
+            return Err(Ended::Silent);
+        }
+        self.put(0, &Message::Probe);
+        Ok(())
+    }
+}
+
+fn give_back(buffer: &mut BytesMut) {
+    if buffer.is_empty() && buffer.capacity() > KEPT_BYTES_MAX {
+        *buffer = BytesMut::new();
+    }
+}

@@ -1,0 +1,414 @@
+//! A service at work: one task that keeps a connection to the node, starts handlers and sends their replies. What was
+//! performed already is asked of [`Memory`]; here is only the traffic.
+
+use super::{
+    Answer, Handler,
+    memory::{Arrival, Memory},
+    request::{Cancellation, Request},
+};
+use crate::{
+    cxip::{Acknowledgement, Ended, Incoming, Message, Refusal, Wire},
+    reach::{Door, Pauses, Welcome},
+};
+use hansa_core::{
+    code::{Code, Fault},
+    ident::{InvocationId, OperationName, ServiceName},
+    invocation::Invocation,
+    limit, offer,
+    session::Tracking,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    future::pending,
+    time::Duration,
+};
+use tokio::{
+    net::TcpStream,
+    sync::{oneshot, watch},
+    task::{Id, JoinError, JoinHandle, JoinSet},
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long [`Running::stop`] waits for handlers and for the node to take their replies.
+const STOP_MS_MAX: u64 = 5_000;
+/// Invocations at work, waiting or on their way, for each that may be at work: a node that came back may ask for as many
+/// again while the earlier ones still run.
+const OPEN_PER_CREDIT: usize = 4;
+
+/// A service that is attached to a node. Dropped, it ends at once; [`Running::stop`] ends it in order.
+#[derive(Debug)]
+pub struct Running {
+    service: ServiceName,
+    welcome: Welcome,
+    connected: watch::Receiver<bool>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// The name of the service.
+    #[must_use]
+    pub fn service(&self) -> &ServiceName {
+        &self.service
+    }
+
+    /// Whose node it was attached to.
+    #[must_use]
+    pub fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    /// Whether it is connected and registered now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        *self.connected.borrow()
+    }
+
+    /// Wait until it is connected and registered.
+    pub async fn connected(&mut self) {
+        if self.connected.wait_for(|connected| *connected).await.is_err() {
+            // Its task is gone, so it never will be.
+            pending().await
+        }
+    }
+
+    /// Take nothing new, let the handlers that run come to their end, hand their replies over, and end. After five seconds
+    /// it ends anyway; the node then asks another service, or this one when it is back.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        // Whether the task ended or panicked, it is over.
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Everything that a running service knows.
+pub(super) struct Attachment {
+    door: Door,
+    offer: offer::Service,
+    handlers: BTreeMap<OperationName, Handler>,
+    credit: u32,
+    memory: Memory,
+    /// Taken, but for want of credit not begun.
+    waiting: VecDeque<(Invocation, Cancellation)>,
+    tasks: JoinSet<Answer>,
+    invocations: HashMap<Id, InvocationId>,
+    /// Replies to send.
+    outbox: VecDeque<InvocationId>,
+    /// Replies to send again at a certain time, because the node was busy.
+    postponed: BTreeSet<(Instant, InvocationId)>,
+    pauses: Pauses,
+    connected: watch::Sender<bool>,
+    stop: CancellationToken,
+}
+
+/// A connection, and what is known of it only.
+struct Line {
+    wire: Wire<TcpStream>,
+    welcome: Welcome,
+    /// The number of the Register message, until it is acknowledged.
+    registering: Option<u64>,
+    /// Replies sent and not yet acknowledged, by the numbers of their messages.
+    sent: HashMap<u64, InvocationId>,
+}
+
+/// Why there is no connection any more.
+enum Over {
+    Stopped,
+    Lost(Ended),
+    Refused(Fault),
+}
+
+type Ready = oneshot::Sender<Result<Welcome, Fault>>;
+
+impl Attachment {
+    /// Begin, and wait until the service is registered or cannot be.
+    pub(super) async fn begin(
+        door: Door,
+        offer: offer::Service,
+        handlers: BTreeMap<OperationName, Handler>,
+        credit: u32,
+        patience: Duration,
+    ) -> Result<Running, Fault> {
+        let (connected, sees_connected) = watch::channel(false);
+        let stop = CancellationToken::new();
+        let service = offer.name.clone();
+        let attachment = Self {
+            door,
+            offer,
+            handlers,
+            credit,
+            memory: Memory::default(),
+            waiting: VecDeque::new(),
+            tasks: JoinSet::new(),
+            invocations: HashMap::new(),
+            outbox: VecDeque::new(),
+            postponed: BTreeSet::new(),
+            pauses: Pauses::new(),
+            connected,
+            stop: stop.clone(),
+        };
+        let (ready, is_ready) = oneshot::channel();
+        // Held from here on, so that the task ends with it also when the caller stops waiting.
+        let mut running = Running {
+            service,
+            welcome: Welcome { organization: None, city: None },
+            connected: sees_connected,
+            stop,
+            task: tokio::spawn(attachment.run(ready, Instant::now() + patience)),
+        };
+        let gone = |_| Err(Fault::new(Code::Internal, "the task of the service ended before it was attached"));
+        running.welcome = is_ready.await.unwrap_or_else(gone)?;
+        Ok(running)
+    }
+
+    /// Connect, serve, connect again, until stopped. Before the first success, no longer than until `patience`.
+    async fn run(mut self, ready: Ready, patience: Instant) {
+        let mut ready = Some(ready);
+        loop {
+            let over = match self.door.open().await {
+                Ok((wire, welcome)) => {
+                    let line = Line { wire, welcome, registering: None, sent: HashMap::new() };
+                    let over = self.serve(line, &mut ready).await;
+                    self.connected.send_replace(false);
+                    over
+                }
+                Err(fault) => Over::Refused(fault),
+            };
+            match over {
+                Over::Stopped => return,
+                Over::Lost(ended) => {
+                    tracing::warn!(service = %self.offer.name, node = %self.door.address, %ended, "connection lost");
+                    if let Some(ready) = ready.take_if(|_| Instant::now() >= patience) {
+                        let _ = ready.send(Err(self.door.unanswered(ended)));
+                        return;
+                    }
+                }
+                Over::Refused(fault) => {
+                    tracing::warn!(service = %self.offer.name, node = %self.door.address, %fault, "not attached");
+                    let final_word = fault.code != Code::NodeStopped && fault.code != Code::Busy;
+                    if let Some(ready) = ready.take_if(|_| final_word || Instant::now() >= patience) {
+                        // Whoever waited may have stopped waiting; then the task is aborted anyway.
+                        let _ = ready.send(Err(fault));
+                        return;
+                    }
+                }
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = sleep(self.pauses.next()) => (),
+            }
+        }
+    }
+
+    /// Serve over one connection until it is over.
+    async fn serve(&mut self, mut line: Line, ready: &mut Option<Ready>) -> Over {
+        self.outbox = self.memory.reconnected().into();
+        self.postponed.clear();
+        let register = Message::Register { service: self.offer.clone(), credit: self.credit };
+        match line.wire.send(0, &register) {
+            Ok(number) => line.registering = Some(number),
+            Err(fault) => return Over::Refused(fault),
+        }
+        let mut grace: Option<Instant> = None;
+        loop {
+            self.start_waiting();
+            self.send_replies(&mut line);
+            if grace.is_some_and(|grace| self.memory.is_idle() || Instant::now() >= grace) {
+                line.wire.finish().await;
+                return Over::Stopped;
+            }
+            let due = self.postponed.first().map(|(due, _)| *due).into_iter().chain(grace).min();
+            tokio::select! {
+                () = self.stop.cancelled(), if grace.is_none() => {
+                    line.wire.grant(0);
+                    grace = Some(Instant::now() + Duration::from_millis(STOP_MS_MAX));
+                }
+                () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => self.resume_postponed(),
+                Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
+                    self.end(ended);
+                    while let Some(ended) = self.tasks.try_join_next_with_id() {
+                        self.end(ended);
+                    }
+                }
+                incoming = line.wire.receive() => match incoming {
+                    Ok(incoming) => {
+                        if let Err(over) = self.take_in(&mut line, ready, incoming, grace.is_some()) {
+                            line.wire.finish().await;
+                            return over;
+                        }
+                    }
+                    Err(ended) => {
+                        line.wire.finish().await;
+                        return if grace.is_some() { Over::Stopped } else { Over::Lost(ended) };
+                    }
+                },
+            }
+        }
+    }
+
+    fn take_in(
+        &mut self,
+        line: &mut Line,
+        ready: &mut Option<Ready>,
+        incoming: Incoming,
+        stopping: bool,
+    ) -> Result<(), Over> {
+        match incoming {
+            // What comes after the credit was taken back stays unanswered: the node gives it to somebody else.
+            Incoming::Message { message: Message::Perform { .. }, .. } if stopping => (),
+            Incoming::Message { number, message: Message::Perform { service, invocation }, .. } => {
+                self.arrive(line, number, &service, invocation);
+            }
+            Incoming::Message { number, message: Message::Withdraw { invocation }, .. } => {
+                line.wire.acknowledge(number, of_invocation(invocation));
+                self.memory.withdraw(invocation);
+            }
+            Incoming::Message { number, .. } => {
+                let fault = Fault::new(Code::MessageOutOfOrder, "a service is asked to perform, and to withdraw");
+                line.wire.refuse(number, fault);
+            }
+            Incoming::Acknowledged { message, .. } if line.registering == Some(message) => {
+                line.registering = None;
+                self.pauses.reset();
+                self.connected.send_replace(true);
+                tracing::info!(service = %self.offer.name, node = %self.door.address, "attached");
+                if let Some(ready) = ready.take() {
+                    // Whoever waited may have stopped waiting; then the task is aborted anyway.
+                    let _ = ready.send(Ok(line.welcome.clone()));
+                }
+            }
+            Incoming::Acknowledged { message, .. } => {
+                if let Some(id) = line.sent.remove(&message) {
+                    self.memory.confirm(id);
+                }
+            }
+            Incoming::Refused { message, refusal } if message == 0 || line.registering == Some(message) => {
+                return Err(Over::Refused(refusal.fault));
+            }
+            Incoming::Refused { message, refusal } => {
+                if let Some(id) = line.sent.remove(&message) {
+                    self.refused(id, refusal);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn arrive(&mut self, line: &mut Line, number: u64, service: &ServiceName, invocation: Invocation) {
+        if *service != self.offer.name {
+            let message = format!("this is the service {}, not {service}", self.offer.name);
+            return line.wire.refuse(number, Fault::new(Code::ServiceUnknown, message));
+        }
+        let id = invocation.id;
+        match self.memory.arrive(id, number, self.credit as usize * OPEN_PER_CREDIT) {
+            Arrival::Perform(cancellation) => self.waiting.push_back((invocation, cancellation)),
+            Arrival::AtWork => (),
+            Arrival::Answered => self.outbox.push_back(id),
+            Arrival::Full => {
+                let fault = Fault::new(Code::Busy, format!("the service {service} has more to do than it takes"));
+                return line.wire.refuse(number, fault);
+            }
+        }
+        line.wire.acknowledge(number, of_invocation(id));
+    }
+
+    /// Begin what waits, as far as the credit goes.
+    fn start_waiting(&mut self) {
+        while self.tasks.len() < self.credit as usize {
+            let Some((invocation, cancellation)) = self.waiting.pop_front() else { return };
+            let id = invocation.id;
+            match self.handlers.get(&invocation.target.operation) {
+                _ if cancellation.is_cancelled() => {
+                    self.answer(id, Err(Fault::new(Code::OperationFailed, "withdrawn")))
+                }
+                Some(handler) => {
+                    let handle = self.tasks.spawn(handler(Request::with(invocation, cancellation)));
+                    self.invocations.insert(handle.id(), id);
+                }
+                None => {
+                    let message =
+                        format!("the service {} does not perform {}", self.offer.name, invocation.target.operation);
+                    self.answer(id, Err(Fault::new(Code::OperationFailed, message)));
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, ended: Result<(Id, Answer), JoinError>) {
+        let (task, answer) = match ended {
+            Ok((task, answer)) => (task, answer),
+            Err(error) => {
+                tracing::error!(service = %self.offer.name, %error, "a handler did not come to its end");
+                let fault = Fault::new(Code::OperationFailed, format!("the handler in {} panicked", self.offer.name));
+                (error.id(), Err(fault))
+            }
+        };
+        if let Some(id) = self.invocations.remove(&task) {
+            self.answer(id, answer);
+        }
+    }
+
+    fn answer(&mut self, id: InvocationId, answer: Answer) {
+        let service = self.offer.name.clone();
+        let message = match answer {
+            Ok(document) => Message::Completed { invocation: id, service, document },
+            Err(fault) => Message::Failed { invocation: id, service, fault },
+        };
+        if self.memory.end(id, message) {
+            self.outbox.push_back(id);
+        }
+    }
+
+    fn send_replies(&mut self, line: &mut Line) {
+        while line.registering.is_none() && line.wire.may_send() {
+            let Some(id) = self.outbox.pop_front() else { return };
+            let Some(reply) = self.memory.reply(id) else { continue };
+            match line.wire.send(reply.asked, &reply.message) {
+                Ok(number) => drop(line.sent.insert(number, id)),
+                Err(fault) => self.fail_instead(id, fault),
+            }
+        }
+    }
+
+    fn refused(&mut self, id: InvocationId, Refusal { fault, retry_after_ms }: Refusal) {
+        match retry_after_ms {
+            Some(pause_ms) => {
+                let pause = self.pauses.cut(pause_ms.clamp(1, limit::RECONNECT_MS_MAX) * 2);
+                self.postponed.insert((Instant::now() + pause, id));
+            }
+            // Nobody waits for the answer any more.
+            None if fault.code == Code::ResponseRefused => self.memory.confirm(id),
+            None => self.fail_instead(id, fault),
+        }
+    }
+
+    /// The node cannot take this answer as it is; the one who waits for it shall at least hear that.
+    fn fail_instead(&mut self, id: InvocationId, fault: Fault) {
+        tracing::warn!(service = %self.offer.name, invocation = %id, %fault, "the node refused an answer");
+        if self.memory.fail_instead(id, &self.offer.name, &fault) {
+            self.outbox.push_back(id);
+        }
+    }
+
+    fn resume_postponed(&mut self) {
+        let now = Instant::now();
+        while let Some((due, id)) = self.postponed.first().copied() {
+            if due > now {
+                return;
+            }
+            self.postponed.pop_first();
+            self.outbox.push_back(id);
+        }
+    }
+}
+
+fn of_invocation(id: InvocationId) -> Acknowledgement {
+    Acknowledgement { tracking: Tracking { invocation: Some(id), ..Tracking::default() }, ..Acknowledgement::default() }
+}

@@ -1,0 +1,315 @@
+//! `hansa testnet …`: the commands, as the node's command line embeds them.
+
+use crate::{
+    bench::{recovery, transactions},
+    cities::{CITIES, City},
+    cluster::{Cluster, Member, Plan, State},
+    demo,
+    process::{Executable, Lifetime, Listening, end_node_of, is_node_of},
+    screen::{Screen, Tone, table},
+};
+use anyhow::{Context as _, Result, bail};
+use clap::Subcommand;
+use hansa_core::code::{Code, Fault};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Federations of several cities on this machine: a demo, benchmarks, and a playground.
+#[derive(Clone, Debug, Subcommand)]
+pub enum TestnetCommand {
+    /// Start a federation of organizations in several cities, with the latency between those cities
+    Up {
+        /// The cities, one organization in each
+        #[arg(long, value_delimiter = ',', required = true, value_parser = city)]
+        cities: Vec<&'static City>,
+        /// Names of the organizations, in the order of the cities
+        #[arg(long, value_delimiter = ',')]
+        organizations: Vec<String>,
+        /// Where the nodes keep their data; an empty or a new folder
+        #[arg(long)]
+        folder: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the nodes of a federation that `up` or `demo --keep` started
+    Status {
+        /// Its folder
+        #[arg(long)]
+        folder: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End that federation and remove its folder
+    Down {
+        /// Its folder
+        #[arg(long)]
+        folder: Option<PathBuf>,
+        /// Leave the data where it is
+        #[arg(long)]
+        keep_data: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Watch a purchase order cross five organizations in five cities and survive killed processes
+    Demo {
+        /// Leave the federation running and print how to talk to it
+        #[arg(long)]
+        keep: bool,
+        /// Where the nodes of a kept federation keep their data
+        #[arg(long, requires = "keep")]
+        folder: Option<PathBuf>,
+        /// Print one JSON object for each thing that happens
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measure this machine and a node on it
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+/// What can be measured.
+#[derive(Clone, Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Transactions a second: three operations one after the other, every step durable before it is acted on
+    Transactions(transactions::Options),
+    /// How soon a killed node goes on with its transactions
+    Recovery(recovery::Options),
+}
+
+fn city(name: &str) -> Result<&'static City, String> {
+    City::named(name).ok_or_else(|| {
+        let known: Vec<_> = CITIES.iter().map(|city| city.name).collect();
+        format!("'{}' is no city that is known here; there are {}", name.chars().take(60).collect::<String>(), known.join(", "))
+    })
+}
+
+impl TestnetCommand {
+    /// Whether the answer shall be JSON.
+    #[must_use]
+    pub const fn is_json(&self) -> bool {
+        match self {
+            Self::Up { json, .. } | Self::Status { json, .. } | Self::Down { json, .. } | Self::Demo { json, .. } => *json,
+            Self::Bench(BenchCommand::Transactions(options)) => options.json,
+            Self::Bench(BenchCommand::Recovery(options)) => options.json,
+        }
+    }
+
+    /// Run the command with this executable as the nodes. It prints what there is to tell; an interrupt ends it and what it
+    /// started.
+    ///
+    /// Call it on a runtime of several threads, from a thread that lives as long as the process: nodes end when the
+    /// thread that started them does.
+    ///
+    /// # Errors
+    /// What went wrong, to be shown to whoever called it.
+    pub async fn run(self, executable: Executable) -> Result<(), Fault> {
+        tokio::select! {
+            result = self.work(&executable) => result.map_err(into_fault),
+            interrupt = interrupted() => Err(into_fault(interrupt)),
+        }
+    }
+
+    async fn work(self, executable: &Executable) -> Result<()> {
+        match self {
+            Self::Up { cities, organizations, folder, json } => {
+                up(executable, &cities, organizations, kept_folder(folder)?, Screen::new(json)).await
+            }
+            Self::Status { folder, json } => status(&kept_folder(folder)?, Screen::new(json)).await,
+            Self::Down { folder, keep_data, json } => down(&kept_folder(folder)?, keep_data, Screen::new(json)).await,
+            Self::Demo { keep, folder, json } => {
+                let keep = if keep { Some(kept_folder(folder)?) } else { None };
+                demo::run(executable, demo::Options { keep, json }).await
+            }
+            Self::Bench(BenchCommand::Transactions(options)) => transactions::run(executable, &options).await,
+            Self::Bench(BenchCommand::Recovery(options)) => recovery::run(executable, &options).await,
+        }
+    }
+}
+
+/// The first interrupt, as an error.
+async fn interrupted() -> anyhow::Error {
+    let wait = async {
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        anyhow::Ok(())
+    };
+    match wait.await {
+        Ok(()) => anyhow::anyhow!("interrupted; the nodes were ended"),
+        Err(error) => error.context("cannot listen for interrupts"),
+    }
+}
+
+/// An error as the fault that a person or a program is shown: the node's own where one is at the bottom of it.
+fn into_fault(error: anyhow::Error) -> Fault {
+    let message = format!("{error:#}");
+    match error.downcast::<Fault>() {
+        Ok(fault) => Fault { message: without_code(&message, &fault), ..fault },
+        Err(_) => Fault::new(Code::TestnetFailed, message),
+    }
+}
+
+/// The chain of words around a fault, without the code and place that its text form ends with.
+fn without_code(message: &str, fault: &Fault) -> String {
+    message.strip_suffix(&fault.to_string()).map_or_else(|| message.to_owned(), |around| format!("{around}{}", fault.message))
+}
+
+/// Where a kept federation is, unless a folder is named.
+fn kept_folder(folder: Option<PathBuf>) -> Result<PathBuf> {
+    if let Some(folder) = folder {
+        return Ok(std::path::absolute(folder)?);
+    }
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    variable("XDG_STATE_HOME")
+        .or_else(|| variable("HOME").map(|home| home.join(".local/state")))
+        .map(|state| state.join("hansa/testnet"))
+        .context("there is no home folder; name one with --folder")
+}
+
+async fn up(
+    executable: &Executable,
+    cities: &[&'static City],
+    organizations: Vec<String>,
+    folder: PathBuf,
+    screen: Screen,
+) -> Result<()> {
+    if !organizations.is_empty() && organizations.len() != cities.len() {
+        bail!("there are {} organizations for {} cities", organizations.len(), cities.len());
+    }
+    let mut names = organizations.into_iter();
+    let members: Vec<Member> = cities
+        .iter()
+        .map(|city| Member { organization: names.next().unwrap_or_else(|| format!("{} Trading", city.name)), city })
+        .collect();
+    for (place, member) in members.iter().enumerate() {
+        if members[..place].iter().any(|other| other.organization == member.organization) {
+            bail!("two organizations are called {}; name them with --organizations", member.organization);
+        }
+    }
+    let plan = Plan { members, folder: Some(folder), lifetime: Lifetime::Own, settings: toml::Table::new() };
+    let mut cluster = Cluster::prepare(executable, plan).await?;
+    let begun = async {
+        cluster.start().await?;
+        cluster.federate().await
+    };
+    if let Err(error) = begun.await {
+        // What did not become a federation is not left behind.
+        let folder = cluster.folder().to_owned();
+        drop(cluster);
+        let _ = fs::remove_dir_all(folder);
+        return Err(error);
+    }
+    let folder = cluster.release();
+    demo::farewell(screen, &folder)
+}
+
+async fn status(folder: &Path, screen: Screen) -> Result<()> {
+    let state = State::read(folder)?;
+    let mut rows = vec![["ORGANIZATION", "CITY", "PROCESS", "SERVICES AT", "PEERS", "OPEN TRANSACTIONS"].map(str::to_owned).to_vec()];
+    let mut nodes = Vec::new();
+    for home in &state.nodes {
+        let listening = Listening::read(&home.data).filter(|it| is_node_of(it.pid, &home.data));
+        let status = match &listening {
+            Some(listening) => crate::admin::Admin::at(&listening.admin).ask("status", json!({})).await.ok(),
+            None => None,
+        };
+        let peers = status.as_ref().and_then(|status| status["peers"].as_array());
+        let connected = peers.map(|peers| peers.iter().filter(|peer| peer["connected"] == Value::Bool(true)).count());
+        let open = status.as_ref().and_then(|status| status["transactions"]["open"].as_u64());
+        let process = listening.as_ref().map_or_else(|| "down".to_owned(), |it| it.pid.to_string());
+        let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".into());
+        rows.push(vec![
+            home.organization.clone(),
+            home.city.clone(),
+            process,
+            home.cxip.to_string(),
+            or_dash(connected.map(|count| format!("{count} of {}", state.nodes.len() - 1))),
+            or_dash(open.map(|count| count.to_string())),
+        ]);
+        nodes.push(json!({ "home": home, "pid": listening.map(|it| it.pid), "status": status }));
+    }
+    screen.object(&json!({ "folder": folder, "nodes": nodes }));
+    for (place, line) in table(&rows).iter().enumerate() {
+        screen.say(&if place == 0 { screen.tone(Tone::Strong, line) } else { line.clone() });
+    }
+    Ok(())
+}
+
+async fn down(folder: &Path, keep_data: bool, screen: Screen) -> Result<()> {
+    let state = State::read(folder)?;
+    let mut ended = 0;
+    for home in &state.nodes {
+        ended += usize::from(end_node_of(&home.data).await.with_context(|| format!("the node of {}", home.organization))?);
+    }
+    if !keep_data {
+        // Only what a testnet makes: the folder may have got other content since.
+        for own in state.nodes.iter().filter_map(|home| home.data.parent()).filter(|own| own.starts_with(folder)) {
+            fs::remove_dir_all(own).with_context(|| format!("could not remove {}", own.display()))?;
+        }
+        State::remove(folder)?;
+    }
+    screen.object(&json!({ "ended": ended, "folder": folder, "removed": !keep_data }));
+    let removed = if keep_data { "its data stays in" } else { "and removed" };
+    screen.say(&format!("ended {ended} nodes, {removed} {}", folder.display()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: TestnetCommand,
+    }
+
+    fn parse(words: &str) -> Result<TestnetCommand, clap::Error> {
+        Line::try_parse_from(std::iter::once("testnet").chain(words.split(' '))).map(|line| line.command)
+    }
+
+    #[test]
+    fn the_commands_are_read_as_the_documentation_writes_them() {
+        use clap::CommandFactory as _;
+        Line::command().debug_assert();
+        for words in ["demo", "demo --keep --json", "status", "down --folder x", "bench transactions --concurrency 8 --json"] {
+            assert!(parse(words).is_ok(), "{words}");
+        }
+        let Ok(TestnetCommand::Up { cities, organizations, .. }) =
+            parse("up --cities Rotterdam,Hamburg,Singapore --organizations A,B,C")
+        else {
+            panic!("up is not read")
+        };
+        assert_eq!(cities.iter().map(|city| city.name).collect::<Vec<_>>(), ["Rotterdam", "Hamburg", "Singapore"]);
+        assert_eq!(organizations, ["A", "B", "C"]);
+    }
+
+    #[test]
+    fn a_city_that_is_not_known_is_answered_with_those_that_are() {
+        let refusal = parse("up --cities Atlantis").unwrap_err().to_string();
+        assert!(refusal.contains("Atlantis") && refusal.contains("Rotterdam"), "{refusal}");
+    }
+
+    #[test]
+    fn a_fault_of_a_node_keeps_its_code_and_says_around_what_it_happened() {
+        let fault = Fault::new(Code::DefinitionUnknown, "there is no 'x'");
+        let shown = into_fault(anyhow::Error::from(fault).context("could not submit"));
+        assert_eq!((shown.code, shown.message.as_str()), (Code::DefinitionUnknown, "could not submit: there is no 'x'"));
+        assert_eq!(into_fault(anyhow::anyhow!("no")).code, Code::TestnetFailed);
+    }
+
+    #[tokio::test]
+    async fn a_testnet_that_is_not_there_is_said_to_be_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let command = TestnetCommand::Status { folder: Some(folder.path().into()), json: false };
+        let fault = command.run(Executable("hansa".into())).await.unwrap_err();
+        assert!(fault.message.contains("no testnet"), "{fault}");
+    }
+}
