@@ -19,7 +19,7 @@ use crate::{
     limit,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     str::FromStr,
 };
 
@@ -144,32 +144,9 @@ pub(super) fn draft(root: &Element, faults: &mut Faults) -> Option<Draft> {
         return None;
     }
 
-    // First who is who, so that links and variables find operations that come later in the text.
     let operation_fields: Vec<Fields<'_>> =
         elements.iter().map(|element| reader.fields(element, "OPERATION")).collect();
-    let mut ids: Vec<Option<u32>> = Vec::new();
-    for (index, (element, fields)) in elements.iter().zip(&operation_fields).enumerate() {
-        let name = fields.one("NAME").and_then(|name| reader.parsed::<OperationName>(name));
-        // What stands in is never performed: its fault is noted, so the definition is refused.
-        reader.names.push(name.unwrap_or_else(|| "unnamed".parse().expect("it has letters alone")));
-        let id = fields.one("OPID").and_then(|id| reader.identity(id).map(|number| (id, number)));
-        reader.ids_read &= id.is_some();
-        ids.push(id.map(|(_, number)| number));
-        if let Some((at, id)) = id
-            && let Some(first) = reader.indexes.insert(id, index)
-        {
-            let message = format!("OPID {id} is the operation's in line {} already", elements[first].place.line);
-            reader.add(Code::DefinitionDuplicate, at.place, message, "give every operation an OPID of its own");
-            reader.indexes.insert(id, first);
-            reader.ids_read = false;
-            ids[index] = None;
-        }
-        if fields.one("CXCNAME").is_none() && ![HEAD, TAIL].contains(&reader.names[index].as_str()) {
-            let message = format!("<OPERATION> {} has no <CXCNAME>", reader.names[index]);
-            reader.faults.invalid(element.place, message, "name the service that performs it, or write ANY");
-        }
-    }
-
+    let ids = reader.identify(&elements, &operation_fields);
     let mut operations = Vec::new();
     let mut link_places = Vec::new();
     let mut links_left = limit::LINKS_MAX;
@@ -227,6 +204,36 @@ struct Scope {
 impl Reader<'_> {
     fn add(&mut self, code: Code, place: Place, message: impl Into<String>, help: impl Into<String>) {
         self.faults.add(Fault::new(code, message).at(place).help(help));
+    }
+
+    /// Finds out who is who before anything else, for links and variables may lead to operations later in the text.
+    fn identify(&mut self, elements: &[&Element], fields: &[Fields<'_>]) -> Vec<Option<u32>> {
+        let mut ids = Vec::new();
+        for (index, (element, fields)) in elements.iter().zip(fields).enumerate() {
+            let name = fields.one("NAME").and_then(|name| self.parsed::<OperationName>(name));
+            // What stands in is never performed: its fault is noted, so the definition is refused.
+            self.names.push(name.unwrap_or_else(|| "unnamed".parse().expect("it has letters alone")));
+            let mut id = fields.one("OPID").and_then(|id| self.identity(id));
+            if let Some(number) = id {
+                match self.indexes.entry(number) {
+                    Entry::Vacant(vacant) => drop(vacant.insert(index)),
+                    Entry::Occupied(first) => {
+                        let line = elements[*first.get()].place.line;
+                        let place = fields.one("OPID").map_or(element.place, |at| at.place);
+                        let message = format!("OPID {number} is the operation's in line {line} already");
+                        self.add(Code::DefinitionDuplicate, place, message, "give every operation an OPID of its own");
+                        id = None;
+                    }
+                }
+            }
+            self.ids_read &= id.is_some();
+            ids.push(id);
+            if fields.one("CXCNAME").is_none() && ![HEAD, TAIL].contains(&self.names[index].as_str()) {
+                let message = format!("<OPERATION> {} has no <CXCNAME>", self.names[index]);
+                self.faults.invalid(element.place, message, "name the service that performs it, or write ANY");
+            }
+        }
+        ids
     }
 
     /// The children of `element`, whose name in the grammar is `name`; faults for all that does not belong.
