@@ -133,6 +133,7 @@ fn every_command_has_help_with_an_example() {
         "config",
         "explain",
         "service list",
+        "service answer",
         "transaction define",
         "transaction definitions",
         "transaction list",
@@ -241,12 +242,13 @@ fn without_a_running_node_commands_say_how_to_start_one() {
     let file = place.0.path().join("order.xml");
     fs::write(&file, "<Order/>").unwrap();
     let file = file.to_str().unwrap();
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 10] = [
         &["status"],
         &["stop"],
         &["invite"],
         &["directory"],
         &["service", "list"],
+        &["service", "answer", "--service", "credit", "--operation", "check-credit", "--with", file],
         &["transaction", "list"],
         &["transaction", "show", id],
         &["transaction", "define", file],

@@ -86,7 +86,11 @@ pub enum BenchCommand {
 fn city(name: &str) -> Result<&'static City, String> {
     City::named(name).ok_or_else(|| {
         let known: Vec<_> = CITIES.iter().map(|city| city.name).collect();
-        format!("'{}' is no city that is known here; there are {}", name.chars().take(60).collect::<String>(), known.join(", "))
+        format!(
+            "'{}' is no city that is known here; there are {}",
+            name.chars().take(60).collect::<String>(),
+            known.join(", ")
+        )
     })
 }
 
@@ -95,7 +99,9 @@ impl TestnetCommand {
     #[must_use]
     pub const fn is_json(&self) -> bool {
         match self {
-            Self::Up { json, .. } | Self::Status { json, .. } | Self::Down { json, .. } | Self::Demo { json, .. } => *json,
+            Self::Up { json, .. } | Self::Status { json, .. } | Self::Down { json, .. } | Self::Demo { json, .. } => {
+                *json
+            }
             Self::Bench(BenchCommand::Transactions(options)) => options.json,
             Self::Bench(BenchCommand::Recovery(options)) => options.json,
         }
@@ -157,7 +163,9 @@ fn into_fault(error: anyhow::Error) -> Fault {
 
 /// The chain of words around a fault, without the code and place that its text form ends with.
 fn without_code(message: &str, fault: &Fault) -> String {
-    message.strip_suffix(&fault.to_string()).map_or_else(|| message.to_owned(), |around| format!("{around}{}", fault.message))
+    message
+        .strip_suffix(&fault.to_string())
+        .map_or_else(|| message.to_owned(), |around| format!("{around}{}", fault.message))
 }
 
 /// Where a kept federation is, unless a folder is named.
@@ -211,7 +219,9 @@ async fn up(
 
 async fn status(folder: &Path, screen: Screen) -> Result<()> {
     let state = State::read(folder)?;
-    let mut rows = vec![["ORGANIZATION", "CITY", "PROCESS", "SERVICES AT", "PEERS", "OPEN TRANSACTIONS"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["ORGANIZATION", "CITY", "PROCESS", "SERVICES AT", "PEERS", "OPEN TRANSACTIONS"].map(str::to_owned).to_vec(),
+    ];
     let mut nodes = Vec::new();
     for home in &state.nodes {
         let listening = Listening::read(&home.data).filter(|it| is_node_of(it.pid, &home.data));
@@ -245,7 +255,8 @@ async fn down(folder: &Path, keep_data: bool, screen: Screen) -> Result<()> {
     let state = State::read(folder)?;
     let mut ended = 0;
     for home in &state.nodes {
-        ended += usize::from(end_node_of(&home.data).await.with_context(|| format!("the node of {}", home.organization))?);
+        ended +=
+            usize::from(end_node_of(&home.data).await.with_context(|| format!("the node of {}", home.organization))?);
     }
     if !keep_data {
         // Only what a testnet makes: the folder may have got other content since.
@@ -279,7 +290,9 @@ mod tests {
     fn the_commands_are_read_as_the_documentation_writes_them() {
         use clap::CommandFactory as _;
         Line::command().debug_assert();
-        for words in ["demo", "demo --keep --json", "status", "down --folder x", "bench transactions --concurrency 8 --json"] {
+        for words in
+            ["demo", "demo --keep --json", "status", "down --folder x", "bench transactions --concurrency 8 --json"]
+        {
             assert!(parse(words).is_ok(), "{words}");
         }
         let Ok(TestnetCommand::Up { cities, organizations, .. }) =
@@ -301,7 +314,10 @@ mod tests {
     fn a_fault_of_a_node_keeps_its_code_and_says_around_what_it_happened() {
         let fault = Fault::new(Code::DefinitionUnknown, "there is no 'x'");
         let shown = into_fault(anyhow::Error::from(fault).context("could not submit"));
-        assert_eq!((shown.code, shown.message.as_str()), (Code::DefinitionUnknown, "could not submit: there is no 'x'"));
+        assert_eq!(
+            (shown.code, shown.message.as_str()),
+            (Code::DefinitionUnknown, "could not submit: there is no 'x'")
+        );
         assert_eq!(into_fault(anyhow::anyhow!("no")).code, Code::TestnetFailed);
     }
 

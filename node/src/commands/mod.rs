@@ -5,6 +5,7 @@
 
 mod configuration;
 mod doctor;
+mod document;
 mod explain;
 mod federation;
 mod init;

@@ -169,7 +169,7 @@ impl Teller {
     }
 }
 
-pub(super) fn milliseconds(duration: Duration) -> u64 {
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -268,7 +268,9 @@ fn operation_line(screen: Screen, operation: &OperationSeen) -> String {
     let state = screen.tone(state_tone(&operation.state), &format!("{:<10}", operation.state));
     let fault = operation.fault.as_ref().map_or_else(String::new, |fault| format!("  {fault}"));
     let performers = performers_text(&operation.performers);
-    format!("  {:>2} {:<16} {state} {duration:>8}  {performers}{fault}", operation.id, operation.name).trim_end().to_owned()
+    format!("  {:>2} {:<16} {state} {duration:>8}  {performers}{fault}", operation.id, operation.name)
+        .trim_end()
+        .to_owned()
 }
 
 fn graph_lines(screen: Screen, operations: &[OperationSeen], duration_ms: u64) -> Vec<String> {
@@ -297,6 +299,8 @@ fn answer_lines(screen: Screen, response: &Summary) -> Vec<String> {
         "" => format!("{item} {quantity}"),
         _ => format!("{item} {quantity} (+{back_ordered} later)"),
     };
-    lines.extend(response.lines.chunks(5).map(|few| format!("  {}", few.iter().map(line).collect::<Vec<_>>().join(", "))));
+    lines.extend(
+        response.lines.chunks(5).map(|few| format!("  {}", few.iter().map(line).collect::<Vec<_>>().join(", "))),
+    );
     lines
 }

@@ -154,7 +154,7 @@ impl House {
 
     /// Submit an order and see it answered: with `code`, by way of `operation`.
     async fn order(&mut self, title: &str, factor: u32, code: &str, operation: &str) -> Result<()> {
-        let submission = self.client.submit(PURCHASE_ORDER_NAME, self.next_order(factor)?).await?;
+        let mut submission = self.client.submit(PURCHASE_ORDER_NAME, self.next_order(factor)?).await?;
         let transaction = submission.transaction().to_string();
         self.transactions.push(transaction.clone());
         self.teller.tell(&Event::Submitted { order: title, transaction: &transaction });
@@ -167,7 +167,7 @@ impl House {
     /// Submit an order, kill a node while the supplier is confirming it, start that node again, and see it answered.
     async fn order_with_kill(&mut self, title: &str, victim: Victim) -> Result<()> {
         let arrived = self.stage.gate.close();
-        let submission = self.client.submit(PURCHASE_ORDER_NAME, self.next_order(1)?).await?;
+        let mut submission = self.client.submit(PURCHASE_ORDER_NAME, self.next_order(1)?).await?;
         let transaction = submission.transaction().to_string();
         self.transactions.push(transaction.clone());
         self.teller.tell(&Event::Submitted { order: title, transaction: &transaction });

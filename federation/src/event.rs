@@ -1,0 +1,167 @@
+//! What the federation tells the node, and what the node can see of its peers.
+
+use crate::{frame::Frame, link::Credit};
+use hansa_core::{
+    code::Fault,
+    ident::{City, OrganizationId, OrganizationName, SubnodeId},
+    membership::{Certificate, Credentials, InviteText},
+    moment::Moment,
+};
+use libp2p::Multiaddr;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Something that happened. While the node does not take events, its peers come to a halt, and nothing else does.
+#[derive(Debug)]
+pub enum Event {
+    /// A link to a member is up; frames can be sent.
+    PeerUp {
+        /// Whose node it is.
+        organization: OrganizationId,
+        /// The name in its certificate.
+        name: OrganizationName,
+        /// The city in its certificate.
+        city: City,
+        /// The node itself.
+        subnode: SubnodeId,
+        /// Where it is.
+        address: Multiaddr,
+        /// Whether this side dialed.
+        dialed: bool,
+        /// How this node came to know of it.
+        discovered_by: DiscoveredBy,
+    },
+    /// A link is down. What was queued for it is dropped; what is durable goes out again after the next [`Event::PeerUp`].
+    PeerDown {
+        /// Whose node it is.
+        organization: OrganizationId,
+        /// The node itself.
+        subnode: SubnodeId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A frame came in.
+    Arrived {
+        /// Who sent it, proved.
+        organization: OrganizationId,
+        /// Through which of its nodes.
+        subnode: SubnodeId,
+        /// What it sent.
+        frame: Frame,
+        /// The room that the frame takes; the peer may send as much again once this is dropped. Keep it until the frame is
+        /// dealt with.
+        credit: Credit,
+    },
+    /// There is room again in a queue that answered [`crate::Unsent::Full`].
+    Writable {
+        /// For whom.
+        organization: OrganizationId,
+    },
+    /// A connection was refused, here or by the other side.
+    Refused {
+        /// The peer, proved by the transport and by nothing else.
+        subnode: SubnodeId,
+        /// Where it is.
+        address: Multiaddr,
+        /// Why.
+        fault: Fault,
+        /// Whether the peer refused; else this node did.
+        by_peer: bool,
+    },
+    /// A newcomer shows an invite of this organization. The invite and the certificate are whole and fit together; whether the
+    /// invite is still open is for the node to decide.
+    Knock {
+        /// Who wants to join: who signed the certificate.
+        organization: OrganizationId,
+        /// Its name, city and node.
+        certificate: Certificate,
+        /// The invite that it shows.
+        invite: InviteText,
+        /// Its new credentials, or why it gets none.
+        answer: oneshot::Sender<Result<Credentials, Fault>>,
+    },
+    /// This node listens.
+    Listening {
+        /// Where, with the node's peer id at the end.
+        address: Multiaddr,
+    },
+    /// This node cannot listen at a configured address, or not any more.
+    ListenFailed {
+        /// Where.
+        address: Multiaddr,
+        /// Why.
+        fault: Fault,
+    },
+}
+
+/// How a node came to know of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DiscoveredBy {
+    /// It was in the configuration.
+    Configured,
+    /// It was in the invite.
+    Invite,
+    /// The directory had its addresses.
+    Directory,
+    /// Multicast in the local network.
+    Mdns,
+    /// Another node's routing table.
+    Kademlia,
+    /// It came by itself.
+    Inbound,
+}
+
+/// A connected peer, for the node's status.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Whose node it is.
+    pub organization: OrganizationId,
+    /// The name in its certificate.
+    pub name: OrganizationName,
+    /// The city in its certificate.
+    pub city: City,
+    /// The node itself.
+    pub subnode: SubnodeId,
+    /// Where it is.
+    pub address: Multiaddr,
+    /// Whether this side dialed.
+    pub dialed: bool,
+    /// How this node came to know of it.
+    pub discovered_by: DiscoveredBy,
+    /// Since when the link is up.
+    pub connected: Moment,
+    /// The last measured round trip.
+    pub round_trip: Option<Duration>,
+    /// What went over the link so far.
+    pub traffic: Traffic,
+    /// How often this node was refused here since it was started, or refused this one.
+    pub refused: u64,
+}
+
+/// What went over a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Frames received.
+    pub frames_in: u64,
+    /// Frames sent.
+    pub frames_out: u64,
+    /// Bytes of packets received.
+    pub bytes_in: u64,
+    /// Bytes of packets sent.
+    pub bytes_out: u64,
+    /// Frames that wait to be sent.
+    pub frames_queued: u64,
+}
+
+/// What happened since the start, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Links that came up.
+    pub links_opened: u64,
+    /// Peers that this node refused.
+    pub refused_here: u64,
+    /// Peers that refused this node.
+    pub refused_by_peer: u64,
+    /// Dials that failed.
+    pub dials_failed: u64,
+}

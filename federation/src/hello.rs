@@ -1,0 +1,139 @@
+//! Decides whether a peer is who it says, and has a right to speak to this node (F3, F4, F6).
+//!
+//! Called by a session once the peer's hello is there. The transport has proved which key the peer holds; everything else
+//! is proved by signatures here. Asks nobody, waits for nothing.
+
+use crate::{
+    frame::{Hello, PROTOCOL_VERSION, Standing},
+    identity::Keys,
+};
+use ed25519_dalek::SigningKey;
+use hansa_core::{
+    code::{Code, Fault},
+    ident::{City, FederationId, OrganizationId, OrganizationName, SubnodeId},
+    membership::{Certificate, Credentials, InviteText},
+    moment::Moment,
+    signed::{Purpose, Signed},
+};
+
+/// Who this node is, apart from what it is a member of.
+#[derive(Clone)]
+pub struct Identity {
+    /// The transport's key.
+    pub node: SigningKey,
+    /// A signed [`Certificate`] for that key.
+    pub certificate: Signed,
+}
+
+impl Identity {
+    /// The identity of a node that holds both keys itself.
+    #[must_use]
+    pub fn new(keys: &Keys, name: OrganizationName, city: City, issued: Moment) -> Self {
+        let certificate = Certificate { subnode: keys.subnode_id(), name, city, issued };
+        Self {
+            node: keys.node.clone(),
+            certificate: Signed::new(&keys.organization, Purpose::Certificate, &certificate),
+        }
+    }
+
+    /// Whose node it is.
+    #[must_use]
+    pub fn organization(&self) -> OrganizationId {
+        self.certificate.by
+    }
+
+    /// Which node it is.
+    #[must_use]
+    pub fn subnode(&self) -> SubnodeId {
+        SubnodeId(self.node.verifying_key().to_bytes())
+    }
+}
+
+/// What a peer's hello is held against.
+pub(crate) struct Expected {
+    pub(crate) federation: FederationId,
+    pub(crate) terms_hash: [u8; 32],
+    pub(crate) organization: OrganizationId,
+    /// The key that the transport proved.
+    pub(crate) peer: SubnodeId,
+}
+
+/// Who the peer is.
+#[derive(Debug)]
+pub(crate) enum Proved {
+    Member { organization: OrganizationId, certificate: Certificate },
+    Newcomer { organization: OrganizationId, certificate: Certificate, invite: InviteText },
+}
+
+/// Check everything in a hello.
+pub(crate) fn prove(hello: &Hello, expected: &Expected) -> Result<Proved, Fault> {
+    if hello.protocol_version != PROTOCOL_VERSION {
+        return Err(Fault::new(
+            Code::VersionUnknown,
+            format!(
+                "the peer speaks version {} of the link protocol, this node {PROTOCOL_VERSION}",
+                hello.protocol_version
+            ),
+        ));
+    }
+    if hello.federation != expected.federation {
+        let (theirs, ours) = (hello.federation.short(), expected.federation.short());
+        return Err(Fault::new(
+            Code::MemberUnknown,
+            format!("the peer belongs to another federation: {theirs} instead of {ours}"),
+        ));
+    }
+    let certificate = prove_certificate(&hello.certificate, expected.peer)?;
+    let organization = hello.certificate.by;
+    if organization == expected.organization {
+        return Err(Fault::new(
+            Code::MemberUnknown,
+            format!("the peer says that it is {} itself, this node's own organization", organization.short()),
+        )
+        .help("two data directories seem to hold the same organization key; stop one of them"));
+    }
+    let proved = match &hello.standing {
+        Standing::Member(credentials) => {
+            credentials.verify(expected.federation, organization)?;
+            Proved::Member { organization, certificate }
+        }
+        Standing::Newcomer(signed) => {
+            let invite = InviteText::new(signed.clone())?;
+            if invite.inviter() != expected.organization
+                || invite.invite.credentials.federation() != expected.federation
+            {
+                return Err(Fault::new(Code::InviteForeign, "the invite is not from this member of this federation"));
+            }
+            Proved::Newcomer { organization, certificate, invite }
+        }
+    };
+    // Last, so that only who belongs here learns that its terms are behind.
+    if hello.terms_hash != expected.terms_hash {
+        return Err(Fault::new(
+            Code::TermsDiffer,
+            format!("{} has other terms of the federation than this node", organization.short()),
+        ));
+    }
+    Ok(proved)
+}
+
+/// Check that a certificate is for the key that the transport proved.
+fn prove_certificate(signed: &Signed, peer: SubnodeId) -> Result<Certificate, Fault> {
+    let certificate: Certificate = signed.open(Purpose::Certificate, Code::CertificateForged)?;
+    if certificate.subnode == peer {
+        return Ok(certificate);
+    }
+    Err(Fault::new(
+        Code::CertificateForged,
+        format!("{} shows a certificate that is for {}", peer.short(), certificate.subnode.short()),
+    ))
+}
+
+/// Check the credentials that an inviter answered with.
+pub(crate) fn prove_admission(
+    credentials: &Credentials,
+    invite: &InviteText,
+    organization: OrganizationId,
+) -> Result<(), Fault> {
+    credentials.verify(invite.invite.credentials.federation(), organization)
+}

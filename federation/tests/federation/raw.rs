@@ -1,0 +1,150 @@
+//! A peer that speaks libp2p and then whatever a test wants: the packets of `docs/protocols/federation.md`, or none.
+
+use crate::world::PATIENCE;
+use ed25519_dalek::SigningKey;
+use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
+use hansa_core::{
+    code::Fault,
+    ident::{FederationId, OrganizationId, SubnodeId},
+    membership::{Certificate, Credentials},
+    moment::Moment,
+    signed::{Purpose, Signed},
+};
+use libp2p::{
+    Multiaddr, PeerId, Stream, StreamProtocol, Swarm, SwarmBuilder, identity::Keypair, multiaddr::Protocol, noise, tcp,
+    yamux,
+};
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+/// The packets, written down once more: a change of the wire must be noticed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Packet {
+    Hello(Box<Hello>),
+    Refuse(Fault),
+    Welcome,
+    Open { link: u64 },
+    Superseded,
+    Goodbye,
+    Frame(Frame),
+    Grant { frames: u32, bytes: u64 },
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Frame {
+    Digest(Vec<(OrganizationId, u64)>),
+    Position { accepted_through: u64 },
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    pub protocol_version: u16,
+    pub federation: FederationId,
+    #[serde(with = "serde_bytes")]
+    pub terms_hash: [u8; 32],
+    pub certificate: Signed,
+    pub incarnation: u64,
+    pub ended_link: Option<u64>,
+    pub standing: Standing,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Standing {
+    Member(Credentials),
+    Newcomer(Signed),
+}
+
+/// A transport key without a node behind it.
+pub struct Raw {
+    pub key: SigningKey,
+}
+
+impl Raw {
+    pub fn new(seed: u8) -> Self {
+        Self { key: SigningKey::from_bytes(&[seed; 32]) }
+    }
+
+    pub fn subnode(&self) -> SubnodeId {
+        SubnodeId(self.key.verifying_key().to_bytes())
+    }
+
+    /// What `organization` would sign for `subnode`.
+    pub fn certificate(organization: &SigningKey, subnode: SubnodeId) -> Signed {
+        let (name, city) = ("Raw".parse().unwrap(), "Bergen".parse().unwrap());
+        Signed::new(organization, Purpose::Certificate, &Certificate { subnode, name, city, issued: Moment(1) })
+    }
+
+    /// Connect to a node and open the link stream.
+    pub async fn connect(&self, address: &Multiaddr) -> Connection {
+        let keypair = Keypair::ed25519_from_bytes(self.key.to_bytes()).unwrap();
+        let mut swarm: Swarm<libp2p_stream::Behaviour> = SwarmBuilder::with_existing_identity(keypair)
+            .with_tokio()
+            .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+            .unwrap()
+            .with_behaviour(|_| libp2p_stream::Behaviour::new())
+            .unwrap()
+            .build();
+        let Some(Protocol::P2p(peer)) = address.iter().last() else { panic!("{address} has no peer id") };
+        let peer: PeerId = peer;
+        swarm.dial(address.clone()).unwrap();
+        let mut control = swarm.behaviour().new_control();
+        let swarm = tokio::spawn(async move { while swarm.next().await.is_some() {} });
+        let protocol = StreamProtocol::new("/hansa/link/1");
+        let stream = timeout(PATIENCE, control.open_stream(peer, protocol)).await.unwrap().unwrap();
+        Connection { stream, swarm }
+    }
+}
+
+/// A link stream, with nothing said yet.
+pub struct Connection {
+    stream: Stream,
+    swarm: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.swarm.abort();
+    }
+}
+
+impl Connection {
+    pub async fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+        self.stream.flush().await.unwrap();
+    }
+
+    pub async fn send(&mut self, packet: &Packet) {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(packet, &mut bytes).unwrap();
+        self.write(&framed(&bytes)).await;
+    }
+
+    /// The next packet, or nothing when the stream has ended.
+    pub async fn receive(&mut self) -> Option<Packet> {
+        let read = async {
+            let mut prefix = [0; 4];
+            self.stream.read_exact(&mut prefix).await.ok()?;
+            let mut bytes = vec![0; u32::from_be_bytes(prefix) as usize];
+            self.stream.read_exact(&mut bytes).await.ok()?;
+            Some(ciborium::from_reader(&bytes[..]).unwrap())
+        };
+        timeout(PATIENCE, read).await.expect("an answer, or the end")
+    }
+
+    /// Say hello as the dialer, and answer until the link is up.
+    pub async fn link(&mut self, hello: Hello, decides: bool) {
+        self.send(&Packet::Hello(Box::new(hello))).await;
+        assert!(matches!(self.receive().await, Some(Packet::Hello(_))));
+        if decides {
+            self.send(&Packet::Open { link: 77 }).await;
+        } else {
+            self.send(&Packet::Welcome).await;
+            assert!(matches!(self.receive().await, Some(Packet::Open { .. })));
+        }
+    }
+}
+
+/// Bytes with their length before them.
+pub fn framed(bytes: &[u8]) -> Vec<u8> {
+    [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
+}
