@@ -8,6 +8,7 @@ mod expressions;
 use super::{
     definition::{ANY, Argument, Broadcast, HEAD, Join, Mapping, Operation, Source, Split, Statement, TAIL},
     expression::{Expression, Side},
+    faults::Faults,
     grammar::{EXTENSIONS, Occurs, meant, rule},
     path::{Path, is_step_name, shown},
     value::ValueType,
@@ -22,36 +23,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
     str::FromStr,
 };
-
-/// Collects faults, up to a maximum.
-#[derive(Default)]
-pub(super) struct Faults {
-    list: Vec<Fault>,
-    more: usize,
-}
-
-impl Faults {
-    pub(super) fn add(&mut self, fault: Fault) {
-        if self.list.len() < limit::DEFINITION_FAULTS_MAX {
-            self.list.push(fault);
-        } else {
-            self.more += 1;
-        }
-    }
-
-    fn invalid(&mut self, place: Place, message: impl Into<String>, help: impl Into<String>) {
-        self.add(Fault::new(Code::DefinitionInvalid, message).at(place).help(help));
-    }
-
-    /// All of them as the text has them.
-    pub(super) fn in_order(mut self) -> Vec<Fault> {
-        self.list.sort_by_key(|fault| fault.place);
-        if self.more > 0 {
-            self.list.push(Fault::new(Code::DefinitionInvalid, format!("and {} more faults", self.more)));
-        }
-        self.list
-    }
-}
 
 /// What was read, sound or not.
 pub(super) struct Draft {
