@@ -133,6 +133,7 @@ fn every_command_has_help_with_an_example() {
         "config",
         "explain",
         "service list",
+        "service answer",
         "transaction define",
         "transaction definitions",
         "transaction list",
@@ -177,6 +178,22 @@ fn an_organization_is_made_once() {
     let other = place.say(&["run", "--organization", "Birch GmbH", "--city", "Hamburg", "--json"]);
     assert_eq!(other.fault(), "data-foreign");
     assert_eq!(fs::read(place.data().join("organization.key")).unwrap(), key, "the key is still the same");
+}
+
+#[test]
+fn an_organization_comes_back_from_its_key_alone() {
+    let place = Place::new();
+    let init = ["init", "--organization", "Acme BV", "--city", "Rotterdam", "--json"];
+    let made = place.say(&init).json();
+    let key = fs::read(place.data().join("organization.key")).unwrap();
+    let other = Place::new();
+    fs::create_dir(other.data()).unwrap();
+    let path = other.data().join("organization.key");
+    fs::write(&path, key).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let back = other.say(&init).json();
+    assert_eq!(back["organization"], made["organization"]);
+    assert_ne!(back["node"], made["node"]);
 }
 
 #[test]
@@ -241,12 +258,13 @@ fn without_a_running_node_commands_say_how_to_start_one() {
     let file = place.0.path().join("order.xml");
     fs::write(&file, "<Order/>").unwrap();
     let file = file.to_str().unwrap();
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 10] = [
         &["status"],
         &["stop"],
         &["invite"],
         &["directory"],
         &["service", "list"],
+        &["service", "answer", "--service", "credit", "--operation", "check-credit", "--with", file],
         &["transaction", "list"],
         &["transaction", "show", id],
         &["transaction", "define", file],

@@ -296,7 +296,7 @@ fn claim(path: PathBuf) -> Result<PathBuf> {
 }
 
 /// What a node's status says about one peer.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Peer {
     /// The organization's name.
     pub name: String,

@@ -29,7 +29,8 @@ impl Screen {
     /// Standard output: for a person, unless `json`. Colours only on a terminal whose user has not asked for none.
     #[must_use]
     pub fn new(json: bool) -> Self {
-        let wanted = std::env::var_os("NO_COLOR").is_none() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let wanted =
+            std::env::var_os("NO_COLOR").is_none() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         Self { json, colours: !json && wanted && std::io::stdout().is_terminal() }
     }
 

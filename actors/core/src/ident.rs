@@ -26,7 +26,11 @@ macro_rules! key_identity {
 
         impl fmt::Display for $name {
             fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(out, "{}{}", $prefix, BASE32_NOPAD.encode(&self.0).to_ascii_lowercase())
+                let mut text = [0; ($length * 8 + 4) / 5];
+                BASE32_NOPAD.encode_mut(&self.0, &mut text);
+                text.make_ascii_lowercase();
+                out.write_str($prefix)?;
+                out.write_str(std::str::from_utf8(&text).expect("base 32 is ASCII"))
             }
         }
 
@@ -39,10 +43,14 @@ macro_rules! key_identity {
         impl FromStr for $name {
             type Err = Fault;
             fn from_str(text: &str) -> Result<Self, Fault> {
+                let read = |rest: &str| {
+                    let mut upper = <[u8; ($length * 8 + 4) / 5]>::try_from(rest.as_bytes()).ok()?;
+                    upper.make_ascii_uppercase();
+                    let mut bytes = [0; $length];
+                    BASE32_NOPAD.decode_mut(&upper, &mut bytes).ok().map(|_| Self(bytes))
+                };
                 text.strip_prefix($prefix)
-                    .and_then(|rest| BASE32_NOPAD.decode(rest.to_ascii_uppercase().as_bytes()).ok())
-                    .and_then(|bytes| bytes.try_into().ok())
-                    .map(Self)
+                    .and_then(read)
                     .ok_or_else(|| Fault::new(
                         Code::IdentityMalformed,
                         format!("'{}' is no identity of the form {}…", text.chars().take(80).collect::<String>(), $prefix),

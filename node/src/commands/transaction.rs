@@ -1,6 +1,6 @@
 //! `hansa transaction …`: definitions, and the transactions that follow them.
 
-use super::{Context, Failure, render};
+use super::{Context, Failure, document::read_document, render};
 use crate::admin::{
     client::Client,
     protocol::{
@@ -12,11 +12,9 @@ use clap::{Args, Subcommand};
 use hansa_core::{
     code::{Code, Fault},
     ident::{DefinitionName, TransactionId},
-    limit,
 };
 use std::{
-    io::{self, Read},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -213,27 +211,4 @@ async fn wait(client: &mut Client, id: TransactionId, limit: Duration) -> Result
             return Ok(awaited);
         }
     }
-}
-
-/// The text of a file, or of standard input, of at most a document's bytes. What it says is for the node to check.
-fn read_document(path: &Path, malformed: Code) -> Result<String, Fault> {
-    let read = |source: &mut dyn Read| {
-        let mut bytes = Vec::new();
-        source.take(limit::DOCUMENT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map(|_| bytes)
-    };
-    let bytes = if path == Path::new("-") {
-        read(&mut io::stdin().lock())
-    } else {
-        std::fs::File::open(path).and_then(|mut file| read(&mut file))
-    };
-    let bytes = bytes.map_err(|error| {
-        Fault::new(malformed, format!("'{}' cannot be read: {error}", path.display()))
-            .help("name a file that can be read")
-    })?;
-    if bytes.len() > limit::DOCUMENT_BYTES_MAX {
-        let message = format!("'{}' has more than {} bytes", path.display(), limit::DOCUMENT_BYTES_MAX);
-        return Err(Fault::new(Code::DocumentTooLarge, message));
-    }
-    String::from_utf8(bytes)
-        .map_err(|error| Fault::new(Code::DocumentEncoding, format!("'{}' is not UTF-8: {error}", path.display())))
 }

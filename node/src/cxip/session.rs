@@ -12,6 +12,7 @@ use hansa_sdk::cxip::{Acknowledgement, Ended, Incoming, Message, Refusal, Wire};
 use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -136,23 +137,31 @@ struct Session<'d, D: Door> {
 impl<D: Door> Session<'_, D> {
     async fn serve(&mut self, mut from_machines: mpsc::UnboundedReceiver<ToSession>, stop: &CancellationToken) -> End {
         let mut batch = Vec::with_capacity(BATCH_MAX);
+        let mut stopped = pin!(stop.cancelled());
         loop {
             self.send_queued();
             if self.queue_bytes > limit::CXIP_QUEUE_BYTES_MAX {
                 return End::Slow;
             }
             tokio::select! {
-                () = stop.cancelled() => return End::Stopped,
+                () = &mut stopped => return End::Stopped,
                 taken = from_machines.recv_many(&mut batch, BATCH_MAX) => {
                     if taken == 0 {
                         return End::Released;
                     }
                     batch.drain(..).for_each(|words| self.tell(words));
                 }
-                incoming = self.wire.receive() => match incoming {
-                    Ok(incoming) => self.take_in(incoming),
-                    Err(ended) => return End::Over(ended),
-                },
+                incoming = self.wire.receive() => {
+                    let mut incoming = incoming.map(Some);
+                    loop {
+                        match incoming {
+                            Ok(Some(message)) => self.take_in(message),
+                            Ok(None) => break,
+                            Err(ended) => return End::Over(ended),
+                        }
+                        incoming = self.wire.received();
+                    }
+                }
             }
         }
     }

@@ -101,14 +101,17 @@ impl Attachment {
                 () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {
                     self.ledger.resume_postponed();
                 }
-                incoming = wire.receive() => match incoming {
-                    Ok(incoming) => {
-                        if let Err(over) = self.take_in(&mut wire, incoming) {
-                            break over;
-                        }
+                incoming = wire.receive() => {
+                    let mut taken = incoming.map(Some).map_err(Over::Lost);
+                    while let Ok(Some(incoming)) = taken {
+                        taken = self
+                            .take_in(&mut wire, incoming)
+                            .and_then(|()| wire.received().map_err(Over::Lost));
                     }
-                    Err(ended) => break Over::Lost(ended),
-                },
+                    if let Err(over) = taken {
+                        break over;
+                    }
+                }
             }
         };
         wire.finish().await;

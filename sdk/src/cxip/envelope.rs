@@ -173,6 +173,11 @@ fn is_space(character: char) -> bool {
     matches!(character, ' ' | '\t' | '\r' | '\n')
 }
 
+/// Whether it begins with an XML declaration.
+pub(super) fn is_declared(text: &str) -> bool {
+    text.strip_prefix("<?xml").is_some_and(|rest| rest.starts_with(is_space))
+}
+
 /// Without the white space of XML around it, which is less than Unicode's.
 pub(super) fn trim(text: &str) -> &str {
     text.trim_matches(is_space)
@@ -182,6 +187,27 @@ pub(super) fn trim(text: &str) -> &str {
 pub(super) fn is_xml(character: char) -> bool {
     matches!(character, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
 }
+
+/// A byte of a name.
+const NAME: u8 = 1;
+/// A byte that stands for itself in an attribute's value.
+const PLAIN: u8 = 2;
+
+/// What each byte is.
+const CLASS: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':') {
+            classes[byte as usize] |= NAME;
+        }
+        if !matches!(byte, b'&' | b'<') {
+            classes[byte as usize] |= PLAIN;
+        }
+        byte += 1;
+    }
+    classes
+};
 
 struct Scan<'a> {
     content: &'a str,
@@ -213,7 +239,7 @@ impl<'a> Scan<'a> {
 
     /// An XML declaration may stand at the very beginning; it must not name another encoding.
     fn declaration(&mut self) -> Result<(), Fault> {
-        if !self.content.starts_with("<?xml ") {
+        if !is_declared(self.content) {
             return Ok(());
         }
         let end = self.content.find("?>").ok_or_else(|| self.fault("the XML declaration does not end"))?;
@@ -231,8 +257,7 @@ impl<'a> Scan<'a> {
     /// The envelope's own names, prefixes included, are ASCII.
     fn name(&mut self) -> Result<&'a str, Fault> {
         let rest = self.rest();
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':');
-        let length = rest.bytes().position(|byte| !fits(byte)).unwrap_or(rest.len());
+        let length = rest.bytes().position(|byte| CLASS[byte as usize] & NAME == 0).unwrap_or(rest.len());
         if !rest.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_') {
             return Err(self.fault("here a name should be"));
         }

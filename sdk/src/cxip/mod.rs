@@ -14,6 +14,8 @@ mod write;
 mod page_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wire_tests;
 
 pub use header::{HEADER_BYTES, Header, Kind, MAGIC, VERSION};
 pub use wire::{Ended, Incoming, Wire};

@@ -3,7 +3,7 @@
 
 use super::{
     Acknowledgement, Kind, Message, NAMESPACE, Password, Refusal, VERSION,
-    envelope::{Envelope, trim},
+    envelope::{Envelope, is_declared, trim},
 };
 use hansa_core::{
     code::{Code, Fault, Place},
@@ -194,7 +194,7 @@ fn document(envelope: &Envelope) -> Result<Text, Fault> {
     if inside.is_empty() {
         return Err(envelope.fault(format!("{} wraps no document", envelope.local)));
     }
-    if inside.starts_with("<?xml ") {
+    if is_declared(inside) {
         return Err(envelope.fault("the document inside has an XML declaration; send it without"));
     }
     Text::parse(inside.as_bytes())

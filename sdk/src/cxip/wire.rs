@@ -221,16 +221,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// The connection is over; call [`Wire::finish`] so that the other side gets to hear the last words.
     pub async fn receive(&mut self) -> Result<Incoming, Ended> {
         loop {
+            if let Some(incoming) = self.received()? {
+                return Ok(incoming);
+            }
+            give_back(&mut self.incoming);
+            poll_fn(|context| self.turn(context)).await?;
+        }
+    }
+
+    /// What has come already and needs no waiting for. Whoever takes all of it before the next wait has its answers
+    /// travel together.
+    ///
+    /// # Errors
+    /// As [`Wire::receive`].
+    pub fn received(&mut self) -> Result<Option<Incoming>, Ended> {
+        loop {
             match decode(&mut self.incoming) {
                 Ok(Some(frame)) => {
                     if let Some(incoming) = self.take_in(frame)? {
-                        return Ok(incoming);
+                        return Ok(Some(incoming));
                     }
                 }
-                Ok(None) => {
-                    give_back(&mut self.incoming);
-                    poll_fn(|context| self.turn(context)).await?;
-                }
+                Ok(None) => return Ok(None),
                 Err(framing) => return Err(self.lost(framing)),
             }
         }

@@ -20,6 +20,7 @@ use hansa_core::{
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     future::pending,
+    pin::pin,
     time::Duration,
 };
 use tokio::{
@@ -217,6 +218,8 @@ impl Attachment {
             Err(fault) => return Over::Refused(fault),
         }
         let mut grace: Option<Instant> = None;
+        let stop = self.stop.clone();
+        let mut stopped = pin!(stop.cancelled());
         loop {
             self.start_waiting();
             self.send_replies(&mut line);
@@ -226,7 +229,7 @@ impl Attachment {
             }
             let due = self.postponed.first().map(|(due, _)| *due).into_iter().chain(grace).min();
             tokio::select! {
-                () = self.stop.cancelled(), if grace.is_none() => {
+                () = &mut stopped, if grace.is_none() => {
                     line.wire.grant(0);
                     grace = Some(Instant::now() + Duration::from_millis(STOP_MS_MAX));
                 }
@@ -237,18 +240,18 @@ impl Attachment {
                         self.end(ended);
                     }
                 }
-                incoming = line.wire.receive() => match incoming {
-                    Ok(incoming) => {
-                        if let Err(over) = self.take_in(&mut line, ready, incoming, grace.is_some()) {
-                            line.wire.finish().await;
-                            return over;
-                        }
+                incoming = line.wire.receive() => {
+                    let mut taken = incoming.map(Some).map_err(Over::Lost);
+                    while let Ok(Some(incoming)) = taken {
+                        taken = self
+                            .take_in(&mut line, ready, incoming, grace.is_some())
+                            .and_then(|()| line.wire.received().map_err(Over::Lost));
                     }
-                    Err(ended) => {
+                    if let Err(over) = taken {
                         line.wire.finish().await;
-                        return if grace.is_some() { Over::Stopped } else { Over::Lost(ended) };
+                        return if grace.is_some() { Over::Stopped } else { over };
                     }
-                },
+                }
             }
         }
     }

@@ -1,0 +1,416 @@
+//! The journal of a node: one chain of entries in preallocated segment files, synced in groups, and the one place that
+//! decides when an effect may leave the node: when everything appended before it is durable (T12, invariant 1).
+//!
+//! The shell appends what machines recorded, together with the effects that rest on it, and goes on at once. One writer
+//! thread ([`writer`]) takes all that has queued up, writes it with one write, syncs once, and hands the effects to the
+//! [`Release`]. When a journal is opened, [`recovery`] verifies the chain and hands every entry back. [`format`] says how
+//! entries lie in a file, [`disk`] how a file is reached, [`spare`] prepares the next one.
+//!
+//! Addresses and records are bytes here; what they mean, the journal must not know.
+
+pub mod disk;
+mod format;
+mod recovery;
+mod spare;
+mod statistics;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use blake3::Hash;
+pub use statistics::{DiskState, Statistics};
+
+use disk::{Disk, FolderDisk};
+use format::SEGMENT_HEADER_BYTES;
+use hansa_core::{
+    code::{Code, Fault},
+    moment::Moment,
+};
+use spare::Spares;
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+use writer::Writer;
+
+/// How a journal is kept.
+#[derive(Clone, Debug)]
+pub struct JournalOptions {
+    /// The folder of the segment files; made if it is not there.
+    pub folder: PathBuf,
+    /// Length of a segment file.
+    pub segment_bytes: u64,
+    /// The epoch that new entries carry.
+    pub epoch: u64,
+    /// Entries not yet durable at which [`Journal::admits`] answers busy.
+    pub queue_entries_max: u64,
+    /// Bytes that wait for the writer at which [`Journal::admits`] answers busy.
+    pub queue_bytes_max: usize,
+    /// Pause between two attempts while the disk is full.
+    pub full_retry_delay_ms: u64,
+    /// Rest after which a mark vouches for the last batch.
+    pub idle_mark_delay_ms: u64,
+}
+
+impl JournalOptions {
+    /// The usual values for a journal in `folder`.
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            segment_bytes: 32 << 20,
+            epoch: 1,
+            queue_entries_max: 1 << 18,
+            queue_bytes_max: 64 << 20,
+            full_retry_delay_ms: 1_000,
+            idle_mark_delay_ms: 1_000,
+        }
+    }
+}
+
+/// One entry, as recovery hands it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place in the journal, from one.
+    pub sequence: u64,
+    /// The epoch it was written in.
+    pub epoch: u64,
+    /// When it was appended, by the clock of whoever appended it.
+    pub moment: Moment,
+    /// Whose record it is.
+    pub address: Vec<u8>,
+    /// What happened.
+    pub record: Vec<u8>,
+    /// The hash of the entry before it; zeros before the first.
+    pub previous: Hash,
+    /// Its own hash, which covers everything above.
+    pub hash: Hash,
+}
+
+/// Who lets effects out once they may.
+pub trait Release: Send + 'static {
+    /// What leaves the node.
+    type Effect: Send + 'static;
+    /// Called on the writer thread, in the order of appending, when everything before `effects` is durable. The journal
+    /// stands still until it returns.
+    fn release(&mut self, effects: Vec<Self::Effect>);
+}
+
+/// What is called, once and on the writer thread, when nothing can be made durable any more; a node exits here.
+pub type Fatal = Box<dyn FnOnce(Fault) + Send>;
+
+/// What waits for the writer.
+struct Queue<E> {
+    /// Pushed frames, not sealed.
+    frames: Vec<u8>,
+    effects: Vec<E>,
+    /// For each append with effects: the last sequence before them, and how many they are.
+    groups: VecDeque<(u64, usize)>,
+    /// The last sequence assigned.
+    tail: u64,
+    /// The writer sleeps and must be woken.
+    writer_waits: bool,
+    /// No more is to come: the writer ends when the queue is empty.
+    closing: bool,
+    /// The writer has ended; what is appended now goes nowhere.
+    closed: bool,
+}
+
+/// What the writer has done.
+struct Progress {
+    statistics: Statistics,
+    /// Set when the writer has ended: without a fault, if everything became durable.
+    ended: Option<Result<(), Fault>>,
+    waiters: usize,
+}
+
+struct Shared<E> {
+    options: JournalOptions,
+    disk: Arc<dyn Disk>,
+    queue: Mutex<Queue<E>>,
+    queued: Condvar,
+    progress: Mutex<Progress>,
+    progressed: Condvar,
+    /// Copies of the queue's tail and of what is durable, for readers that take no lock.
+    tail: AtomicU64,
+    durable: AtomicU64,
+    /// The writer itself met a full disk, and tries again.
+    write_full: AtomicBool,
+    spares: Spares,
+    /// First sequences of the segments on disk.
+    segments: Mutex<VecDeque<u64>>,
+}
+
+/// The journal of one node. Shared by reference; the last to let go of it closes it.
+pub struct Journal<E: Send + 'static> {
+    shared: Arc<Shared<E>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    truncating: Mutex<()>,
+}
+
+/// The first entry that a journal keeps, without opening it; none if there is no journal. A look-up store that lies
+/// before it cannot be brought up to date from this journal.
+pub fn first_kept_sequence(folder: &Path) -> Result<Option<u64>, Fault> {
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    let disk = FolderDisk::new(folder).map_err(|error| no_folder(folder, &error))?;
+    Ok(recovery::segments(&disk)?.first().copied())
+}
+
+impl<E: Send + 'static> Journal<E> {
+    /// Opens the journal in `options.folder`: verifies the chain, hands every entry from `replay_from` on to `on_entry`
+    /// (zero: every entry kept), and starts the writer. Refuses a broken chain, and one that does not reach
+    /// `replay_from`.
+    pub fn open<R: Release<Effect = E>>(
+        options: JournalOptions,
+        release: R,
+        fatal: Fatal,
+        replay_from: u64,
+        on_entry: &mut dyn FnMut(Entry) -> Result<(), Fault>,
+    ) -> Result<Self, Fault> {
+        let disk = FolderDisk::new(&options.folder).map_err(|error| no_folder(&options.folder, &error))?;
+        Self::open_on(Arc::new(disk), options, release, fatal, replay_from, on_entry)
+    }
+
+    /// The same on any disk.
+    pub fn open_on<R: Release<Effect = E>>(
+        disk: Arc<dyn Disk>,
+        options: JournalOptions,
+        release: R,
+        fatal: Fatal,
+        replay_from: u64,
+        on_entry: &mut dyn FnMut(Entry) -> Result<(), Fault>,
+    ) -> Result<Self, Fault> {
+        if options.segment_bytes < 2 * SEGMENT_HEADER_BYTES as u64 || options.segment_bytes > 1 << 30 {
+            let message = format!("a journal segment cannot be {} bytes long", options.segment_bytes);
+            return Err(Fault::new(Code::ConfigurationInvalid, message).help("Choose between 256 bytes and 1 GiB."));
+        }
+        let recovered = recovery::recover(disk.as_ref(), replay_from, on_entry)?;
+        let retry_delay = Duration::from_millis(options.full_retry_delay_ms);
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(Queue {
+                frames: Vec::new(),
+                effects: Vec::new(),
+                groups: VecDeque::new(),
+                tail: recovered.tail,
+                writer_waits: false,
+                closing: false,
+                closed: false,
+            }),
+            queued: Condvar::new(),
+            progress: Mutex::new(Progress { statistics: Statistics::default(), ended: None, waiters: 0 }),
+            progressed: Condvar::new(),
+            tail: AtomicU64::new(recovered.tail),
+            durable: AtomicU64::new(recovered.tail),
+            write_full: AtomicBool::new(false),
+            spares: Spares::start(Arc::clone(&disk), options.segment_bytes, retry_delay)?,
+            segments: Mutex::new(recovered.segments.iter().copied().collect()),
+            options,
+            disk,
+        });
+        let started = Writer::create(Arc::clone(&shared), release, recovered).and_then(|writer| {
+            let thread = thread::Builder::new().name("journal".into()).spawn(move || writer.run(fatal));
+            thread.map_err(|error| Fault::new(Code::Internal, format!("no thread can be started: {error}")))
+        });
+        match started {
+            Ok(thread) => Ok(Self { shared, thread: Mutex::new(Some(thread)), truncating: Mutex::new(()) }),
+            Err(fault) => {
+                shared.spares.end();
+                Err(fault)
+            }
+        }
+    }
+
+    /// Appends `items`, pairs of address and record, and behind them `effects`; gives the last sequence assigned so far.
+    /// Never waits for the disk. Effects without items queue behind every earlier item.
+    ///
+    /// A crash before they are durable may keep the first of the items and lose the rest: what must be kept or lost
+    /// together belongs into one item.
+    ///
+    /// What is appended to a journal that was closed or has failed is lost, and its effects are never released.
+    pub fn append<A: AsRef<[u8]>, B: AsRef<[u8]>>(&self, items: &[(A, B)], moment: Moment, effects: Vec<E>) -> u64 {
+        let mut queue = locked(&self.shared.queue);
+        if queue.closed {
+            queue.tail += items.len() as u64;
+            self.shared.tail.store(queue.tail, Ordering::Release);
+            return queue.tail;
+        }
+        for (address, record) in items {
+            queue.tail += 1;
+            let Queue { frames, tail, .. } = &mut *queue;
+            format::push_entry(frames, *tail, self.shared.options.epoch, moment, address.as_ref(), record.as_ref());
+        }
+        let tail = queue.tail;
+        if !effects.is_empty() {
+            queue.groups.push_back((tail, effects.len()));
+            if queue.effects.is_empty() {
+                queue.effects = effects;
+            } else {
+                queue.effects.extend(effects);
+            }
+        }
+        self.shared.tail.store(tail, Ordering::Release);
+        let wake = std::mem::take(&mut queue.writer_waits);
+        drop(queue);
+        if wake {
+            self.shared.queued.notify_one();
+        }
+        tail
+    }
+
+    /// Whether new work may come: not while the disk is full, the queue is, or nothing can be made durable.
+    pub fn admits(&self) -> Result<(), Fault> {
+        let options = &self.shared.options;
+        if let Some(fault) = self.shared.obstacle() {
+            return Err(fault);
+        }
+        let entries = self.tail().saturating_sub(self.durable());
+        if entries >= options.queue_entries_max {
+            return Err(Fault::new(Code::Busy, format!("{entries} journal entries wait for the disk")));
+        }
+        let queue = locked(&self.shared.queue);
+        if queue.closed || queue.closing {
+            return Err(Fault::new(Code::JournalFailed, "the journal is closed"));
+        }
+        if queue.frames.len() >= options.queue_bytes_max {
+            return Err(Fault::new(Code::Busy, format!("{} journal bytes wait for the disk", queue.frames.len())));
+        }
+        Ok(())
+    }
+
+    /// The last sequence that is durable.
+    #[must_use]
+    pub fn durable(&self) -> u64 {
+        self.shared.durable.load(Ordering::Acquire)
+    }
+
+    /// The last sequence assigned.
+    #[must_use]
+    pub fn tail(&self) -> u64 {
+        self.shared.tail.load(Ordering::Acquire)
+    }
+
+    /// The first sequence that is kept.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        locked(&self.shared.segments).front().copied().unwrap_or(1)
+    }
+
+    /// Blocks until `sequence` is durable; an error says that it never will be.
+    pub fn wait_durable(&self, sequence: u64) -> Result<(), Fault> {
+        let mut progress = locked(&self.shared.progress);
+        progress.waiters += 1;
+        let outcome = loop {
+            if self.durable() >= sequence {
+                break Ok(());
+            }
+            if let Some(ended) = &progress.ended {
+                let closed = Fault::new(Code::JournalFailed, "the journal was closed before the entry was appended");
+                break Err(ended.clone().err().unwrap_or(closed));
+            }
+            progress = self.shared.progressed.wait(progress).unwrap_or_else(PoisonError::into_inner);
+        };
+        progress.waiters -= 1;
+        outcome
+    }
+
+    /// Drops whole segments whose entries all lie before `sequence`, oldest first; gives how many.
+    pub fn truncate_before(&self, sequence: u64) -> Result<usize, Fault> {
+        let _one_at_a_time = locked(&self.truncating);
+        let mut dropped = 0;
+        loop {
+            let oldest = {
+                let segments = locked(&self.shared.segments);
+                match (segments.front(), segments.get(1)) {
+                    (Some(&first), Some(&next)) if next <= sequence => first,
+                    _ => return Ok(dropped),
+                }
+            };
+            // Synced one by one: a crash must never leave a gap, which recovery refuses.
+            let disk = &self.shared.disk;
+            let name = recovery::segment_name(oldest);
+            disk.remove(&name).and_then(|()| disk.sync_folder()).map_err(|error| {
+                let message = format!("the journal segment {}/{name} cannot be removed: {error}", disk.place());
+                Fault::new(Code::JournalFailed, message)
+            })?;
+            locked(&self.shared.segments).pop_front();
+            dropped += 1;
+        }
+    }
+
+    /// What the journal has done so far, for metrics.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let mut statistics = locked(&self.shared.progress).statistics.clone();
+        let (first, segments) = {
+            let segments = locked(&self.shared.segments);
+            (segments.front().copied().unwrap_or(1), segments.len())
+        };
+        let failed = matches!(locked(&self.shared.progress).ended, Some(Err(_)));
+        statistics.disk = match self.shared.obstacle() {
+            _ if failed => DiskState::Failed,
+            Some(_) => DiskState::Full,
+            None => DiskState::Ready,
+        };
+        (statistics.first, statistics.segments) = (first, segments);
+        (statistics.tail, statistics.durable) = (self.tail(), self.durable());
+        statistics.queued_bytes = locked(&self.shared.queue).frames.len();
+        statistics
+    }
+
+    /// Makes everything appended durable, lets its effects out and ends the writer. An error says what became of the
+    /// rest: on a full disk it is lost, but nobody was told of it.
+    pub fn close(&self) -> Result<(), Fault> {
+        locked(&self.shared.queue).closing = true;
+        self.shared.queued.notify_all();
+        self.shared.spares.close();
+        let mut thread = locked(&self.thread);
+        if let Some(writer) = thread.take() {
+            if writer.thread().id() == thread::current().id() {
+                // The release itself let go of the journal: the writer ends after this batch, and cannot wait for itself.
+                return Ok(());
+            }
+            writer.join().map_err(|_| Fault::new(Code::Internal, "the journal's writer ended in a panic"))?;
+        }
+        drop(thread);
+        locked(&self.shared.progress).ended.clone().unwrap_or(Ok(()))
+    }
+}
+
+impl<E: Send + 'static> Drop for Journal<E> {
+    fn drop(&mut self) {
+        if let Err(fault) = self.close() {
+            tracing::error!(%fault, "the journal did not close well");
+        }
+    }
+}
+
+impl<E> Shared<E> {
+    /// Why nothing more can be written at the moment.
+    fn obstacle(&self) -> Option<Fault> {
+        if let Some(Err(fault)) = &locked(&self.progress).ended {
+            return Some(fault.clone());
+        }
+        if self.write_full.load(Ordering::Acquire) {
+            return Some(Fault::new(Code::DiskFull, format!("the disk of {} is full", self.disk.place())));
+        }
+        self.spares.obstacle()
+    }
+}
+
+fn no_folder(folder: &Path, error: &std::io::Error) -> Fault {
+    let code = if disk::is_full(error) { Code::DiskFull } else { Code::JournalFailed };
+    Fault::new(code, format!("the journal's folder {} cannot be made: {error}", folder.display()))
+}
+
+/// A lock that outlives a panic elsewhere: what it guards is changed in single steps only.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

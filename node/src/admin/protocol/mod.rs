@@ -1,0 +1,295 @@
+//! What is asked and answered over the administration socket: plain data, one JSON object a line.
+//!
+//! `--json` prints the answers as they are, so their fields are a promise to scripts: add, do not rename. Durations are
+//! whole milliseconds (`…_ms`), moments RFC 3339.
+
+mod status;
+mod transaction;
+
+pub use status::{
+    Addresses, Disk, FederationStatus, Health, JournalStatus, NodeStatus, OrganizationStatus, Peer, Reading,
+    ReadingKind, Service, Status, TransactionCounts,
+};
+pub use transaction::{Operation, OperationPerformer, OperationState, Show, TransactionEntry, TransactionState};
+
+use super::time::Time;
+use hansa_core::{
+    code::Fault,
+    ident::{
+        City, DefinitionHash, DefinitionName, OperationName, OrganizationId, OrganizationName, ServiceName,
+        TransactionId,
+    },
+};
+use serde::{Deserialize, Serialize};
+
+/// How many transactions a list has, unless it is asked for another number.
+pub const LIST_DEFAULT: u32 = 20;
+/// The most that one list has.
+pub const LIST_MAX: u32 = 10_000;
+/// The longest that one request waits for a transaction; a client that waits longer asks again.
+pub const AWAIT_MS_MAX: u64 = 60_000;
+
+/// What a command asks of the running node: `{"command":"show","id":"01J…"}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// How the node is.
+    Status,
+    /// Who offers what.
+    Directory {
+        /// Only who offers this.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        operation: Option<OperationName>,
+        /// Only who is there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        city: Option<City>,
+    },
+    /// The services of this node.
+    Services,
+    /// Store a transaction definition.
+    Define {
+        /// Its XML.
+        text: String,
+    },
+    /// The transaction definitions.
+    Definitions,
+    /// Transactions, newest first.
+    List {
+        /// Only those in this state.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<TransactionState>,
+        /// At most so many.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u32>,
+    },
+    /// Everything about one transaction.
+    Show {
+        /// Which.
+        id: TransactionId,
+    },
+    /// Begin a transaction.
+    Submit {
+        /// By which definition.
+        definition: DefinitionName,
+        /// The input document, XML.
+        document: String,
+        /// Its id, to be able to repeat the submission.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<TransactionId>,
+    },
+    /// Wait for the end of a transaction.
+    AwaitResponse {
+        /// Which.
+        id: TransactionId,
+        /// How long.
+        timeout_ms: u64,
+    },
+    /// End a transaction.
+    Cancel {
+        /// Which.
+        id: TransactionId,
+    },
+    /// Make an invite.
+    Invite {
+        /// For how long it opens.
+        hours: u32,
+    },
+    /// Join the federation of an invite.
+    Join {
+        /// Its text.
+        invite: String,
+    },
+    /// The numbers that `GET /metrics` shows.
+    Metrics,
+    /// Stop the node.
+    Stop,
+}
+
+/// The answer to each request; in JSON it is its content alone.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Directory`].
+    Directory(Vec<DirectoryEntry>),
+    /// To [`Request::Services`].
+    Services(Vec<Service>),
+    /// To [`Request::Define`].
+    Defined(Defined),
+    /// To [`Request::Definitions`].
+    Definitions(Vec<DefinitionEntry>),
+    /// To [`Request::List`].
+    Transactions(Vec<TransactionEntry>),
+    /// To [`Request::Show`].
+    Show(Box<Show>),
+    /// To [`Request::Submit`].
+    Submitted(Submitted),
+    /// To [`Request::AwaitResponse`].
+    Awaited(Awaited),
+    /// To [`Request::Cancel`].
+    Cancelled(Cancelled),
+    /// To [`Request::Invite`].
+    Invited(Invited),
+    /// To [`Request::Join`].
+    Joined(Joined),
+    /// To [`Request::Metrics`].
+    Metrics(Vec<Reading>),
+    /// To [`Request::Stop`].
+    Stopping(Stopping),
+}
+
+/// What comes back: `{"ok":…}` or `{"fault":{…}}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reply<T> {
+    /// It was done.
+    Ok(T),
+    /// It was refused.
+    Fault(Fault),
+}
+
+/// What one organization offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryEntry {
+    /// Who.
+    pub organization: OrganizationId,
+    /// Its name.
+    pub name: OrganizationName,
+    /// Where.
+    pub city: City,
+    /// Whether it is this node's own.
+    pub own: bool,
+    /// Whether it is connected now; one's own always is.
+    pub connected: bool,
+    /// When its record was made.
+    pub updated: Option<Time>,
+    /// Its services that match.
+    pub services: Vec<OfferedService>,
+}
+
+/// A service as it is offered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferedService {
+    /// Its name.
+    pub name: ServiceName,
+    /// What it performs.
+    pub operations: Vec<OperationName>,
+    /// Whether the federation knows it.
+    pub public: bool,
+}
+
+/// A definition was stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Defined {
+    /// Its name.
+    pub name: DefinitionName,
+    /// Which version.
+    pub hash: DefinitionHash,
+    /// How many operations it has, head and tail included.
+    pub operations: u64,
+    /// Whether this very version was there before.
+    pub unchanged: bool,
+}
+
+/// A transaction definition in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefinitionEntry {
+    /// Its name.
+    pub name: DefinitionName,
+    /// The version that new transactions get.
+    pub hash: DefinitionHash,
+    /// When that was stored.
+    pub defined: Time,
+    /// How many versions are kept.
+    pub versions: u64,
+    /// How many operations it has, head and tail included.
+    pub operations: u64,
+}
+
+/// A transaction was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    /// Which.
+    pub transaction: TransactionId,
+    /// Whether it had been submitted before with this id.
+    pub repeated: bool,
+}
+
+/// How a transaction ended, or that it has not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Awaited {
+    /// Which.
+    pub transaction: TransactionId,
+    /// Its definition.
+    pub definition: DefinitionName,
+    /// How it ended; `running` if it has not.
+    pub state: TransactionState,
+    /// The output document, XML.
+    pub document: Option<String>,
+    /// Why it failed.
+    pub fault: Option<Fault>,
+}
+
+/// A transaction was cancelled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// Which.
+    pub transaction: TransactionId,
+    /// How it is now.
+    pub state: TransactionState,
+}
+
+/// An invite was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invited {
+    /// Its text.
+    pub invite: String,
+    /// Into which federation.
+    pub federation: FederationStatus,
+    /// Until when it opens.
+    pub expires: Time,
+}
+
+/// The node has joined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// Which federation.
+    pub federation: FederationStatus,
+    /// Whether it belonged to it before.
+    pub repeated: bool,
+}
+
+/// The node will stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopping {
+    /// The process that will end.
+    pub pid: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_read_as_the_contract_writes_them() {
+        let read = |text: &str| serde_json::from_str::<Request>(text);
+        assert_eq!(read(r#"{"command":"status"}"#).unwrap(), Request::Status);
+        assert_eq!(
+            read(r#"{"command":"directory","operation":"check-stock"}"#).unwrap(),
+            Request::Directory { operation: Some("check-stock".parse().unwrap()), city: None }
+        );
+        assert_eq!(
+            read(r#"{"command":"list","state":"timed-out"}"#).unwrap(),
+            Request::List { state: Some(TransactionState::TimedOut), limit: None }
+        );
+        let id = "01JD5M6Q0000000000000000AB";
+        assert_eq!(
+            read(&format!(r#"{{"command":"await-response","id":"{id}","timeout_ms":5}}"#)).unwrap(),
+            Request::AwaitResponse { id: id.parse().unwrap(), timeout_ms: 5 }
+        );
+        assert!(read(r#"{"command":"fly"}"#).is_err());
+        assert!(read(r#"{"command":"show","id":"x"}"#).is_err());
+        assert!(read(r#"{"command":"show","id":"01JD5M6Q0000000000000000AB","also":1}"#).is_err());
+    }
+}

@@ -1,0 +1,157 @@
+//! What a connection promises, over a stream in memory and with a clock that the test moves.
+
+use super::{Ended, Incoming, Message, Wire, encode, tests::text};
+use bytes::BytesMut;
+use hansa_core::{
+    code::{Code, Fault},
+    ident::{InvocationId, TransactionId},
+    limit,
+};
+use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+    time::{Instant, sleep, timeout},
+};
+
+const QUERY: Message = Message::Query { transaction: TransactionId(5) };
+
+fn pair() -> (Wire<DuplexStream>, Wire<DuplexStream>) {
+    let (one, other) = duplex(64 * 1024);
+    (Wire::new(one, 4), Wire::new(other, 4))
+}
+
+/// Let one end know the other's credit, and answer nothing but probes.
+async fn greet(one: &mut Wire<DuplexStream>, other: &mut Wire<DuplexStream>) {
+    one.grant(4);
+    other.grant(4);
+    while !(one.may_send() && other.may_send()) {
+        tokio::select! {
+            incoming = one.receive() => panic!("{incoming:?}"),
+            incoming = other.receive() => panic!("{incoming:?}"),
+            () = sleep(Duration::from_millis(1)) => (),
+        }
+    }
+}
+
+// T14: presence.
+#[tokio::test(start_paused = true)]
+async fn two_quiet_ends_stay_connected_because_they_ask_each_other_for_signs_of_life() {
+    let (mut one, mut other) = pair();
+    let quiet = Duration::from_millis(limit::CXIP_SILENCE_MS_MAX * 10);
+    tokio::select! {
+        ended = one.receive() => panic!("{ended:?}"),
+        ended = other.receive() => panic!("{ended:?}"),
+        () = sleep(quiet) => (),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_shows_no_sign_of_life_is_given_up_in_time() {
+    let (stream, _kept) = duplex(64 * 1024);
+    let (mut wire, begun) = (Wire::new(stream, 4), Instant::now());
+    assert!(matches!(wire.receive().await, Err(Ended::Silent)));
+    let waited = begun.elapsed().as_millis() as u64;
+    assert!(
+        (limit::CXIP_SILENCE_MS_MAX..=limit::CXIP_SILENCE_MS_MAX + limit::CXIP_PROBE_MS).contains(&waited),
+        "{waited}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_is_given_up_loses_no_bytes_in_either_direction() {
+    let (mut one, mut other) = pair();
+    greet(&mut one, &mut other).await;
+    let document = text(&format!("<a>{}</a>", "x".repeat(300_000)));
+    let message = Message::Completed { invocation: InvocationId(1), service: "s".parse().unwrap(), document };
+    let number = one.send(0, &message).unwrap();
+    let arrived = loop {
+        // Each wait is dropped after a moment, with part of the message written and part of it read.
+        if let Ok(incoming) = timeout(Duration::from_millis(1), other.receive()).await {
+            break incoming.unwrap();
+        }
+        assert!(timeout(Duration::from_millis(1), one.receive()).await.is_err());
+    };
+    assert_eq!(arrived, Incoming::Message { number, correlation: 0, message });
+}
+
+// T13: every message but an Acknowledge is acknowledged, once.
+#[tokio::test(start_paused = true)]
+async fn a_message_is_answered_once_and_credit_comes_back_with_the_answer() {
+    let (mut one, mut other) = pair();
+    greet(&mut one, &mut other).await;
+    let numbers: Vec<_> = (0..4).map(|_| one.send(0, &QUERY).unwrap()).collect();
+    assert!(!one.may_send(), "the credit is used up");
+    for number in &numbers {
+        let arrived = tokio::select! {
+            incoming = other.receive() => incoming.unwrap(),
+            incoming = one.receive() => panic!("{incoming:?}"),
+        };
+        assert_eq!(arrived, Incoming::Message { number: *number, correlation: 0, message: QUERY });
+    }
+    // In another order, and one of them twice.
+    other.refuse(numbers[2], Fault::new(Code::Busy, "later"));
+    other.acknowledge(numbers[0], Default::default());
+    other.acknowledge(numbers[0], Default::default());
+    other.acknowledge(numbers[1], Default::default());
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        answers.push(tokio::select! {
+            incoming = one.receive() => incoming.unwrap(),
+            incoming = other.receive() => panic!("{incoming:?}"),
+        });
+    }
+    let Incoming::Refused { message, refusal } = &answers[0] else { panic!("{answers:?}") };
+    assert_eq!((*message, refusal.retry_after_ms), (numbers[2], Some(limit::BUSY_RETRY_MS)));
+    let acknowledged = answers[1..].iter().map(|answer| match answer {
+        Incoming::Acknowledged { message, .. } => *message,
+        other => panic!("{other:?}"),
+    });
+    assert!(acknowledged.eq(numbers[..2].iter().copied()));
+    assert!(one.may_send() && one.is_waiting());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_take_answers_is_not_read_from_any_more() {
+    let (stream, mut peer) = duplex(1024);
+    let mut wire = Wire::new(stream, u32::MAX);
+    let asking = async {
+        let mut bytes = BytesMut::new();
+        let mut number = 0;
+        loop {
+            number += 1;
+            bytes.clear();
+            encode(&mut bytes, number, 0, 1, &QUERY).unwrap();
+            // The peer only ever writes.
+            if timeout(Duration::from_millis(limit::CXIP_SILENCE_MS_MAX * 2), peer.write_all(&bytes)).await.is_err() {
+                return number;
+            }
+        }
+    };
+    let answering = async {
+        loop {
+            match wire.receive().await {
+                Ok(Incoming::Message { number, .. }) => wire.acknowledge(number, Default::default()),
+                Ok(other) => panic!("{other:?}"),
+                Err(ended) => return ended,
+            }
+        }
+    };
+    tokio::select! {
+        messages = asking => panic!("the writer was held for ever, at message {messages}"),
+        ended = answering => assert!(matches!(ended, Ended::Silent), "{ended}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_words_are_heard() {
+    let (stream, mut peer) = duplex(64);
+    let mut wire = Wire::new(stream, 4);
+    wire.refuse_all(Fault::new(Code::LimitReached, "x".repeat(1_000)));
+    let listening = tokio::spawn(async move {
+        let mut heard = Vec::new();
+        peer.read_to_end(&mut heard).await.unwrap();
+        heard.len()
+    });
+    wire.finish().await;
+    assert!(listening.await.unwrap() > 1_000);
+}

@@ -1,0 +1,84 @@
+//! Benchmarks of one node in a process of its own, with services and clients in this one, over CXIP on loopback; beside
+//! each figure the limit of the machine that was measured in the same run.
+
+pub mod machine;
+pub mod recovery;
+pub mod samples;
+pub mod transactions;
+pub mod usage;
+
+use crate::{
+    cities::CITIES,
+    cluster::{Cluster, Member, Plan},
+    process::{Executable, Lifetime, Node},
+};
+use anyhow::{Result, ensure};
+use hansa_core::{code::Fault, document::Text};
+use serde_json::json;
+
+/// The least that a document of a benchmark takes.
+pub const DOCUMENT_BYTES_MIN: usize = 100;
+
+/// A node alone, for a benchmark; it is killed when this value is dropped.
+struct Laboratory {
+    cluster: Cluster,
+}
+
+impl Laboratory {
+    /// Start a node with these settings and give it `definition`.
+    async fn open(executable: &Executable, settings: toml::Table, definition: &str) -> Result<Self> {
+        let member = Member { organization: "Bench".into(), city: &CITIES[0] };
+        let plan = Plan { members: vec![member], folder: None, lifetime: Lifetime::OfStarter, settings };
+        let mut cluster = Cluster::prepare(executable, plan).await?;
+        cluster.start().await?;
+        let laboratory = Self { cluster };
+        laboratory.node().ask("define", json!({ "text": definition })).await?;
+        Ok(laboratory)
+    }
+
+    fn node(&self) -> &Node {
+        &self.cluster.nodes[0]
+    }
+
+    fn node_mut(&mut self) -> &mut Node {
+        &mut self.cluster.nodes[0]
+    }
+
+    fn address(&self) -> String {
+        self.node().home.cxip.to_string()
+    }
+}
+
+/// An order of about `bytes` bytes, as a benchmark sends it.
+fn document_of(bytes: usize) -> Result<Text, Fault> {
+    let head = "<Order xmlns=\"urn:hansa:bench:1\"><Id>4711</Id><Buyer>Acme BV</Buyer><Note>";
+    let tail = "</Note></Order>";
+    let filling = bytes.saturating_sub(head.len() + tail.len());
+    Text::parse(format!("{head}{}{tail}", "x".repeat(filling)).as_bytes())
+}
+
+fn ensure_document_bytes(bytes: usize) -> Result<()> {
+    let max = hansa_core::limit::DOCUMENT_BYTES_MAX;
+    ensure!((DOCUMENT_BYTES_MIN..=max).contains(&bytes), "--document-bytes is {DOCUMENT_BYTES_MIN} to {max}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_has_the_size_that_was_asked_for() {
+        for bytes in [DOCUMENT_BYTES_MIN, 500, 10_000] {
+            assert_eq!(document_of(bytes).unwrap().as_str().len(), bytes);
+        }
+        assert!(ensure_document_bytes(10).is_err() && ensure_document_bytes(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn the_definitions_of_the_benchmarks_are_well_formed() {
+        for definition in [include_str!("../../data/bench-three.xml"), include_str!("../../data/bench-hold.xml")] {
+            Text::parse(definition.as_bytes()).unwrap();
+        }
+    }
+}

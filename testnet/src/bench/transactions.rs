@@ -1,0 +1,331 @@
+//! `hansa testnet bench transactions`: how many three-operation transactions a second one node carries, each step durable
+//! before it is acted on, and how long one takes with many in flight and with one.
+
+use super::{
+    Laboratory, document_of, ensure_document_bytes,
+    machine::Limits,
+    samples::{Samples, rounded},
+    usage::Usage,
+};
+use crate::{
+    process::Executable,
+    screen::{Screen, Tone, table},
+};
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
+use hansa_core::document::Text;
+use hansa_sdk::{Client, Ending, Request, Running, Service};
+use serde::Serialize;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+const DEFINITION: &str = include_str!("../../data/bench-three.xml");
+const OPERATIONS: [&str; 3] = ["bench-first", "bench-second", "bench-third"];
+/// Durable steps of one transaction, one after the other: its submission and three answers.
+const DURABLE_STEPS: u32 = 4;
+/// Round trips of one transaction, one after the other: its submission with its response, and three performances.
+const ROUND_TRIPS: u32 = 4;
+/// Transactions of one connection at once; more clients share the load.
+const IN_FLIGHT_PER_CONNECTION: usize = 64;
+const CONNECTIONS_MAX: usize = 8;
+const CONCURRENCY_MAX: usize = 4_096;
+const SECONDS_MAX: u64 = 30;
+/// No transaction of a benchmark takes longer.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// What to measure.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// Transactions in flight
+    #[arg(long, default_value_t = 256)]
+    pub concurrency: usize,
+    /// How long to measure; before it the node warms up for a fifth of that, after it one client alone is measured for a
+    /// fifth
+    #[arg(long, default_value_t = 12)]
+    pub seconds: u64,
+    /// Bytes of a document
+    #[arg(long, default_value_t = 500)]
+    pub document_bytes: usize,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// Transactions that ended, a second.
+    pub transactions_per_second: f64,
+    /// Half of them took so long.
+    pub latency_ms_p50: f64,
+    /// All but one in a hundred took at most so long.
+    pub latency_ms_p99: f64,
+    /// How many were in flight.
+    pub in_flight: usize,
+    /// Half of the transactions of a client alone took so long.
+    pub single_client_latency_ms_p50: f64,
+    /// All but one in a hundred of them took at most so long.
+    pub single_client_latency_ms_p99: f64,
+    /// Processor time a transaction, of the node and of the services and clients.
+    pub cpu_ms_per_transaction: f64,
+    /// Of that, the node's.
+    pub node_cpu_ms_per_transaction: f64,
+    /// Bytes that the node had written to disk, a transaction.
+    pub bytes_written_per_transaction: f64,
+    /// A durable write of 512 bytes on this machine.
+    pub fdatasync_us_p50: f64,
+    /// A round trip of 512 bytes over loopback on this machine.
+    pub loopback_rtt_us_p50: f64,
+    /// What the durable writes and round trips of one transaction take on this machine at least.
+    pub single_client_limit_ms: f64,
+    /// How many times that the single client's transactions took.
+    pub single_client_ratio: f64,
+    /// How many transactions a second this machine's processors would allow if they did nothing else.
+    pub processor_limit_transactions_per_second: f64,
+    /// Which part of that was reached.
+    pub processor_ratio: f64,
+    /// Processors.
+    pub processors: usize,
+    /// Bytes of a document.
+    pub document_bytes: usize,
+    /// Transactions that were counted.
+    pub transactions: usize,
+    /// How long they were counted.
+    pub seconds: f64,
+}
+
+/// Measure and print.
+///
+/// # Errors
+/// The node does not do what it must, or the options are out of bounds.
+pub async fn run(executable: &Executable, options: &Options, screen: Screen) -> Result<()> {
+    let figures = measure(executable, options, screen).await?;
+    show(&figures, screen);
+    screen.object(&figures);
+    Ok(())
+}
+
+/// Measure.
+///
+/// # Errors
+/// The node does not do what it must, or the options are out of bounds.
+pub async fn measure(executable: &Executable, options: &Options, screen: Screen) -> Result<Figures> {
+    ensure!((1..=CONCURRENCY_MAX).contains(&options.concurrency), "--concurrency is 1 to {CONCURRENCY_MAX}");
+    ensure!((1..=SECONDS_MAX).contains(&options.seconds), "--seconds is 1 to {SECONDS_MAX}");
+    ensure_document_bytes(options.document_bytes)?;
+    let laboratory = Laboratory::open(executable, toml::Table::new(), DEFINITION).await?;
+    let folder = laboratory.node().home.data.clone();
+    // With everything else at rest.
+    let limits = tokio::task::spawn_blocking(move || Limits::measure(&folder)).await??;
+    let pid = laboratory.node().pid().context("the node does not run")?;
+    let address = laboratory.address();
+    let _services = attach(&address).await?;
+    let document = document_of(options.document_bytes)?;
+
+    let connections = options.concurrency.div_ceil(IN_FLIGHT_PER_CONNECTION).clamp(1, CONNECTIONS_MAX);
+    let mut clients = Vec::with_capacity(connections);
+    for number in 1..=connections {
+        clients.push(Client::connect(&address, &format!("bench-{number}")).await?);
+    }
+    let measured = Duration::from_secs(options.seconds);
+    let aside = measured / 5;
+    screen.say(&format!("{} transactions in flight for {} s …", options.concurrency, options.seconds));
+    let mut load = Load::begin(&clients, options.concurrency, &document);
+    load.run_for(aside).await?;
+    let before = (Usage::of(pid)?, Usage::of_this_process()?, Instant::now());
+    load.run_for(measured).await?;
+    let after = (Usage::of(pid)?, Usage::of_this_process()?, Instant::now());
+    let ended = load.end().await?;
+    let latencies: Vec<_> =
+        ended.into_iter().filter(|(end, _)| (before.2..after.2).contains(end)).map(|(_, latency)| latency).collect();
+    let seconds = after.2.duration_since(before.2).as_secs_f64();
+
+    screen.say("one client alone …");
+    let mut alone = Load::begin(&clients[..1], 1, &document);
+    alone.run_for(aside.max(Duration::from_millis(500))).await?;
+    let alone = Samples::new(alone.end().await?.into_iter().map(|(_, latency)| latency).collect());
+
+    let latencies = Samples::new(latencies);
+    ensure!(latencies.count() > 0 && alone.count() > 0, "no transaction ended in the time that was measured");
+    let (node, bench) = (after.0.since(before.0), after.1.since(before.1));
+    Ok(figures(options, &limits, &latencies, &alone, node, bench, seconds))
+}
+
+fn figures(
+    options: &Options,
+    limits: &Limits,
+    latencies: &Samples,
+    alone: &Samples,
+    node: Usage,
+    bench: Usage,
+    seconds: f64,
+) -> Figures {
+    let transactions = latencies.count();
+    let per_transaction = |amount: f64| rounded(amount / transactions as f64);
+    let node_cpu_ms = node.processor.as_secs_f64() * 1_000.0;
+    let cpu_ms = node_cpu_ms + bench.processor.as_secs_f64() * 1_000.0;
+    let rate = transactions as f64 / seconds;
+    let limit = limits.fdatasync_p50 * DURABLE_STEPS + limits.loopback_rtt_p50 * ROUND_TRIPS;
+    let limit_ms = limit.as_secs_f64() * 1_000.0;
+    let processor_limit = limits.processors as f64 * 1_000.0 / (cpu_ms / transactions as f64);
+    Figures {
+        transactions_per_second: rounded(rate),
+        latency_ms_p50: rounded(latencies.percentile_ms(50.0)),
+        latency_ms_p99: rounded(latencies.percentile_ms(99.0)),
+        in_flight: options.concurrency,
+        single_client_latency_ms_p50: rounded(alone.percentile_ms(50.0)),
+        single_client_latency_ms_p99: rounded(alone.percentile_ms(99.0)),
+        cpu_ms_per_transaction: per_transaction(cpu_ms),
+        node_cpu_ms_per_transaction: per_transaction(node_cpu_ms),
+        bytes_written_per_transaction: per_transaction(node.bytes_written as f64),
+        fdatasync_us_p50: rounded(limits.fdatasync_p50.as_secs_f64() * 1e6),
+        loopback_rtt_us_p50: rounded(limits.loopback_rtt_p50.as_secs_f64() * 1e6),
+        single_client_limit_ms: rounded(limit_ms),
+        single_client_ratio: rounded(alone.percentile_ms(50.0) / limit_ms),
+        processor_limit_transactions_per_second: rounded(processor_limit),
+        processor_ratio: rounded(rate / processor_limit),
+        processors: limits.processors,
+        document_bytes: options.document_bytes,
+        transactions,
+        seconds: rounded(seconds),
+    }
+}
+
+/// Three services, one for each operation, each on a connection of its own; they answer with what they are given.
+async fn attach(address: &str) -> Result<Vec<Running>> {
+    let mut running = Vec::new();
+    for operation in OPERATIONS {
+        let service = Service::new(operation)?.credit(hansa_core::limit::SESSION_CREDIT_MAX);
+        let service = service.operation(operation, |request: Request| async move { Ok(request.document().clone()) })?;
+        running.push(service.attach(address).await?);
+    }
+    Ok(running)
+}
+
+/// Clients that each submit the next transaction when the last has ended.
+struct Load {
+    stop: Arc<AtomicBool>,
+    tasks: JoinSet<Result<Vec<(Instant, Duration)>>>,
+}
+
+impl Load {
+    fn begin(clients: &[Client], in_flight: usize, document: &Text) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        for client in clients.iter().cycle().take(in_flight) {
+            tasks.spawn(submit_until(client.clone(), document.clone(), Arc::clone(&stop)));
+        }
+        Self { stop, tasks }
+    }
+
+    /// Let it go on for so long.
+    async fn run_for(&mut self, duration: Duration) -> Result<()> {
+        tokio::select! {
+            () = sleep(duration) => Ok(()),
+            // None ends before it is asked to, unless it failed.
+            Some(ended) = self.tasks.join_next() => ended?.map(|_| ()),
+        }
+    }
+
+    /// Submit nothing more and wait for what is in flight; each transaction's end and latency.
+    async fn end(mut self) -> Result<Vec<(Instant, Duration)>> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Vec::new();
+        while let Some(ended) = self.tasks.join_next().await {
+            all.extend(ended??);
+        }
+        Ok(all)
+    }
+}
+
+async fn submit_until(client: Client, document: Text, stop: Arc<AtomicBool>) -> Result<Vec<(Instant, Duration)>> {
+    let mut ended = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        let answered = async { client.submit("bench-three", document.clone()).await?.response().await };
+        let response = timeout(ANSWER_WAIT_MAX, answered).await.context("a transaction was not answered in time")??;
+        let Ending::Completed(_) = response.ending else {
+            bail!("transaction {} ended as {}", response.transaction, response.ending.word())
+        };
+        let end = Instant::now();
+        ended.push((end, end.duration_since(began)));
+    }
+    Ok(ended)
+}
+
+fn show(figures: &Figures, screen: Screen) {
+    let row = |what: &str, figure: String, limit: String, ratio: String| vec![what.to_owned(), figure, limit, ratio];
+    let none = String::new;
+    let rows = [
+        row("", "figure".into(), "limit of this machine, measured now".into(), "ratio".into()),
+        row(
+            &format!("transactions a second, {} in flight", figures.in_flight),
+            format!("{:.0}", figures.transactions_per_second),
+            format!(
+                "{:.0} ({} processors doing nothing else)",
+                figures.processor_limit_transactions_per_second, figures.processors
+            ),
+            format!("{:.2}", figures.processor_ratio),
+        ),
+        row("  latency p50", format!("{:.2} ms", figures.latency_ms_p50), none(), none()),
+        row("  latency p99", format!("{:.2} ms", figures.latency_ms_p99), none(), none()),
+        row(
+            "one client alone, latency p50",
+            format!("{:.2} ms", figures.single_client_latency_ms_p50),
+            format!(
+                "{:.2} ms ({DURABLE_STEPS} × {:.0} µs fdatasync + {ROUND_TRIPS} × {:.0} µs loopback round trip)",
+                figures.single_client_limit_ms, figures.fdatasync_us_p50, figures.loopback_rtt_us_p50
+            ),
+            format!("{:.2}", figures.single_client_ratio),
+        ),
+        row(
+            "processor time a transaction",
+            format!("{:.3} ms", figures.cpu_ms_per_transaction),
+            format!("of it the node's: {:.3} ms", figures.node_cpu_ms_per_transaction),
+            none(),
+        ),
+        row(
+            "bytes written a transaction",
+            format!("{:.0}", figures.bytes_written_per_transaction),
+            format!("four documents: {}", figures.document_bytes * 4),
+            format!("{:.2}", figures.bytes_written_per_transaction / (figures.document_bytes * 4) as f64),
+        ),
+    ];
+    for (place, line) in table(&rows).iter().enumerate() {
+        screen.say(&if place == 0 { screen.tone(Tone::Strong, line) } else { line.clone() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_figures_stand_beside_the_limits_of_the_same_run() {
+        let limits = Limits {
+            fdatasync_p50: Duration::from_micros(100),
+            loopback_rtt_p50: Duration::from_micros(50),
+            processors: 2,
+        };
+        let options = Options { concurrency: 256, seconds: 1, document_bytes: 500 };
+        let latencies = Samples::new(vec![Duration::from_millis(40); 1_000]);
+        let alone = Samples::new(vec![Duration::from_micros(1_200)]);
+        let used = |ms, bytes_written| Usage { processor: Duration::from_millis(ms), bytes_written };
+        let figures = figures(&options, &limits, &latencies, &alone, used(150, 3_000_000), used(50, 0), 0.5);
+        assert_eq!((figures.transactions_per_second, figures.latency_ms_p50), (2_000.0, 40.0));
+        assert_eq!((figures.single_client_limit_ms, figures.single_client_ratio), (0.6, 2.0));
+        assert_eq!((figures.cpu_ms_per_transaction, figures.node_cpu_ms_per_transaction), (0.2, 0.15));
+        assert_eq!((figures.processor_limit_transactions_per_second, figures.processor_ratio), (10_000.0, 0.2));
+        assert_eq!(figures.bytes_written_per_transaction, 3_000.0);
+        let json = serde_json::to_value(&figures).unwrap();
+        for promised in ["in_flight", "latency_ms_p99", "fdatasync_us_p50", "loopback_rtt_us_p50"] {
+            assert!(json[promised].is_number(), "{promised}");
+        }
+    }
+}
