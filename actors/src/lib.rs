@@ -2,9 +2,7 @@
 //!
 //! [`journal`] is the one truth of a node: every record, in order, synced before its effects are released. [`store`]
 //! keeps what is looked up and machines that are put away; it lags behind the journal and is rebuilt from it.
-//! [`data_folder`] guards the directory that holds both.
 #![warn(missing_docs)]
 
-//D
 pub mod journal;
-//S
+pub mod store;

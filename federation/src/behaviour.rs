@@ -27,6 +27,9 @@ use std::{io, time::Duration};
 const PROTOCOL_FAMILY: &str = "/hansa/1.0.0";
 /// How long a connection that nothing uses is kept: enough for its link stream to be opened.
 const IDLE_MAX: Duration = Duration::from_secs(15);
+/// Streams of one connection: one is the link's, the rest is for the behaviours. Every stream may fill a receive window before
+/// anybody has read it.
+const STREAMS_MAX: usize = 128;
 /// How long setting up a connection may take.
 const SETUP_MAX: Duration = Duration::from_secs(10);
 
@@ -102,23 +105,35 @@ pub(crate) fn swarm(
     options: &Options,
     emulation: Emulation,
 ) -> Result<Swarm<Behaviour>, Fault> {
-    let transport = transport(keypair, emulation)
+    let transport = transport(keypair, &emulation)
         .map_err(|error| Fault::new(Code::Internal, format!("the transports cannot be set up: {error}")))?;
     let behaviour = Behaviour::new(keypair, federation, options);
     let config = swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE_MAX);
     Ok(Swarm::new(transport, behaviour, keypair.public().to_peer_id(), config))
 }
 
-fn transport(keypair: &Keypair, emulation: Emulation) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
-    let tcp = EmulatedTransport::new(tcp::tokio::Transport::new(tcp::Config::default()), emulation)
+/// QUIC and TCP, with names looked up where the system says how.
+fn transport(keypair: &Keypair, emulation: &Emulation) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
+    match dns::tokio::Transport::system(unresolved(keypair, emulation)?) {
+        Ok(resolved) => Ok(resolved.boxed()),
+        Err(error) => {
+            tracing::warn!(%error, "host names in addresses cannot be looked up");
+            unresolved(keypair, emulation)
+        }
+    }
+}
+
+fn unresolved(keypair: &Keypair, emulation: &Emulation) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
+    let mut yamux = yamux::Config::default();
+    yamux.set_max_num_streams(STREAMS_MAX);
+    let mut quic = quic::Config::new(keypair);
+    quic.max_concurrent_stream_limit = u32::try_from(STREAMS_MAX).expect("a small number");
+    let tcp = EmulatedTransport::new(tcp::tokio::Transport::new(tcp::Config::default()), emulation.clone())
         .upgrade(Version::V1)
         .authenticate(noise::Config::new(keypair).map_err(io::Error::other)?)
-        .multiplex(yamux::Config::default())
+        .multiplex(yamux)
         .timeout(SETUP_MAX)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-    let quic = quic::tokio::Transport::new(quic::Config::new(keypair))
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-    let both = quic.or_transport(tcp).map(|either, _| either.into_inner());
-    let resolved = dns::tokio::Transport::system(both)?;
-    Ok(resolved.boxed())
+    let quic = quic::tokio::Transport::new(quic).map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    Ok(quic.or_transport(tcp).map(|either, _| either.into_inner()).boxed())
 }

@@ -11,7 +11,7 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Candidates that only multicast or routing tables spoke of.
+/// Candidates that neither the configuration nor an invite nor the directory names.
 const STRANGERS_MAX: usize = 1_024;
 /// Failed dials after which such a candidate is forgotten.
 const STRANGER_ATTEMPTS_MAX: u32 = 12;
@@ -32,8 +32,6 @@ struct Candidate {
     attempts: u32,
     due: Instant,
     state: State,
-    /// Who answered, where only an address was known.
-    answered: Option<PeerId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,47 +142,49 @@ impl Candidates {
         self.schedule.first_key_value().map(|((due, _), ())| *due)
     }
 
-    /// A dial failed, or a connection was refused, or a link ended before it was up.
+    /// A dial failed. Where the peer has come by itself meanwhile, that is of no interest.
     pub(crate) fn failed(&mut self, target: &Target, now: Instant) {
-        self.postpone(target, |attempts| attempts.saturating_add(1), now);
+        if self.all.get(target).is_some_and(|candidate| candidate.state != State::Connected) {
+            self.postpone(target, |attempts| attempts.saturating_add(1), now);
+        }
     }
 
     /// One side refused the other: no sense in asking again soon.
     pub(crate) fn refused(&mut self, peer: PeerId, now: Instant) {
-        for target in self.targets_of(peer) {
-            self.postpone(&target, |attempts| attempts.saturating_add(1).max(8), now);
-        }
+        self.postpone(&Target::Peer(peer), |attempts| attempts.saturating_add(1).max(8), now);
     }
 
     /// A link is up.
     pub(crate) fn connected(&mut self, peer: PeerId) {
-        for target in self.targets_of(peer) {
-            let Some(candidate) = self.all.get_mut(&target) else { continue };
+        self.set_state(Target::Peer(peer), State::Connected);
+    }
+
+    /// Whoever was dialed at a configured address turned out to be `peer`, and is dialed as such from now on.
+    pub(crate) fn answered(&mut self, address: &Multiaddr, peer: PeerId, now: Instant) {
+        let address = split(address).1;
+        let target = Target::Address(address.clone());
+        if let Some(candidate) = self.all.remove(&target) {
             self.schedule.remove(&(candidate.due, target));
-            candidate.state = State::Connected;
-            candidate.attempts = 0;
+            self.learn(peer, [address], DiscoveredBy::Configured, now);
+            self.set_state(Target::Peer(peer), State::Dialing);
         }
     }
 
-    /// Whoever was dialed at an address turned out to be `peer`.
-    pub(crate) fn answered(&mut self, address: &Multiaddr, peer: PeerId, now: Instant) {
-        let address = split(address).1;
-        if let Some(candidate) = self.all.get_mut(&Target::Address(address.clone())) {
-            candidate.answered = Some(peer);
-            self.learn(peer, [address], DiscoveredBy::Configured, now);
+    /// Another peer than `expected` answered at an address: it may have taken its place.
+    pub(crate) fn answered_instead(&mut self, expected: PeerId, peer: PeerId, address: &Multiaddr, now: Instant) {
+        if let Some(discovered_by) = self.discovered_by(expected) {
+            self.learn(peer, [split(address).1], discovered_by, now);
         }
     }
 
     /// The last connection to a peer ended without a link, or its link went down.
     pub(crate) fn disconnected(&mut self, peer: PeerId, now: Instant) {
-        for target in self.targets_of(peer) {
-            let Some(candidate) = self.all.get(&target) else { continue };
-            match candidate.state {
-                // The first try after a link was lost comes soon.
-                State::Connected => self.postpone(&target, |_| 0, now),
-                State::Dialing => self.failed(&target, now),
-                State::Waiting => {}
-            }
+        let target = Target::Peer(peer);
+        match self.all.get(&target).map(|candidate| candidate.state) {
+            // The first try after a link was lost comes soon.
+            Some(State::Connected) => self.postpone(&target, |_| 0, now),
+            Some(State::Dialing) => self.failed(&target, now),
+            Some(State::Waiting) | None => {}
         }
     }
 
@@ -199,26 +199,26 @@ impl Candidates {
     }
 
     fn has_room(&self, discovered_by: DiscoveredBy) -> bool {
-        match discovered_by {
-            DiscoveredBy::Mdns | DiscoveredBy::Kademlia => {
-                self.all.values().filter(|candidate| candidate.is_stranger()).count() < STRANGERS_MAX
-            }
-            _ => self.all.len() < 2 * limit::MEMBERS_MAX,
+        if is_stranger(discovered_by) {
+            self.all.values().filter(|candidate| is_stranger(candidate.discovered_by)).count() < STRANGERS_MAX
+        } else {
+            self.all.len() < 2 * limit::MEMBERS_MAX
         }
     }
 
     fn insert(&mut self, target: Target, addresses: Vec<Multiaddr>, discovered_by: DiscoveredBy, now: Instant) {
         let state = State::Waiting;
-        let candidate = Candidate { addresses, discovered_by, attempts: 0, due: now, state, answered: None };
+        let candidate = Candidate { addresses, discovered_by, attempts: 0, due: now, state };
         if self.all.insert(target.clone(), candidate).is_none() {
             self.schedule.insert((now, target), ());
         }
     }
 
-    fn targets_of(&self, peer: PeerId) -> Vec<Target> {
-        let answered = self.all.iter().filter(|(_, candidate)| candidate.answered == Some(peer));
-        let answered = answered.map(|(target, _)| target.clone());
-        answered.chain([Target::Peer(peer)]).collect()
+    fn set_state(&mut self, target: Target, state: State) {
+        if let Some(candidate) = self.all.get_mut(&target) {
+            (candidate.state, candidate.attempts) = (state, 0);
+            self.schedule.remove(&(candidate.due, target));
+        }
     }
 
     fn hasten(&mut self, target: &Target, now: Instant) {
@@ -234,7 +234,7 @@ impl Candidates {
         let Some(candidate) = self.all.get_mut(target) else { return };
         self.schedule.remove(&(candidate.due, target.clone()));
         candidate.attempts = attempts(candidate.attempts);
-        if candidate.is_stranger() && candidate.attempts > STRANGER_ATTEMPTS_MAX {
+        if is_stranger(candidate.discovered_by) && candidate.attempts > STRANGER_ATTEMPTS_MAX {
             self.all.remove(target);
             return;
         }
@@ -247,9 +247,11 @@ impl Candidates {
     }
 }
 
-impl Candidate {
-    fn is_stranger(&self) -> bool {
-        matches!(self.discovered_by, DiscoveredBy::Mdns | DiscoveredBy::Kademlia)
+/// Whether only the peer itself, or another's word, speaks for it. Such a candidate may be forgotten.
+pub(crate) fn is_stranger(discovered_by: DiscoveredBy) -> bool {
+    match discovered_by {
+        DiscoveredBy::Configured | DiscoveredBy::Invite | DiscoveredBy::Directory => false,
+        DiscoveredBy::Mdns | DiscoveredBy::Kademlia | DiscoveredBy::Inbound => true,
     }
 }
 

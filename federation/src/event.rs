@@ -76,7 +76,7 @@ pub enum Event {
         /// Its name, city and node.
         certificate: Certificate,
         /// The invite that it shows.
-        invite: InviteText,
+        invite: Box<InviteText>,
         /// Its new credentials, or why it gets none.
         answer: oneshot::Sender<Result<Credentials, Fault>>,
     },

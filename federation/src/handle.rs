@@ -44,7 +44,7 @@ impl Handle {
     pub async fn join(&self, invite: InviteText) -> Result<Credentials, Fault> {
         let addresses = invite.invite.addresses.join(", ");
         let (answer, answered) = oneshot::channel();
-        self.command(Command::Join { invite, answer }).await?;
+        self.command(Command::Join { invite: Box::new(invite), answer }).await?;
         match timeout(self.shared.hello_timeout, answered).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(stopped()),

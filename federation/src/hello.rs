@@ -62,7 +62,7 @@ pub(crate) struct Expected {
 #[derive(Debug)]
 pub(crate) enum Proved {
     Member { organization: OrganizationId, certificate: Certificate },
-    Newcomer { organization: OrganizationId, certificate: Certificate, invite: InviteText },
+    Newcomer { organization: OrganizationId, certificate: Certificate, invite: Box<InviteText> },
 }
 
 /// Check everything in a hello.
@@ -104,7 +104,7 @@ pub(crate) fn prove(hello: &Hello, expected: &Expected) -> Result<Proved, Fault>
             {
                 return Err(Fault::new(Code::InviteForeign, "the invite is not from this member of this federation"));
             }
-            Proved::Newcomer { organization, certificate, invite }
+            Proved::Newcomer { organization, certificate, invite: Box::new(invite) }
         }
     };
     // Last, so that only who belongs here learns that its terms are behind.

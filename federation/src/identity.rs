@@ -56,6 +56,20 @@ impl Keys {
         Ok(keys)
     }
 
+    /// The keys that lie in `folder`; one that is missing is made. So an interrupted set-up can be repeated, and an
+    /// organization whose key was restored from a backup gets a new node.
+    ///
+    /// # Errors
+    /// As those of [`Keys::create`] and [`Keys::open`].
+    pub fn ensure(folder: &Path) -> Result<Self, Fault> {
+        for name in [ORGANIZATION_KEY_FILE, NODE_KEY_FILE] {
+            if !folder.join(name).exists() {
+                write_key(folder, name, &random_key())?;
+            }
+        }
+        Self::open(folder)
+    }
+
     /// The keys that lie in `folder`.
     ///
     /// # Errors
@@ -188,6 +202,16 @@ mod tests {
         let read = Keys::open(folder.path()).unwrap();
         assert_eq!((read.organization_id(), read.subnode_id()), (keys.organization_id(), keys.subnode_id()));
         assert_eq!(Keys::create(folder.path()).err().unwrap().code, Code::DataExists);
+    }
+
+    #[test]
+    fn a_missing_key_is_made_beside_the_one_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = Keys::ensure(folder.path()).unwrap();
+        fs::remove_file(folder.path().join(NODE_KEY_FILE)).unwrap();
+        let again = Keys::ensure(folder.path()).unwrap();
+        assert_eq!(again.organization_id(), keys.organization_id());
+        assert_ne!(again.subnode_id(), keys.subnode_id());
     }
 
     #[test]

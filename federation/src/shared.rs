@@ -111,6 +111,10 @@ impl Shared {
         lock(&self.credentials).clone()
     }
 
+    pub(crate) fn is_member(&self) -> bool {
+        lock(&self.credentials).is_some()
+    }
+
     pub(crate) fn set_credentials(&self, credentials: Credentials) {
         *lock(&self.credentials) = Some(credentials);
     }
@@ -154,6 +158,12 @@ impl Shared {
 
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
         lock(&self.links).by_subnode.values().cloned().collect()
+    }
+
+    /// The nodes of `organization` that are linked.
+    pub(crate) fn subnodes(&self, organization: OrganizationId) -> impl Iterator<Item = SubnodeId> {
+        let links = lock(&self.links).by_organization.get(&organization).cloned().unwrap_or_default();
+        links.into_iter().map(|link| link.subnode)
     }
 
     /// The queue of the oldest link with `organization`.

@@ -9,7 +9,6 @@ mod disk;
 mod doctor;
 mod folder;
 mod http;
-mod keys;
 mod logging;
 mod shutdown;
 mod wiring;

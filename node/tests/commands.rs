@@ -181,6 +181,22 @@ fn an_organization_is_made_once() {
 }
 
 #[test]
+fn an_organization_comes_back_from_its_key_alone() {
+    let place = Place::new();
+    let init = ["init", "--organization", "Acme BV", "--city", "Rotterdam", "--json"];
+    let made = place.say(&init).json();
+    let key = fs::read(place.data().join("organization.key")).unwrap();
+    let other = Place::new();
+    fs::create_dir(other.data()).unwrap();
+    let path = other.data().join("organization.key");
+    fs::write(&path, key).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let back = other.say(&init).json();
+    assert_eq!(back["organization"], made["organization"]);
+    assert_ne!(back["node"], made["node"]);
+}
+
+#[test]
 fn a_folder_with_other_things_in_it_is_left_alone() {
     let place = Place::new();
     fs::create_dir(place.data()).unwrap();

@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Clone, Debug, Subcommand)]
 pub enum TestnetCommand {
     /// Start a federation of organizations in several cities, with the latency between those cities
+    #[command(after_help = "Examples:\n  hansa testnet up --cities Rotterdam,Hamburg,Singapore")]
     Up {
         /// The cities, one organization in each
         #[arg(long, value_delimiter = ',', required = true, value_parser = city)]
@@ -32,20 +33,16 @@ pub enum TestnetCommand {
         /// Where the nodes keep their data; an empty or a new folder
         #[arg(long)]
         folder: Option<PathBuf>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
     },
     /// Show the nodes of a federation that `up` or `demo --keep` started
+    #[command(after_help = "Examples:\n  hansa testnet status")]
     Status {
         /// Its folder
         #[arg(long)]
         folder: Option<PathBuf>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
     },
     /// End that federation and remove its folder
+    #[command(after_help = "Examples:\n  hansa testnet down")]
     Down {
         /// Its folder
         #[arg(long)]
@@ -53,11 +50,9 @@ pub enum TestnetCommand {
         /// Leave the data where it is
         #[arg(long)]
         keep_data: bool,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
     },
     /// Watch a purchase order cross five organizations in five cities and survive killed processes
+    #[command(after_help = "Examples:\n  hansa testnet demo\n  hansa testnet demo --keep")]
     Demo {
         /// Leave the federation running and print how to talk to it
         #[arg(long)]
@@ -65,9 +60,6 @@ pub enum TestnetCommand {
         /// Where the nodes of a kept federation keep their data
         #[arg(long, requires = "keep")]
         folder: Option<PathBuf>,
-        /// Print one JSON object for each thing that happens
-        #[arg(long)]
-        json: bool,
     },
     /// Measure this machine and a node on it
     #[command(subcommand)]
@@ -78,8 +70,14 @@ pub enum TestnetCommand {
 #[derive(Clone, Debug, Subcommand)]
 pub enum BenchCommand {
     /// Transactions a second: three operations one after the other, every step durable before it is acted on
+    #[command(
+        after_help = "Examples:\n  hansa testnet bench transactions\n  hansa testnet bench transactions --concurrency 1 --json"
+    )]
     Transactions(transactions::Options),
     /// How soon a killed node goes on with its transactions
+    #[command(
+        after_help = "Examples:\n  hansa testnet bench recovery\n  hansa testnet bench recovery --journal-bytes 1000000000 --json"
+    )]
     Recovery(recovery::Options),
 }
 
@@ -95,46 +93,34 @@ fn city(name: &str) -> Result<&'static City, String> {
 }
 
 impl TestnetCommand {
-    /// Whether the answer shall be JSON.
-    #[must_use]
-    pub const fn is_json(&self) -> bool {
-        match self {
-            Self::Up { json, .. } | Self::Status { json, .. } | Self::Down { json, .. } | Self::Demo { json, .. } => {
-                *json
-            }
-            Self::Bench(BenchCommand::Transactions(options)) => options.json,
-            Self::Bench(BenchCommand::Recovery(options)) => options.json,
-        }
-    }
-
-    /// Run the command with this executable as the nodes. It prints what there is to tell; an interrupt ends it and what it
-    /// started.
+    /// Run the command with this executable as the nodes. It prints what there is to tell, with `json` one object a line;
+    /// an interrupt ends it and what it started.
     ///
     /// Call it on a runtime of several threads, from a thread that lives as long as the process: nodes end when the
     /// thread that started them does.
     ///
     /// # Errors
     /// What went wrong, to be shown to whoever called it.
-    pub async fn run(self, executable: Executable) -> Result<(), Fault> {
+    pub async fn run(self, executable: Executable, json: bool) -> Result<(), Fault> {
         tokio::select! {
-            result = self.work(&executable) => result.map_err(into_fault),
+            result = self.work(&executable, Screen::new(json)) => result.map_err(into_fault),
             interrupt = interrupted() => Err(into_fault(interrupt)),
         }
     }
 
-    async fn work(self, executable: &Executable) -> Result<()> {
+    async fn work(self, executable: &Executable, screen: Screen) -> Result<()> {
         match self {
-            Self::Up { cities, organizations, folder, json } => {
-                up(executable, &cities, organizations, kept_folder(folder)?, Screen::new(json)).await
+            Self::Up { cities, organizations, folder } => {
+                up(executable, &cities, organizations, kept_folder(folder)?, screen).await
             }
-            Self::Status { folder, json } => status(&kept_folder(folder)?, Screen::new(json)).await,
-            Self::Down { folder, keep_data, json } => down(&kept_folder(folder)?, keep_data, Screen::new(json)).await,
-            Self::Demo { keep, folder, json } => {
+            Self::Status { folder } => status(&kept_folder(folder)?, screen).await,
+            Self::Down { folder, keep_data } => down(&kept_folder(folder)?, keep_data, screen).await,
+            Self::Demo { keep, folder } => {
                 let keep = if keep { Some(kept_folder(folder)?) } else { None };
-                demo::run(executable, demo::Options { keep, json }).await
+                demo::run(executable, keep, screen).await
             }
-            Self::Bench(BenchCommand::Transactions(options)) => transactions::run(executable, &options).await,
-            Self::Bench(BenchCommand::Recovery(options)) => recovery::run(executable, &options).await,
+            Self::Bench(BenchCommand::Transactions(options)) => transactions::run(executable, &options, screen).await,
+            Self::Bench(BenchCommand::Recovery(options)) => recovery::run(executable, &options, screen).await,
         }
     }
 }
@@ -291,7 +277,7 @@ mod tests {
         use clap::CommandFactory as _;
         Line::command().debug_assert();
         for words in
-            ["demo", "demo --keep --json", "status", "down --folder x", "bench transactions --concurrency 8 --json"]
+            ["demo", "demo --keep --folder x", "status", "down --folder x", "bench transactions --concurrency 8"]
         {
             assert!(parse(words).is_ok(), "{words}");
         }
@@ -324,8 +310,8 @@ mod tests {
     #[tokio::test]
     async fn a_testnet_that_is_not_there_is_said_to_be_none() {
         let folder = tempfile::tempdir().unwrap();
-        let command = TestnetCommand::Status { folder: Some(folder.path().into()), json: false };
-        let fault = command.run(Executable("hansa".into())).await.unwrap_err();
+        let command = TestnetCommand::Status { folder: Some(folder.path().into()) };
+        let fault = command.run(Executable("hansa".into()), false).await.unwrap_err();
         assert!(fault.message.contains("no testnet"), "{fault}");
     }
 }

@@ -56,6 +56,11 @@ pub enum Outward {
 /// What is sent to a peer.
 #[derive(Debug)]
 pub enum ToPeer {
+    /// The first word on a new connection: the journal has the peer's frames up to this number.
+    Position {
+        /// The number.
+        accepted_through: u64,
+    },
     /// Frames of the link, to be signed.
     Frames(Vec<Numbered>),
     /// The journal has the peer's frames up to this number: a receipt, to be signed.
@@ -154,8 +159,8 @@ impl Housed for Instance {
                 service,
                 mailbox::Input::Offer { caller: Caller::Transaction(*key), invocation },
             )),
-            Effect::Ask { organization, invocation } => {
-                Delivery::Inward(Input::Link(organization, link::Input::Ask { caller: *key, invocation }))
+            Effect::Ask { organization, invocation, leg } => {
+                Delivery::Inward(Input::Link(organization, link::Input::Ask { caller: *key, invocation, leg }))
             }
             Effect::Withdraw { performer: Performer::Local(service), invocation } => {
                 Delivery::Inward(Input::Mailbox(service, mailbox::Input::Withdraw { invocation }))
@@ -187,7 +192,12 @@ impl Housed for Instance {
                 Some(*asker)
             }
             Input::Answer { asker, .. } => *asker,
-            Input::Advance | Input::Judge { .. } | Input::Due | Input::Resumed => None,
+            Input::Inquire { .. }
+            | Input::Advance
+            | Input::Judge { .. }
+            | Input::JudgeAll
+            | Input::Due
+            | Input::Resumed => None,
         }
     }
 }
@@ -236,6 +246,9 @@ impl Housed for Link {
     fn dispatch(key: &OrganizationId, effect: link::Effect) -> Delivery {
         use link::Effect;
         match effect {
+            Effect::Position { accepted_through } => {
+                Delivery::Outward(Outward::Peer(*key, ToPeer::Position { accepted_through }))
+            }
             Effect::Transmit { frames } => Delivery::Outward(Outward::Peer(*key, ToPeer::Frames(frames))),
             Effect::Confirm { accepted_through } => {
                 Delivery::Outward(Outward::Peer(*key, ToPeer::Confirm { accepted_through }))
@@ -246,6 +259,9 @@ impl Housed for Link {
             )),
             Effect::Withdraw { service, invocation } => {
                 Delivery::Inward(Input::Mailbox(service, mailbox::Input::Withdraw { invocation }))
+            }
+            Effect::Inquire { caller, invocation } => {
+                Delivery::Inward(Input::Transaction(caller, transaction::Input::Inquire { invocation, peer: *key }))
             }
             Effect::Return { caller, invocation, outcome, .. } => Delivery::Inward(Input::Transaction(
                 caller,

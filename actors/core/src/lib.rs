@@ -15,6 +15,8 @@ pub mod dice;
 pub mod directory;
 pub mod dispatch;
 pub mod document;
+#[cfg(test)]
+mod fixture;
 pub mod ident;
 pub mod invocation;
 pub mod limit;

@@ -35,6 +35,8 @@ pub const PERFORMER_WAIT_MS_MAX: u64 = 30_000;
 pub const PERFORMER_RETRY_MS_MIN: u64 = 100;
 /// Longest pause between two looks for a performer.
 pub const PERFORMER_RETRY_MS_MAX: u64 = 2_000;
+/// Peers that are asked for one operation, one after the other, while each refuses.
+pub const OPERATION_ATTEMPTS_MAX: u32 = 32;
 /// Requesters that wait for one transaction's response.
 pub const REQUESTERS_MAX: usize = 64;
 
@@ -53,6 +55,8 @@ pub const SESSION_CREDIT_MAX: u32 = 4_096;
 pub const MEMBERS_MAX: usize = 10_000;
 /// Bytes of one signed directory record.
 pub const DIRECTORY_RECORD_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of signed directory records that are sent to a peer at once.
+pub const DIRECTORY_BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Addresses in a directory record or an invite.
 pub const ADDRESSES_MAX: usize = 16;
 /// Invites that are open at once.

@@ -116,11 +116,29 @@ impl Offers {
     /// The local service that performs `target`, if there is one. Of several signed up, `turn` picks.
     #[must_use]
     pub fn local_performer(&self, target: &Target, turn: u64) -> Option<ServiceName> {
+        self.local_performer_where(target, turn, |_| true)
+    }
+
+    /// The same among the services that the federation may know: who performs what a peer asks for (F5).
+    #[must_use]
+    pub fn public_performer(&self, target: &Target, turn: u64) -> Option<ServiceName> {
+        self.local_performer_where(target, turn, |service| service.public)
+    }
+
+    fn local_performer_where(
+        &self,
+        target: &Target,
+        turn: u64,
+        fits: impl Fn(&Service) -> bool,
+    ) -> Option<ServiceName> {
+        let fits = |name: &&ServiceName| self.0.local.get(*name).is_some_and(&fits);
         if let Some(name) = &target.service {
-            return self.0.local.get(name).map(|service| service.name.clone());
+            let service = self.0.local.get(name)?;
+            return (service.operations.contains(&target.operation) && fits(&name)).then(|| name.clone());
         }
-        let signed_up = self.0.local_by_operation.get(&target.operation)?;
-        signed_up.get((turn % signed_up.len() as u64) as usize).cloned()
+        let signed_up: Vec<_> = self.0.local_by_operation.get(&target.operation)?.iter().filter(fits).collect();
+        let name = signed_up.get((turn.checked_rem(signed_up.len() as u64)?) as usize)?;
+        Some((*name).clone())
     }
 
     /// One performer for `target`, local first, then a peer; of several peers `turn` picks (T10, F6).

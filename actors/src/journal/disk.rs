@@ -46,7 +46,7 @@ pub trait Segment: Send {
 }
 
 /// Whether an error means that the disk, or the share of it that this user may have, is full.
-pub(super) fn is_full(error: &io::Error) -> bool {
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 

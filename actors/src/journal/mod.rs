@@ -231,6 +231,9 @@ impl<E: Send + 'static> Journal<E> {
     /// Appends `items`, pairs of address and record, and behind them `effects`; gives the last sequence assigned so far.
     /// Never waits for the disk. Effects without items queue behind every earlier item.
     ///
+    /// A crash before they are durable may keep the first of the items and lose the rest: what must be kept or lost
+    /// together belongs into one item.
+    ///
     /// What is appended to a journal that was closed or has failed is lost, and its effects are never released.
     pub fn append<A: AsRef<[u8]>, B: AsRef<[u8]>>(&self, items: &[(A, B)], moment: Moment, effects: Vec<E>) -> u64 {
         let mut queue = locked(&self.shared.queue);

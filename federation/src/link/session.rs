@@ -31,8 +31,8 @@ pub(crate) use super::transfer::Opening as LinkOpening;
 
 /// What a session tells the swarm loop.
 pub(crate) enum Note {
-    /// Hello is done on both sides. The answer is the link, or nothing where there is one already.
-    Ready { ready: Ready, answer: oneshot::Sender<Option<Opening>> },
+    /// Hello is done on both sides. The answer is the link, or why there is none.
+    Ready { ready: Ready, answer: oneshot::Sender<Result<Opening, Ending>> },
     /// The session, or its link, is over; the connection is of no further use.
     Over { connection: ConnectionId, peer: SubnodeId, ending: Ending },
 }
@@ -197,7 +197,7 @@ impl Session {
         let (answer, answered) = oneshot::channel();
         let stopping = || Ending::Broken("the node stops".into());
         self.notes.send(Note::Ready { ready, answer }).await.map_err(|_| stopping())?;
-        answered.await.map_err(|_| stopping())?.ok_or(Ending::Superseded)
+        answered.await.map_err(|_| stopping())?
     }
 
     fn hello(&self, federation: hansa_core::ident::FederationId, standing: Standing) -> Hello {
@@ -239,7 +239,7 @@ impl Session {
         &self,
         organization: OrganizationId,
         certificate: Certificate,
-        invite: InviteText,
+        invite: Box<InviteText>,
         writer: &mut (impl AsyncWrite + Unpin),
     ) -> Result<Ending, Ending> {
         let (answer, answered) = oneshot::channel();

@@ -8,15 +8,10 @@ use hansa_core::{
 };
 use libp2p::{
     Multiaddr, PeerId,
-    swarm::{
-        ConnectionId, DialError,
-        dial_opts::{DialOpts, PeerCondition},
-    },
+    swarm::dial_opts::{DialOpts, PeerCondition},
 };
-use std::{collections::HashMap, sync::atomic::Ordering::Relaxed};
-use tokio::{sync::oneshot, time::Instant};
-
-use crate::dialing::Target;
+use std::collections::HashMap;
+use tokio::sync::oneshot;
 
 /// A request to join that is under way.
 pub(super) struct Join {
@@ -39,7 +34,7 @@ impl Join {
 
 impl Service {
     pub(super) fn begin_to_join(&mut self, invite: InviteText, answer: oneshot::Sender<Result<Credentials, Fault>>) {
-        if self.shared.credentials().is_some() {
+        if self.shared.is_member() {
             let _ = answer.send(Err(Fault::new(Code::InviteForeign, "this node belongs to a federation already")));
             return;
         }
@@ -69,42 +64,6 @@ impl Service {
         self.end_join_if_nobody_is_left();
     }
 
-    pub(super) fn on_dial_failed(&mut self, _: ConnectionId, peer: Option<PeerId>, error: &DialError) {
-        let now = Instant::now();
-        self.shared.counts.dials_failed.fetch_add(1, Relaxed);
-        let reasons = match error {
-            DialError::Transport(tried) => {
-                tried.iter().map(|(address, error)| format!("{}: {}", split(address).1, innermost(error))).collect()
-            }
-            other => vec![other.to_string()],
-        };
-        tracing::debug!(?peer, ?reasons, "dialing failed");
-        match (peer, error) {
-            (Some(peer), _) => {
-                let target = Target::Peer(peer);
-                self.candidates.failed(&target, now);
-                if self.candidates.is_lost(&target)
-                    && let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut()
-                {
-                    kademlia.get_closest_peers(peer);
-                }
-                for reason in reasons {
-                    self.note_join_failure(&peer, reason);
-                }
-                self.forget_asked(&peer);
-            }
-            (None, DialError::Transport(tried)) => {
-                for (address, _) in tried {
-                    self.candidates.failed(&Target::Address(split(address).1), now);
-                }
-            }
-            (None, DialError::WrongPeerId { address, .. } | DialError::LocalPeerId { address }) => {
-                self.candidates.failed(&Target::Address(split(address).1), now);
-            }
-            (None, _) => {}
-        }
-    }
-
     /// A node of the inviter cannot answer.
     pub(super) fn on_join_failed(&mut self, peer: &PeerId, reason: String) {
         self.note_join_failure(peer, reason);
@@ -122,13 +81,13 @@ impl Service {
         let _ = join.answer.send(result);
     }
 
-    fn note_join_failure(&mut self, peer: &PeerId, reason: String) {
+    pub(super) fn note_join_failure(&mut self, peer: &PeerId, reason: String) {
         if let Some(join) = self.join.as_mut().filter(|join| join.asks(peer)) {
             join.failures.push(reason);
         }
     }
 
-    fn forget_asked(&mut self, peer: &PeerId) {
+    pub(super) fn forget_asked(&mut self, peer: &PeerId) {
         if let Some(join) = &mut self.join {
             join.asked.remove(peer);
             self.end_join_if_nobody_is_left();
@@ -143,13 +102,4 @@ impl Service {
             let _ = join.answer.send(Err(fault));
         }
     }
-}
-
-/// The transports wrap each other's errors; the innermost says what happened.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }

@@ -3,12 +3,13 @@
 //! One task owns the swarm. Sessions have tasks of their own, and only they wait for the node to take events; what this loop has
 //! to tell goes through a short backlog. Started by [`start`], asked through [`Handle`].
 
+mod dial;
 mod join;
 mod listening;
 
 use crate::{
     behaviour::{self, Behaviour, BehaviourEvent},
-    dialing::{Candidates, Target, split},
+    dialing::{Candidates, is_stranger, split},
     emulation::{Emulation, Latency},
     event::{DiscoveredBy, Event},
     frame::Packet,
@@ -37,11 +38,7 @@ use hansa_core::{
 use join::Join;
 use libp2p::{
     Multiaddr, PeerId, Swarm, identify, kad, mdns, ping,
-    swarm::{
-        ConnectionId, SwarmEvent,
-        behaviour::toggle::Toggle,
-        dial_opts::{DialOpts, PeerCondition},
-    },
+    swarm::{ConnectionId, SwarmEvent, behaviour::toggle::Toggle},
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -60,6 +57,8 @@ const EVENTS_MAX: usize = 256;
 const COMMANDS_MAX: usize = 256;
 /// Notes of sessions that wait for the loop.
 const NOTES_MAX: usize = 256;
+/// Nodes of one organization that are linked at once.
+const LINKS_PER_ORGANIZATION_MAX: usize = 8;
 /// How long stopping may take.
 const STOP_MAX: Duration = Duration::from_secs(3);
 
@@ -77,7 +76,7 @@ pub struct Start {
 
 /// What a handle asks for.
 pub(crate) enum Command {
-    Join { invite: InviteText, answer: oneshot::Sender<Result<Credentials, Fault>> },
+    Join { invite: Box<InviteText>, answer: oneshot::Sender<Result<Credentials, Fault>> },
     Credentials(Box<Credentials>),
     Learn { subnode: SubnodeId, addresses: Vec<Multiaddr> },
     Emulation(Vec<Latency>),
@@ -173,7 +172,7 @@ impl Service {
             let wake = match &self.stopping {
                 Some((deadline, _)) => Some(*deadline),
                 // Without credentials nobody would accept this node.
-                None => self.shared.credentials().and(self.candidates.due()),
+                None => self.candidates.due().filter(|_| self.shared.is_member()),
             };
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
@@ -205,7 +204,7 @@ impl Service {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Join { invite, answer } => self.begin_to_join(invite, answer),
+            Command::Join { invite, answer } => self.begin_to_join(*invite, answer),
             Command::Credentials(credentials) => self.on_credentials(*credentials),
             Command::Learn { subnode, addresses } => {
                 if let Ok(peer) = peer_id(subnode) {
@@ -222,7 +221,7 @@ impl Service {
     }
 
     fn on_credentials(&mut self, credentials: Credentials) {
-        let first = self.shared.credentials().is_none();
+        let first = !self.shared.is_member();
         let federation = credentials.federation();
         self.shared.set_credentials(credentials);
         if first {
@@ -251,8 +250,6 @@ impl Service {
                 let address = split(endpoint.get_remote_address()).1;
                 if endpoint.is_dialer() {
                     self.candidates.answered(&address, peer_id, Instant::now());
-                } else {
-                    self.candidates.alive(peer_id, Instant::now());
                 }
                 self.connections.insert(connection_id, address);
             }
@@ -264,12 +261,13 @@ impl Service {
                 }
                 if num_established == 0 {
                     self.identified.remove(&peer_id);
+                    if self.candidates.discovered_by(peer_id).is_none_or(is_stranger) {
+                        self.swarm.behaviour_mut().stranger_limits.remove_peer_id(&peer_id);
+                    }
                     self.candidates.disconnected(peer_id, Instant::now());
                 }
             }
-            SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
-                self.on_dial_failed(connection_id, peer_id, &error);
-            }
+            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => self.on_dial_failed(peer_id, &error),
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_listening_ended([address], None),
             SwarmEvent::ListenerClosed { addresses, reason, .. } => {
@@ -328,7 +326,7 @@ impl Service {
     fn on_stream(&mut self, opened: Opened) {
         let Opened { peer, connection, outcome } = opened;
         let known = self.connections.get(&connection).cloned();
-        let (Some(address), Some(subnode)) = (known, subnode_id(&peer)) else {
+        let (Some(address), Some(subnode), None) = (known, subnode_id(&peer), &self.stopping) else {
             self.swarm.close_connection(connection);
             return;
         };
@@ -360,7 +358,7 @@ impl Service {
         match note {
             Note::Ready { ready, answer } => {
                 let opening = self.accept(ready);
-                if let Err(Some(opening)) = answer.send(opening) {
+                if let Err(Ok(opening)) = answer.send(opening) {
                     let link = opening.link;
                     self.unlink(link.subnode, link.connection, Closing::silent("the session ended"));
                 }
@@ -370,20 +368,25 @@ impl Service {
     }
 
     /// Decide whether a peer that said hello becomes a link.
-    fn accept(&mut self, ready: Ready) -> Option<LinkOpening> {
+    fn accept(&mut self, ready: Ready) -> Result<LinkOpening, Ending> {
         if self.stopping.is_some() || !self.connections.contains_key(&ready.connection) {
-            return None;
+            return Err(Ending::Broken("the node stops, or the connection has ended".into()));
+        }
+        let others = self.shared.subnodes(ready.organization).filter(|subnode| *subnode != ready.peer).count();
+        if others >= LINKS_PER_ORGANIZATION_MAX {
+            let message = format!("{} has {others} nodes linked here already, the maximum", ready.organization.short());
+            return Err(Ending::Refused { fault: Fault::new(Code::LimitReached, message), by_peer: false });
         }
         if let Some(current) = self.shared.link(ready.peer) {
             // The peer decided, or started anew, or knows already that the current link is gone, which this side has not noticed.
             let gone = ready.incarnation != current.incarnation || ready.ended_link == Some(current.id);
             if ready.decided.is_none() && !gone {
-                return None;
+                return Err(Ending::Superseded);
             }
             let closing = Closing { reason: "another link replaced it".into(), last: Some(Packet::Superseded) };
             self.unlink(ready.peer, current.connection, closing);
         }
-        let peer = peer_id(ready.peer).ok()?;
+        let peer = peer_id(ready.peer).map_err(|fault| Ending::Refused { fault, by_peer: false })?;
         let discovered_by = match self.candidates.discovered_by(peer) {
             Some(discovered_by) if ready.dialed => discovered_by,
             _ if ready.dialed => DiscoveredBy::Kademlia,
@@ -410,8 +413,11 @@ impl Service {
         self.learn_identified(peer);
         self.candidates.connected(peer);
         let (finished, running) = oneshot::channel();
+        if self.running.len() >= 2 * limit::MEMBERS_MAX {
+            self.running.retain(|_, running| matches!(running.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
+        }
         let previous = self.running.insert(ready.peer, running);
-        Some(LinkOpening { link, previous, finished })
+        Ok(LinkOpening { link, previous, finished })
     }
 
     fn on_over(&mut self, connection: ConnectionId, subnode: SubnodeId, ending: Ending) {
@@ -423,7 +429,9 @@ impl Service {
             Ending::Refused { fault, by_peer } => {
                 tracing::info!(%subnode, %address, %fault, by_peer, "a peer was refused");
                 self.shared.count_refusal(subnode, by_peer);
-                self.candidates.refused(peer, now);
+                if self.shared.link(subnode).is_none() {
+                    self.candidates.refused(peer, now);
+                }
                 // What nobody takes is dropped: the counters have it, and a stranger must not fill the backlog.
                 let _ = self.events.try_send(Event::Refused { subnode, address, fault, by_peer });
             }
@@ -469,26 +477,5 @@ impl Service {
     /// Members may use the slots that are kept for them.
     fn favour(&mut self, peer: PeerId) {
         self.swarm.behaviour_mut().stranger_limits.bypass_peer_id(&peer);
-    }
-
-    fn dial_due(&mut self) {
-        let now = Instant::now();
-        while let Some((target, addresses)) = self.candidates.next_due(now) {
-            let options = match &target {
-                Target::Peer(peer) => DialOpts::peer_id(*peer)
-                    .condition(PeerCondition::DisconnectedAndNotDialing)
-                    .addresses(addresses)
-                    // Two nodes that dial each other from their listening ports would meet in one TCP connection without acceptor.
-                    .allocate_new_port()
-                    .build(),
-                Target::Address(address) => {
-                    DialOpts::unknown_peer_id().address(address.clone()).allocate_new_port().build()
-                }
-            };
-            if let Err(error) = self.swarm.dial(options) {
-                tracing::debug!(?target, %error, "dialing is not possible now");
-                self.candidates.failed(&target, now);
-            }
-        }
     }
 }

@@ -24,7 +24,7 @@ async fn join(
         _ => None,
     };
     let (organization, certificate, shown, answer) = door.wait("a knock", knock).await;
-    assert_eq!(shown, invite);
+    assert_eq!(*shown, invite);
     answer.send(decision(organization, certificate.name.as_str())).unwrap();
     tokio::time::timeout(PATIENCE, joining).await.unwrap().unwrap()
 }
@@ -103,7 +103,7 @@ async fn an_invite_whose_addresses_answer_not_says_which_and_why() {
     let founder = Organization::founder("Founder");
     let mut door = founder.start(options(TCP));
     let address = door.listening().await;
-    let invite = founder.invite(&[address.clone()]);
+    let invite = founder.invite(std::slice::from_ref(&address));
     door.handle.stop().await;
     let new = Organization::new("Newcomer").start(Options::default());
     let fault = new.handle.join(invite).await.unwrap_err();

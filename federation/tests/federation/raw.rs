@@ -1,10 +1,10 @@
 //! A peer that speaks libp2p and then whatever a test wants: the packets of `docs/protocols/federation.md`, or none.
 
-use crate::world::PATIENCE;
+use crate::world::{Node, Organization, PATIENCE, TCP, TERMS, knowing, options};
 use ed25519_dalek::SigningKey;
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use hansa_core::{
-    code::Fault,
+    code::{Code, Fault},
     ident::{FederationId, OrganizationId, SubnodeId},
     membership::{Certificate, Credentials},
     moment::Moment,
@@ -62,6 +62,11 @@ pub struct Raw {
 impl Raw {
     pub fn new(seed: u8) -> Self {
         Self { key: SigningKey::from_bytes(&[seed; 32]) }
+    }
+
+    /// One with a larger id than `other`, so that the other decides which connection becomes the link.
+    pub fn larger_than(other: SubnodeId) -> Self {
+        (100..=u8::MAX).map(Self::new).find(|raw| raw.subnode() > other).expect("one of many ids is larger")
     }
 
     pub fn subnode(&self) -> SubnodeId {
@@ -131,6 +136,11 @@ impl Connection {
         timeout(PATIENCE, read).await.expect("an answer, or the end")
     }
 
+    /// Say nothing more.
+    pub async fn end(&mut self) {
+        let _ = self.stream.close().await;
+    }
+
     /// Say hello as the dialer, and answer until the link is up.
     pub async fn link(&mut self, hello: Hello, decides: bool) {
         self.send(&Packet::Hello(Box::new(hello))).await;
@@ -141,6 +151,72 @@ impl Connection {
             self.send(&Packet::Welcome).await;
             assert!(matches!(self.receive().await, Some(Packet::Open { .. })));
         }
+    }
+}
+
+/// A founder's node, and the means to lie to it.
+pub struct Scene {
+    pub founder: Organization,
+    pub node: Node,
+    pub address: Multiaddr,
+    /// The key of a member whose node a test plays.
+    pub member: SigningKey,
+}
+
+impl Scene {
+    pub async fn new() -> Self {
+        let founder = Organization::founder("Founder");
+        let mut node = founder.start(options(TCP));
+        let address = node.listening().await;
+        Self { founder, node, address, member: SigningKey::from_bytes(&[30; 32]) }
+    }
+
+    pub fn hello(&self, certificate: Signed, credentials: Credentials) -> Hello {
+        Hello {
+            protocol_version: 1,
+            federation: self.founder.credentials.as_ref().unwrap().federation(),
+            terms_hash: TERMS,
+            certificate,
+            incarnation: 1,
+            ended_link: None,
+            standing: Standing::Member(credentials),
+        }
+    }
+
+    pub fn member_id(&self) -> OrganizationId {
+        OrganizationId(self.member.verifying_key().to_bytes())
+    }
+
+    /// The hello of an honest member behind `raw`.
+    pub fn honest(&self, raw: &Raw, member: &SigningKey) -> Hello {
+        let id = OrganizationId(member.verifying_key().to_bytes());
+        self.hello(Raw::certificate(member, raw.subnode()), self.founder.admit(id, "Raw"))
+    }
+
+    /// The node refuses, says so to both sides and counts it.
+    pub async fn expect_refusal(&mut self, connection: &mut Connection, code: Code, refused_before: u64) -> Fault {
+        let fault = loop {
+            match connection.receive().await {
+                Some(Packet::Refuse(fault)) => break fault,
+                Some(Packet::Grant { .. }) => {}
+                other => panic!("instead of a refusal: {other:?}"),
+            }
+        };
+        assert!(connection.receive().await.is_none(), "and the stream ends");
+        connection.end().await;
+        assert_eq!(fault.code, code, "{fault}");
+        assert_eq!(self.node.refused().await, (fault.clone(), false));
+        assert_eq!(self.node.handle.counters().refused_here, refused_before + 1);
+        fault
+    }
+
+    /// The node still accepts who belongs.
+    pub async fn expect_alive(mut self) {
+        let mut member = self.founder.with_member("Member").start(knowing(TCP, &[self.address]));
+        member.up(self.node.id).await;
+        self.node.up(member.id).await;
+        member.position(self.node.id, 1);
+        assert_eq!(self.node.frame().await, (member.id, hansa_federation::Frame::Position { accepted_through: 1 }));
     }
 }
 

@@ -95,6 +95,7 @@ pub fn options(listen: &str) -> Options {
         listen: vec![listen.parse().unwrap()],
         dial_delay_ms_min: 20,
         dial_delay_ms_max: 500,
+        keep_alive_interval_ms: 200,
         ..Options::default()
     }
 }
@@ -102,6 +103,16 @@ pub fn options(listen: &str) -> Options {
 /// The same, and dials these.
 pub fn knowing(listen: &str, known_peers: &[Multiaddr]) -> Options {
     Options { known_peers: known_peers.to_vec(), ..options(listen) }
+}
+
+/// Wait for what only a snapshot shows.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let held = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(PATIENCE, held).await.unwrap_or_else(|_| panic!("waited in vain for {what}"));
 }
 
 /// A running node.

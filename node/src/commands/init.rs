@@ -1,12 +1,13 @@
 //! `hansa init`: makes a data folder with the organization's keys and its configuration.
 
 use super::{Context, Failure};
-use crate::{config, keys};
+use crate::config;
 use clap::Args;
 use hansa_core::{
     code::{Code, Fault},
     ident::{City, OrganizationId, OrganizationName, SubnodeId},
 };
+use hansa_federation::Keys;
 use serde::Serialize;
 use std::{
     fs,
@@ -75,7 +76,7 @@ fn initialize(context: &Context, name: &OrganizationName, city: &City) -> Result
             .help("choose a folder of your own with --data")
     })?;
     let _lock = folder.lock()?;
-    let (organization, node) = keys::create_keys(folder.path())?;
+    let keys = Keys::ensure(folder.path())?;
     let configuration = context.configuration_path();
     if configuration.exists() {
         // From an interrupted init, or laid there beforehand: it stays as it is, if it is for this organization.
@@ -95,10 +96,10 @@ fn initialize(context: &Context, name: &OrganizationName, city: &City) -> Result
     }
     folder.seal()?;
     Ok(Initialized {
-        organization,
+        organization: keys.organization_id(),
         name: name.clone(),
         city: city.clone(),
-        node,
+        node: keys.subnode_id(),
         data: folder.path().to_owned(),
         configuration,
     })

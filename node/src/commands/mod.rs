@@ -24,6 +24,7 @@ use crate::{
 };
 use clap::{Args, Parser, Subcommand};
 use hansa_core::code::{Code, Fault};
+use hansa_testnet::{command::TestnetCommand, process::Executable};
 use serde::Serialize;
 use serde_json::json;
 use std::{
@@ -91,6 +92,11 @@ enum Command {
     Doctor(doctor::Doctor),
     Config(configuration::ConfigCommand),
     Explain(explain::Explain),
+    /// Federations of real nodes on this machine: try things out, watch the demo, measure
+    Testnet {
+        #[command(subcommand)]
+        command: TestnetCommand,
+    },
 }
 
 /// Why a command did not do what it was asked.
@@ -208,6 +214,13 @@ fn default_folder() -> Result<PathBuf, Fault> {
         })
 }
 
+/// This very program, which the testnet starts as nodes.
+fn executable() -> Result<Executable, Fault> {
+    let path = std::env::current_exe()
+        .map_err(|error| Fault::new(Code::Internal, format!("the program cannot find itself: {error}")))?;
+    Ok(Executable(path))
+}
+
 /// Read the command line, do what it says, and tell how it went.
 pub fn main() -> ExitCode {
     let Arguments { global, command } = Arguments::parse();
@@ -222,7 +235,7 @@ pub fn main() -> ExitCode {
         }
     };
     let mut runtime = match command {
-        Command::Run(_) => tokio::runtime::Builder::new_multi_thread(),
+        Command::Run(_) | Command::Testnet { .. } => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let done = match runtime.enable_all().build() {
@@ -256,6 +269,7 @@ async fn perform(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Doctor(doctor) => doctor.perform(context).await,
         Command::Config(config) => config.perform(context),
         Command::Explain(explain) => explain.perform(context),
+        Command::Testnet { command } => Ok(command.run(executable()?, context.json).await?),
     }
 }
 

@@ -44,11 +44,19 @@ pub struct Run {
     /// Join the federation of this invite
     #[arg(long, value_name = "INVITE")]
     join: Option<String>,
+    /// End when the process that started this one ends, as the testnet's nodes do
+    #[arg(long, hide = true)]
+    exit_with_parent: bool,
 }
 
 impl Run {
     pub async fn perform(self, context: &Context) -> Result<(), Failure> {
         let started = Time::now();
+        if self.exit_with_parent {
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).map_err(|error| {
+                Fault::new(Code::Internal, format!("the process cannot be tied to its parent: {error}"))
+            })?;
+        }
         if let Some(invite) = &self.join {
             invite.parse::<InviteText>()?;
         }

@@ -19,6 +19,7 @@ use hansa_core::{
     code::{Code, Fault},
     moment::Moment,
 };
+use hansa_federation::Keys;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -138,8 +139,11 @@ fn keys(folder: &Folder, findings: &mut Vec<Finding>) {
         findings.push(Finding::skipped("keys", "there are none yet"));
         return;
     }
-    if let Err(fault) = crate::keys::read_identities(folder.path()) {
-        findings.push(Finding::fault("keys", State::Wrong, &fault));
+    match Keys::open(folder.path()) {
+        // Of these below, each with its own file.
+        Err(fault) if fault.code == Code::DataPermissions => {}
+        Err(fault) => findings.push(Finding::fault("keys", State::Wrong, &fault)),
+        Ok(_) => {}
     }
     let exposed = folder.exposed();
     findings.extend(exposed.iter().map(|path| {
@@ -249,7 +253,7 @@ fn clock(now: Moment, status: Option<&Status>, findings: &mut Vec<Finding>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{admin::pretended, keys};
+    use crate::admin::pretended;
     use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
     fn of<'a>(findings: &'a [Finding], check: &str) -> Vec<&'a Finding> {
@@ -268,7 +272,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let folder = Folder::new(&temporary.path().join("data")).unwrap();
         folder.create().unwrap();
-        keys::create_keys(folder.path()).unwrap();
+        Keys::ensure(folder.path()).unwrap();
         folder.seal().unwrap();
         (temporary, folder)
     }

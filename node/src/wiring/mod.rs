@@ -5,12 +5,12 @@ use crate::{
     admin::{Administration, protocol::*, time::Time},
     config::Configuration,
     folder::Folder,
-    keys,
 };
 use hansa_core::{
     code::{Code, Fault},
     ident::{City, DefinitionName, OperationName, TransactionId},
 };
+use hansa_federation::Keys;
 use std::{future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 /// What a node is started with. The folder is locked by the caller for as long as the node lives.
@@ -55,7 +55,8 @@ impl Node {
             emulated = ?configuration.emulation().iter().map(|link| (link.address(), link.one_way_ms(), link.jitter_ms())).collect::<Vec<_>>(),
             "starting"
         );
-        let (organization, node) = keys::read_identities(start.folder.path())?;
+        let keys = Keys::open(start.folder.path())?;
+        let (organization, node) = (keys.organization_id(), keys.subnode_id());
         Ok(Self { machines: Arc::new(Machines { start, organization, node }) })
     }
 

@@ -49,9 +49,6 @@ pub struct Options {
     /// Bytes of a document
     #[arg(long, default_value_t = 500)]
     pub document_bytes: usize,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// What was measured, in milliseconds from the start of the new process.
@@ -75,8 +72,7 @@ pub struct Figures {
 ///
 /// # Errors
 /// A transaction was lost, the node does not do what it must, or the options are out of bounds.
-pub async fn run(executable: &Executable, options: &Options) -> Result<()> {
-    let screen = Screen::new(options.json);
+pub async fn run(executable: &Executable, options: &Options, screen: Screen) -> Result<()> {
     let figures = measure(executable, options, screen).await?;
     let row = |what: &str, figure: String| vec![what.to_owned(), figure];
     let rows = [

@@ -55,9 +55,6 @@ pub struct Options {
     /// Bytes of a document
     #[arg(long, default_value_t = 500)]
     pub document_bytes: usize,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// What was measured.
@@ -107,8 +104,7 @@ pub struct Figures {
 ///
 /// # Errors
 /// The node does not do what it must, or the options are out of bounds.
-pub async fn run(executable: &Executable, options: &Options) -> Result<()> {
-    let screen = Screen::new(options.json);
+pub async fn run(executable: &Executable, options: &Options, screen: Screen) -> Result<()> {
     let figures = measure(executable, options, screen).await?;
     show(&figures, screen);
     screen.object(&figures);
@@ -317,7 +313,7 @@ mod tests {
             loopback_rtt_p50: Duration::from_micros(50),
             processors: 2,
         };
-        let options = Options { concurrency: 256, seconds: 1, document_bytes: 500, json: true };
+        let options = Options { concurrency: 256, seconds: 1, document_bytes: 500 };
         let latencies = Samples::new(vec![Duration::from_millis(40); 1_000]);
         let alone = Samples::new(vec![Duration::from_micros(1_200)]);
         let used = |ms, bytes_written| Usage { processor: Duration::from_millis(ms), bytes_written };

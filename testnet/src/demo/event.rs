@@ -159,6 +159,8 @@ impl Teller {
                 event: &'t Event<'e>,
             }
             self.screen.object(&Timed { at_ms: milliseconds(self.elapsed()), event });
+        } else if let Event::Act { title } = event {
+            self.screen.say(&format!("\n{}", self.screen.tone(Tone::Strong, &format!("── {title}"))));
         } else {
             let time = format!("{:7.3}", self.elapsed().as_secs_f64());
             for (place, line) in lines_of(self.screen, event).into_iter().enumerate() {
@@ -183,7 +185,7 @@ pub fn latencies(members: &[Member]) -> Vec<Vec<u64>> {
 fn lines_of(screen: Screen, event: &Event<'_>) -> Vec<String> {
     let tone = |tone, text: &str| screen.tone(tone, text);
     match event {
-        Event::Act { title } => vec![String::new(), tone(Tone::Strong, &format!("── {title}"))],
+        Event::Act { title } => vec![(*title).to_owned()],
         Event::Node { organization, city, pid, cxip, ready_ms } => vec![format!(
             "{} {city:<10} {organization:<16} process {pid}, services at {cxip}, ready after {ready_ms} ms",
             tone(Tone::Good, "up")
@@ -191,9 +193,9 @@ fn lines_of(screen: Screen, event: &Event<'_>) -> Vec<String> {
         Event::Latencies { one_way_ms, cities } => latency_lines(one_way_ms, cities),
         Event::Discovered { organization, peer } => {
             let by = peer.discovered_by.as_deref().unwrap_or("the directory");
-            let since = peer.since.as_deref().map_or_else(String::new, |since| format!(" since {since}"));
+            let since = peer.since.as_deref().map_or_else(String::new, |since| format!(" at {}", time_of_day(since)));
             let rtt = peer.rtt_ms.map_or_else(String::new, |rtt| format!(", round trip {rtt:.0} ms"));
-            vec![format!("{organization} ↔ {} in {}, by {by}{since}{rtt}", peer.name, peer.city)]
+            vec![format!("{organization} found {} in {} by {by}{since}{rtt}", peer.name, peer.city)]
         }
         Event::Offer { organization, city, operations } => {
             vec![format!("{organization} in {city} performs {}", operations.join(", "))]
@@ -220,6 +222,11 @@ fn lines_of(screen: Screen, event: &Event<'_>) -> Vec<String> {
             ),
         ],
     }
+}
+
+/// The time of day of a moment in RFC 3339; anything else as it is.
+fn time_of_day(moment: &str) -> &str {
+    moment.split_once('T').map_or(moment, |(_, time)| time.trim_end_matches('Z'))
 }
 
 fn latency_lines(one_way_ms: &[Vec<u64>], cities: &[&str]) -> Vec<String> {

@@ -26,30 +26,21 @@ const ORDER_TIME_MAX: Duration = Duration::from_secs(25);
 /// Orders that the suppliers have enough for.
 const ORDERS_IN_STOCK: u32 = 9;
 
-/// What the demo is asked for.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Leave the federation running.
-    pub keep: Option<PathBuf>,
-    /// Print objects.
-    pub json: bool,
-}
-
-/// Play the demo.
+/// Play the demo; with a folder in `keep` the federation stays there when it is over.
 ///
 /// # Errors
 /// Something did not happen as it must; the reason is said.
-pub async fn run(executable: &Executable, options: Options) -> Result<()> {
-    let teller = Teller::new(Screen::new(options.json));
+pub async fn run(executable: &Executable, keep: Option<PathBuf>, screen: Screen) -> Result<()> {
+    let teller = Teller::new(screen);
     // A dropped future drops the nodes, which kills them.
-    timeout(DEMO_TIME_MAX, play(executable, options, teller))
+    timeout(DEMO_TIME_MAX, play(executable, keep, teller))
         .await
         .with_context(|| format!("the demo did not end within {} s", DEMO_TIME_MAX.as_secs()))?
 }
 
-async fn play(executable: &Executable, options: Options, teller: Teller) -> Result<()> {
-    let lifetime = if options.keep.is_some() { Lifetime::Own } else { Lifetime::OfStarter };
-    let mut stage = Stage::set(executable, options.keep, lifetime, ORDERS_IN_STOCK).await?;
+async fn play(executable: &Executable, keep: Option<PathBuf>, teller: Teller) -> Result<()> {
+    let lifetime = if keep.is_some() { Lifetime::Own } else { Lifetime::OfStarter };
+    let mut stage = Stage::set(executable, keep, lifetime, ORDERS_IN_STOCK).await?;
     gather(&mut stage, &teller).await?;
 
     let address = stage.buyer().home.cxip.to_string();

@@ -258,7 +258,7 @@ impl Directory {
             return None;
         }
         // Time in the version lets a node that lost its data overtake what its peers remember of it.
-        draft.version = now.0.max(draft.version + 1);
+        draft.version = now.0.max(draft.version.saturating_add(1));
         Some(draft)
     }
 
@@ -327,6 +327,23 @@ impl Directory {
             .effect(Effect::Learn { subnodes: learned(&member) })
             .then(Input::Redraw))
     }
+}
+
+/// Records in packets that a link to a peer can carry.
+fn batches<'a>(records: impl Iterator<Item = &'a Signed>) -> Vec<Vec<Signed>> {
+    let mut batches: Vec<Vec<Signed>> = Vec::new();
+    let mut bytes = 0;
+    for record in records {
+        bytes += record.bytes.len();
+        match batches.last_mut() {
+            Some(batch) if bytes <= limit::DIRECTORY_BATCH_BYTES_MAX => batch.push(record.clone()),
+            _ => {
+                bytes = record.bytes.len();
+                batches.push(vec![record.clone()]);
+            }
+        }
+    }
+    batches
 }
 
 fn learned(member: &Member) -> Vec<(SubnodeId, Vec<String>)> {
@@ -404,12 +421,9 @@ impl Machine for Directory {
                     .members
                     .values()
                     .filter(|member| theirs.get(&member.record.organization) < Some(&member.record.version));
-                let records: Vec<_> = newer.map(|member| member.signed.clone()).collect();
-                if records.is_empty() {
-                    Decision::nothing()
-                } else {
-                    Decision::nothing().effect(Effect::SendRecords { to: from, records })
-                }
+                let batches = batches(newer.map(|member| &member.signed));
+                let effects = batches.into_iter().map(|records| Effect::SendRecords { to: from, records });
+                Decision { effects: effects.collect(), ..Decision::nothing() }
             }
             Input::Resumed => {
                 let subnodes = self.members.values().flat_map(learned).collect();

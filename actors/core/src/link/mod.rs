@@ -10,6 +10,7 @@
 use crate::{
     code::{Code, Fault},
     dice::Dice,
+    document::Text,
     ident::{InvocationId, OrganizationId, ServiceName, TransactionId},
     invocation::{Invocation, Outcome},
     limit,
@@ -26,12 +27,20 @@ mod tests;
 
 /// Recent outcomes that a link remembers for repeated requests.
 const ANSWERED_MAX: usize = 1_024;
+/// Bytes of the documents in them.
+const ANSWERED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What travels in one frame.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Body {
     /// Perform this for us.
-    Request(Invocation),
+    Request {
+        /// What.
+        invocation: Invocation,
+        /// Which leg of its operation it is: with it the receiver can tell that the id is this invocation's and that of
+        /// no other organization's (F7).
+        leg: u32,
+    },
     /// This is what came of your request.
     Answer {
         /// Which request.
@@ -73,8 +82,11 @@ pub struct Link {
     performing: BTreeMap<InvocationId, Performing>,
     /// The deadlines of those that have one.
     deadlines: BTreeSet<(Moment, InvocationId)>,
-    /// Recent answers to the peer's requests, oldest first.
-    answered: VecDeque<Answered>,
+    /// Recent answers to the peer's requests, and their order, the oldest first.
+    answered: BTreeMap<InvocationId, Answered>,
+    answered_order: VecDeque<InvocationId>,
+    /// Bytes of the documents in them.
+    answered_bytes: usize,
     /// While a connection is up: the number of the last frame that was handed to it.
     #[serde(skip)]
     transmitted_through: Option<u64>,
@@ -94,7 +106,6 @@ struct Performing {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Answered {
-    invocation: InvocationId,
     service: Option<ServiceName>,
     outcome: Outcome,
 }
@@ -108,6 +119,8 @@ pub enum Input {
         caller: TransactionId,
         /// What.
         invocation: Invocation,
+        /// Which leg of its operation it is.
+        leg: u32,
     },
     /// The transaction waits no more.
     Withdraw {
@@ -128,7 +141,9 @@ pub enum Input {
         /// Whom to acknowledge.
         asker: Option<Asker>,
     },
-    /// A connection to the peer is up, and the peer says how far it has accepted.
+    /// A connection to the peer is up: tell the peer how far its frames were accepted.
+    Opened,
+    /// The peer says on a new connection how far it has accepted: sending goes on from there.
     Connected {
         /// The number of the last of our frames in the peer's journal.
         accepted_through: u64,
@@ -150,6 +165,17 @@ pub enum Input {
     Resumed,
 }
 
+/// What becomes of an accepted frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Taken {
+    /// What its body says. A request that was answered before gets its original answer; one that is open stays open.
+    Plainly,
+    /// A request: this local service performs it.
+    By(ServiceName),
+    /// A request that is answered with this fault.
+    Refused(Fault),
+}
+
 /// What happened on a link.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Record {
@@ -159,6 +185,8 @@ pub enum Record {
         caller: TransactionId,
         /// The request.
         invocation: Invocation,
+        /// Which leg of its operation it is.
+        leg: u32,
     },
     /// A request of ours was withdrawn.
     Withdrawn {
@@ -174,8 +202,8 @@ pub enum Record {
     Accepted {
         /// The frame.
         frame: Numbered,
-        /// For a request: the local service that was chosen, if there is one.
-        service: Option<ServiceName>,
+        /// What becomes of it; in the same record, so that no crash can come between.
+        taken: Taken,
     },
     /// A request of the peer's was answered.
     Answered {
@@ -208,6 +236,11 @@ pub enum Record {
 /// What a link wants done.
 #[derive(Debug)]
 pub enum Effect {
+    /// Tell the peer, on a new connection, up to which number the journal has its frames.
+    Position {
+        /// The number.
+        accepted_through: u64,
+    },
     /// Hand frames to the connection.
     Transmit {
         /// The frames.
@@ -230,6 +263,13 @@ pub enum Effect {
         /// Which service.
         service: ServiceName,
         /// For which invocation.
+        invocation: InvocationId,
+    },
+    /// Ask a transaction whether it still waits for a request; if not, it withdraws it.
+    Inquire {
+        /// Which transaction.
+        caller: TransactionId,
+        /// Which request.
         invocation: InvocationId,
     },
     /// Give an answer to the transaction that asked.
@@ -265,7 +305,13 @@ impl Link {
         self.performing.len()
     }
 
-    /// The number of the last frame accepted from the peer: what a new connection tells it first.
+    /// How many requests of ours are not settled.
+    #[must_use]
+    pub fn asked(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// The number of the last frame accepted from the peer; it may not be durable yet, so a peer learns it by effects only.
     #[must_use]
     pub fn accepted_through(&self) -> u64 {
         self.accepted_through
@@ -280,6 +326,22 @@ impl Link {
     fn put(&mut self, body: Body) {
         self.sent_through += 1;
         self.outbox.push_back(Numbered { sequence: self.sent_through, body });
+    }
+
+    /// End a request of the peer's with this answer, and remember it for a repetition.
+    fn answer_with(&mut self, invocation: InvocationId, service: Option<ServiceName>, outcome: Outcome) {
+        self.end(invocation);
+        if !self.answered.contains_key(&invocation) {
+            self.answered_bytes += outcome_bytes(&outcome);
+            self.answered_order.push_back(invocation);
+            self.answered.insert(invocation, Answered { service: service.clone(), outcome: outcome.clone() });
+        }
+        while self.answered.len() > ANSWERED_MAX || self.answered_bytes > ANSWERED_BYTES_MAX {
+            let Some(oldest) = self.answered_order.pop_front() else { break };
+            let forgotten = self.answered.remove(&oldest).map_or(0, |answered| outcome_bytes(&answered.outcome));
+            self.answered_bytes = self.answered_bytes.saturating_sub(forgotten);
+        }
+        self.put(Body::Answer { invocation, service, outcome });
     }
 
     fn begin(&mut self, invocation: &Invocation, service: &ServiceName) {
@@ -300,7 +362,7 @@ impl Link {
         }
     }
 
-    fn ask(&self, caller: TransactionId, invocation: Invocation) -> Decision<Self> {
+    fn ask(&self, caller: TransactionId, invocation: Invocation, leg: u32) -> Decision<Self> {
         let answer_now = |outcome| Effect::Return { caller, invocation: invocation.id, service: None, outcome };
         match self.asked.get(&invocation.id) {
             Some(Asked { answer: Some((service, outcome)), .. }) => Decision::nothing().effect(Effect::Return {
@@ -318,7 +380,7 @@ impl Link {
                 let fault = Fault::new(Code::Busy, format!("{} frames wait for this peer already", self.outbox.len()));
                 Decision::nothing().effect(answer_now(Outcome::Failed(fault)))
             }
-            None => Decision::nothing().record(Record::Asked { caller, invocation }).then(Input::Transmit),
+            None => Decision::nothing().record(Record::Asked { caller, invocation, leg }).then(Input::Transmit),
         }
     }
 
@@ -327,7 +389,7 @@ impl Link {
         let first = self.outbox.front().map_or(self.sent_through + 1, |frame| frame.sequence);
         let skipped = (transmitted + 1).saturating_sub(first) as usize;
         let room = limit::LINK_WINDOW_FRAMES_MAX.saturating_sub(skipped);
-        let frames: Vec<_> = self.outbox.iter().skip(skipped).take(room).cloned().collect();
+        let frames: Vec<_> = self.outbox.range(skipped.min(self.outbox.len())..).take(room).cloned().collect();
         match frames.last() {
             None => Decision::nothing(),
             Some(last) => Decision::nothing()
@@ -347,42 +409,24 @@ impl Link {
             ));
         }
         let confirm = Effect::Confirm { accepted_through: frame.sequence };
-        let accepted = |service| Record::Accepted { frame: frame.clone(), service };
+        let frame = with_checked_answer(frame);
+        let accepted = |taken| Decision::nothing().record(Record::Accepted { frame: frame.clone(), taken });
         Ok(match &frame.body {
-            Body::Request(invocation) => {
-                if let Some(answered) = self.answered.iter().find(|answered| answered.invocation == invocation.id) {
-                    // A repetition: its original answer goes out once more, and nothing is performed again.
-                    return Ok(Decision::nothing()
-                        .record(accepted(None))
-                        .record(Record::Answered {
-                            invocation: invocation.id,
-                            service: answered.service.clone(),
-                            outcome: answered.outcome.clone(),
-                        })
-                        .effect(confirm)
-                        .then(Input::Transmit));
-                }
-                if self.performing.contains_key(&invocation.id) {
-                    return Ok(Decision::nothing().record(accepted(None)).effect(confirm));
-                }
-                match self.accept(offers, turn, invocation) {
-                    Ok(service) => Decision::nothing()
-                        .record(accepted(Some(service.clone())))
-                        .effect(confirm)
-                        .effect(Effect::Offer { service, invocation: one_hop_further(invocation) }),
-                    Err(fault) => Decision::nothing()
-                        .record(accepted(None))
-                        .record(Record::Answered {
-                            invocation: invocation.id,
-                            service: None,
-                            outcome: Outcome::Failed(fault),
-                        })
-                        .effect(confirm)
-                        .then(Input::Transmit),
-                }
+            // A repetition: what was answered is answered once more, and nothing is performed again.
+            Body::Request { invocation, .. } if self.answered.contains_key(&invocation.id) => {
+                accepted(Taken::Plainly).effect(confirm).then(Input::Transmit)
             }
+            Body::Request { invocation, .. } if self.performing.contains_key(&invocation.id) => {
+                accepted(Taken::Plainly).effect(confirm)
+            }
+            Body::Request { invocation, leg } => match self.accept(offers, turn, invocation, *leg) {
+                Ok(service) => accepted(Taken::By(service.clone()))
+                    .effect(confirm)
+                    .effect(Effect::Offer { service, invocation: one_hop_further(invocation) }),
+                Err(fault) => accepted(Taken::Refused(fault)).effect(confirm).then(Input::Transmit),
+            },
             Body::Answer { invocation, service, outcome } => {
-                let decision = Decision::nothing().record(accepted(None)).effect(confirm);
+                let decision = accepted(Taken::Plainly).effect(confirm);
                 match self.asked.get(invocation) {
                     Some(Asked { caller, answer: None }) => decision.effect(Effect::Return {
                         caller: *caller,
@@ -394,7 +438,7 @@ impl Link {
                 }
             }
             Body::Withdraw { invocation } => {
-                let mut decision = Decision::nothing().record(accepted(None)).effect(confirm);
+                let mut decision = accepted(Taken::Plainly).effect(confirm);
                 if let Some(performing) = self.performing.get(invocation) {
                     let service = performing.service.clone();
                     decision.effects.push(Effect::Withdraw { service, invocation: *invocation });
@@ -405,22 +449,65 @@ impl Link {
     }
 
     /// Which local service performs a request of the peer's.
-    fn accept(&self, offers: &Offers, turn: u64, invocation: &Invocation) -> Result<ServiceName, Fault> {
-        if invocation.context.organization != self.peer {
+    fn accept(&self, offers: &Offers, turn: u64, invocation: &Invocation, leg: u32) -> Result<ServiceName, Fault> {
+        let context = &invocation.context;
+        if context.organization != self.peer {
             return Err(Fault::new(Code::FrameRefused, "a peer may forward operations of its own transactions only"));
         }
-        if invocation.context.hops >= limit::HOPS_MAX {
+        let id = InvocationId::new(&self.peer, context.transaction, context.operation, leg, context.attempt);
+        if invocation.id != id {
+            return Err(Fault::new(Code::FrameRefused, "the id of the invocation is not the one that its content has"));
+        }
+        if context.hops >= limit::HOPS_MAX {
             return Err(Fault::new(Code::LimitReached, "the invocation has crossed as many nodes as it may"));
         }
         if self.performing.len() >= limit::LINK_INVOCATIONS_OPEN_MAX {
             return Err(Fault::new(Code::Busy, format!("{} of your requests are open here", self.performing.len())));
         }
-        let service = offers.local_performer(&invocation.target, turn);
-        let public = service.filter(|name| offers.local().any(|service| service.name == *name && service.public));
-        public.ok_or_else(|| {
+        Text::parse(invocation.document.as_str().as_bytes())?;
+        offers.public_performer(&invocation.target, turn).ok_or_else(|| {
             let at = invocation.target.service.as_ref().map(|name| format!(" at service {name}")).unwrap_or_default();
             Fault::new(Code::NoPerformer, format!("nobody here performs {}{at}", invocation.target.operation))
         })
+    }
+
+    /// After a restart: what the peer asked for is offered again. Whoever of ours asked is given the answer again, or is
+    /// asked whether it still waits: its own record of that may have come into the journal, and the link's may not.
+    fn resumed(&self) -> Decision<Self> {
+        let offers = self.performing.values().map(|performing| Effect::Offer {
+            service: performing.service.clone(),
+            invocation: one_hop_further(&performing.invocation),
+        });
+        let asked = self.asked.iter().map(|(invocation, asked)| match &asked.answer {
+            Some((service, outcome)) => Effect::Return {
+                caller: asked.caller,
+                invocation: *invocation,
+                service: service.clone(),
+                outcome: outcome.clone(),
+            },
+            None => Effect::Inquire { caller: asked.caller, invocation: *invocation },
+        });
+        Decision { effects: offers.chain(asked).collect(), ..Decision::nothing() }
+    }
+}
+
+/// The same frame; an answer that is no document has become a failure. What a peer sends was decoded and not looked into.
+fn with_checked_answer(mut frame: Numbered) -> Numbered {
+    if let Body::Answer { outcome, .. } = &mut frame.body
+        && let Outcome::Completed(document) = outcome
+        && let Err(fault) = Text::parse(document.as_str().as_bytes())
+    {
+        *outcome = Outcome::Failed(fault);
+    }
+    frame
+}
+
+/// Bytes of what an outcome holds.
+fn outcome_bytes(outcome: &Outcome) -> usize {
+    match outcome {
+        Outcome::Completed(document) => document.as_str().len(),
+        Outcome::Failed(fault) => fault.message.len() + fault.help.as_ref().map_or(0, String::len),
+        Outcome::Expired | Outcome::Cancelled => 0,
     }
 }
 
@@ -450,14 +537,16 @@ impl Machine for Link {
             asked: BTreeMap::new(),
             performing: BTreeMap::new(),
             deadlines: BTreeSet::new(),
-            answered: VecDeque::new(),
+            answered: BTreeMap::new(),
+            answered_order: VecDeque::new(),
+            answered_bytes: 0,
             transmitted_through: None,
         }
     }
 
     fn decide(&self, offers: &Offers, now: Moment, dice: &mut Dice, input: Input) -> Result<Decision<Self>, Fault> {
         Ok(match input {
-            Input::Ask { caller, invocation } => self.ask(caller, invocation),
+            Input::Ask { caller, invocation, leg } => self.ask(caller, invocation, leg),
             Input::Withdraw { invocation } => match self.asked.get(&invocation) {
                 Some(_) => Decision::nothing().record(Record::Withdrawn { invocation }).then(Input::Transmit),
                 None => Decision::nothing(),
@@ -479,6 +568,13 @@ impl Machine for Link {
                 decision.effects.extend(asker.map(|asker| Effect::Acknowledge { asker, invocation }));
                 decision
             }
+            Input::Opened => {
+                let position = Effect::Position { accepted_through: self.accepted_through };
+                let mut decision = Decision::nothing().effect(position);
+                // Whatever the last connection was handed and had not delivered goes out again on this one.
+                decision.records.extend(self.transmitted_through.map(|_| Record::Disconnected));
+                decision
+            }
             Input::Connected { accepted_through } => {
                 if accepted_through > self.sent_through {
                     return Err(Fault::new(
@@ -493,10 +589,23 @@ impl Machine for Link {
                         "one of the two nodes lost its data or runs on an old copy; restore it, or let it join anew",
                     ));
                 }
-                Decision::nothing()
-                    .record(Record::Confirmed { accepted_through })
-                    .record(Record::Connected { accepted_through })
-                    .then(Input::Transmit)
+                let confirmed_through = self.sent_through - self.outbox.len() as u64;
+                if accepted_through < confirmed_through {
+                    return Err(Fault::new(
+                        Code::FrameRefused,
+                        format!(
+                            "{} says it has {accepted_through} frames of ours, but it has confirmed {confirmed_through}",
+                            self.peer.short(),
+                        ),
+                    )
+                    .help("the peer lost data that it had confirmed; it must restore it, or join anew"));
+                }
+                let mut decision =
+                    Decision::nothing().record(Record::Connected { accepted_through }).then(Input::Transmit);
+                if accepted_through > confirmed_through {
+                    decision.records.insert(0, Record::Confirmed { accepted_through });
+                }
+                decision
             }
             Input::Disconnected if self.transmitted_through.is_some() => {
                 Decision::nothing().record(Record::Disconnected)
@@ -525,23 +634,16 @@ impl Machine for Link {
                         .then(Input::Due),
                 }
             }
-            Input::Resumed => {
-                let mut decision = Decision::nothing();
-                decision.effects.extend(self.performing.values().map(|performing| Effect::Offer {
-                    service: performing.service.clone(),
-                    invocation: one_hop_further(&performing.invocation),
-                }));
-                decision
-            }
+            Input::Resumed => self.resumed(),
             Input::Disconnected => Decision::nothing(),
         })
     }
 
     fn absorb(&mut self, record: &Record) {
         match record {
-            Record::Asked { caller, invocation } => {
+            Record::Asked { caller, invocation, leg } => {
                 self.asked.insert(invocation.id, Asked { caller: *caller, answer: None });
-                self.put(Body::Request(invocation.clone()));
+                self.put(Body::Request { invocation: invocation.clone(), leg: *leg });
             }
             Record::Withdrawn { invocation } => {
                 if self.asked.remove(invocation).is_some_and(|asked| asked.answer.is_none()) {
@@ -551,13 +653,18 @@ impl Machine for Link {
             Record::Settled { invocation } => {
                 self.asked.remove(invocation);
             }
-            Record::Accepted { frame, service } => {
+            Record::Accepted { frame, taken } => {
                 self.accepted_through = frame.sequence;
-                match (&frame.body, service) {
-                    (Body::Request(invocation), Some(service)) => {
-                        self.begin(invocation, service);
+                match (&frame.body, taken) {
+                    (Body::Request { invocation, .. }, Taken::By(service)) => self.begin(invocation, service),
+                    (Body::Request { invocation, .. }, Taken::Refused(fault)) => {
+                        self.answer_with(invocation.id, None, Outcome::Failed(fault.clone()));
                     }
-                    (Body::Request(_), None) => {}
+                    (Body::Request { invocation, .. }, Taken::Plainly) => {
+                        if let Some(Answered { service, outcome }) = self.answered.get(&invocation.id).cloned() {
+                            self.put(Body::Answer { invocation: invocation.id, service, outcome });
+                        }
+                    }
                     (Body::Answer { invocation, service, outcome }, _) => {
                         if let Some(asked) = self.asked.get_mut(invocation) {
                             asked.answer.get_or_insert_with(|| (service.clone(), outcome.clone()));
@@ -567,15 +674,7 @@ impl Machine for Link {
                 }
             }
             Record::Answered { invocation, service, outcome } => {
-                self.end(*invocation);
-                let answered = Answered { invocation: *invocation, service: service.clone(), outcome: outcome.clone() };
-                if !self.answered.iter().any(|earlier| earlier.invocation == *invocation) {
-                    self.answered.push_back(answered);
-                }
-                if self.answered.len() > ANSWERED_MAX {
-                    self.answered.pop_front();
-                }
-                self.put(Body::Answer { invocation: *invocation, service: service.clone(), outcome: outcome.clone() });
+                self.answer_with(*invocation, service.clone(), outcome.clone());
             }
             Record::Confirmed { accepted_through } => self.confirm(*accepted_through),
             Record::Connected { accepted_through } => self.transmitted_through = Some(*accepted_through),

@@ -15,7 +15,7 @@ use crate::{
     session::{Asker, SessionId},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 #[cfg(test)]
 mod tests;
@@ -28,21 +28,33 @@ pub struct Mailbox {
     sessions: BTreeMap<SessionId, Holding>,
     #[serde(skip)]
     entries: BTreeMap<InvocationId, Entry>,
-    /// Ids that no session holds, oldest first; an id that has left `entries` meanwhile is passed over.
+    /// Invocations that no session holds, by their turn: the oldest first.
     #[serde(skip)]
-    queue: VecDeque<InvocationId>,
+    waiting: BTreeMap<u64, InvocationId>,
+    /// How many turns were given.
+    #[serde(skip)]
+    turns: u64,
 }
 
+/// What one session may hold, and does.
 #[derive(Clone, Debug)]
 struct Holding {
     credit: u32,
-    held: u32,
+    held: BTreeSet<InvocationId>,
+}
+
+impl Holding {
+    fn free(&self) -> usize {
+        (self.credit as usize).saturating_sub(self.held.len())
+    }
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     caller: Caller,
     invocation: Invocation,
+    /// Its place among those that wait; it keeps it when a session that held it goes.
+    turn: u64,
     holder: Option<SessionId>,
 }
 
@@ -171,28 +183,24 @@ impl Mailbox {
     /// How many invocations wait for a session.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.entries.len() - self.in_flight()
+        self.waiting.len()
     }
 
     /// How many invocations sessions hold.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.sessions.values().map(|holding| holding.held as usize).sum()
+        self.entries.len() - self.waiting.len()
     }
 
     /// The session with the most credit left, if any has some.
     fn freest(&self) -> Option<SessionId> {
-        let free = |holding: &Holding| holding.credit.saturating_sub(holding.held);
-        self.sessions
-            .iter()
-            .filter(|(_, holding)| free(holding) > 0)
-            .max_by_key(|(_, holding)| free(holding))
-            .map(|(session, _)| *session)
+        let free = self.sessions.iter().filter(|(_, holding)| holding.free() > 0);
+        free.max_by_key(|(_, holding)| holding.free()).map(|(session, _)| *session)
     }
 
     /// The oldest invocation that no session holds.
     fn oldest_waiting(&self) -> Option<&Entry> {
-        self.queue.iter().find_map(|id| self.entries.get(id).filter(|entry| entry.holder.is_none()))
+        self.waiting.first_key_value().and_then(|(_, id)| self.entries.get(id))
     }
 
     fn offer(&self, caller: Caller, invocation: Invocation) -> Decision<Self> {
@@ -234,16 +242,17 @@ impl Mailbox {
                 ),
             )
         })?;
-        Ok(Decision::nothing()
-            .record(Record::Left { invocation })
-            .effect(Effect::Return { caller: entry.caller.clone(), invocation, outcome, asker: Some(asker) })
-            .then(Input::Assign))
-    }
-
-    fn release(&mut self, session: SessionId) {
-        if let Some(holding) = self.sessions.get_mut(&session) {
-            holding.held = holding.held.saturating_sub(1);
+        if !self.sessions.contains_key(&asker.session) {
+            return Err(Fault::new(
+                Code::ResponseRefused,
+                format!("this connection is not registered as service {}, so it cannot answer for it", self.service),
+            ));
         }
+        let mut decision = Decision::nothing().record(Record::Left { invocation }).then(Input::Assign);
+        // A session that came back may answer what another was given meanwhile: that one need not go on.
+        let other = entry.holder.filter(|holder| *holder != asker.session);
+        decision.effects.extend(other.map(|session| Effect::Withdraw { session, invocation }));
+        Ok(decision.effect(Effect::Return { caller: entry.caller.clone(), invocation, outcome, asker: Some(asker) }))
     }
 }
 
@@ -259,7 +268,13 @@ impl Machine for Mailbox {
     }
 
     fn new(service: &ServiceName) -> Self {
-        Self { service: service.clone(), sessions: BTreeMap::new(), entries: BTreeMap::new(), queue: VecDeque::new() }
+        Self {
+            service: service.clone(),
+            sessions: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            turns: 0,
+        }
     }
 
     fn decide(&self, (): &(), _: Moment, _: &mut Dice, input: Input) -> Result<Decision<Self>, Fault> {
@@ -274,7 +289,8 @@ impl Machine for Mailbox {
                 }
             },
             Input::Attach { asker, credit } => {
-                if self.sessions.len() >= limit::SERVICE_SESSIONS_MAX {
+                let known = self.sessions.contains_key(&asker.session);
+                if !known && self.sessions.len() >= limit::SERVICE_SESSIONS_MAX {
                     return Err(Fault::new(
                         Code::ServiceConflict,
                         format!("service {} has {} connections already", self.service, self.sessions.len()),
@@ -298,42 +314,40 @@ impl Machine for Mailbox {
     fn absorb(&mut self, record: &Record) {
         match record {
             Record::Offered { caller, invocation } => {
-                self.queue.push_back(invocation.id);
-                let entry = Entry { caller: caller.clone(), invocation: invocation.clone(), holder: None };
+                self.turns += 1;
+                self.waiting.insert(self.turns, invocation.id);
+                let entry =
+                    Entry { caller: caller.clone(), invocation: invocation.clone(), turn: self.turns, holder: None };
                 self.entries.insert(invocation.id, entry);
             }
             Record::Assigned { invocation, session } => {
-                if let Some(entry) = self.entries.get_mut(invocation) {
-                    entry.holder = Some(*session);
-                }
+                let Some(entry) = self.entries.get_mut(invocation) else { return };
+                entry.holder = Some(*session);
+                self.waiting.remove(&entry.turn);
                 if let Some(holding) = self.sessions.get_mut(session) {
-                    holding.held += 1;
+                    holding.held.insert(*invocation);
                 }
             }
             Record::Left { invocation } => {
-                if let Some(session) = self.entries.remove(invocation).and_then(|entry| entry.holder) {
-                    self.release(session);
+                let Some(entry) = self.entries.remove(invocation) else { return };
+                self.waiting.remove(&entry.turn);
+                if let Some(holding) = entry.holder.and_then(|session| self.sessions.get_mut(&session)) {
+                    holding.held.remove(invocation);
                 }
             }
             Record::Attached { session, credit } => {
-                self.sessions.insert(*session, Holding { credit: *credit, held: 0 });
+                let holding = Holding { credit: *credit, held: BTreeSet::new() };
+                self.sessions.entry(*session).or_insert(holding).credit = *credit;
             }
             Record::Detached { session } => {
-                self.sessions.remove(session);
-                for (id, entry) in self.entries.iter_mut().rev() {
-                    if entry.holder == Some(*session) {
+                let held = self.sessions.remove(session).map(|holding| holding.held);
+                for id in held.into_iter().flatten() {
+                    if let Some(entry) = self.entries.get_mut(&id) {
                         entry.holder = None;
-                        self.queue.push_front(*id);
+                        self.waiting.insert(entry.turn, id);
                     }
                 }
             }
-        }
-        // Whatever stands at the front and waits no more has been assigned or has left.
-        while let Some(id) = self.queue.front() {
-            if self.entries.get(id).is_some_and(|entry| entry.holder.is_none()) {
-                break;
-            }
-            self.queue.pop_front();
         }
     }
 

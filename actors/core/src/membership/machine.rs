@@ -186,12 +186,18 @@ impl Machine for Membership {
                 }
             }
             Input::Invite { asker, key, expires } => {
-                let open = self.invites.values().filter(|given| given.used_by.is_none() && given.expires > now);
-                if self.federation().is_none() || open.count() >= limit::INVITES_MAX {
-                    return Err(Fault::new(
-                        Code::LimitReached,
-                        "this node belongs to no federation yet, or has too many invites open",
-                    ));
+                if self.federation().is_none() {
+                    return Err(Fault::new(Code::DataMissing, "this node belongs to no federation yet")
+                        .help("found one with `hansa init`, or join one with `hansa join INVITE`"));
+                }
+                let current = || self.invites.values().filter(|given| given.expires > now);
+                let open = current().filter(|given| given.used_by.is_none()).count();
+                if open >= limit::INVITES_MAX || current().count() >= limit::MEMBERS_MAX {
+                    return Err(Fault::new(Code::LimitReached, format!("{open} invites are open already"))
+                        .help("wait until one of them is used or expires"));
+                }
+                if self.invites.contains_key(&key) {
+                    return Err(Fault::new(Code::InviteExpired, "an invite with this secret was given already"));
                 }
                 Ok(Decision::nothing()
                     .record(Record::Invited { key, expires, at: now })
@@ -206,9 +212,9 @@ impl Machine for Membership {
         match record {
             Record::Joined(credentials) => self.credentials = Some(credentials.clone()),
             Record::Invited { key, expires, at } => {
-                // Invites that nobody used in time are forgotten when a new one is given, so that they cannot pile up.
-                self.invites.retain(|_, given| given.used_by.is_some() || given.expires > *at);
-                self.invites.insert(*key, Given { expires: *expires, used_by: None });
+                // Invites that open nothing any more are forgotten when a new one is given, so that they cannot pile up.
+                self.invites.retain(|_, given| given.expires > *at);
+                self.invites.entry(*key).or_insert(Given { expires: *expires, used_by: None });
             }
             Record::Admitted { key, organization, .. } => {
                 if let Some(given) = self.invites.get_mut(key) {

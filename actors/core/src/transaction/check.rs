@@ -6,7 +6,8 @@
 
 use super::{
     definition::{Definition, HEAD, Join, Operation, TAIL},
-    parse::{Draft, Faults},
+    faults::Faults,
+    parse::Draft,
 };
 use crate::{
     code::{Code, Fault, Place},

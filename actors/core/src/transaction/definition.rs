@@ -7,6 +7,7 @@
 use super::{
     check,
     expression::{Documents, Evaluation, Expression, Side},
+    faults::Faults,
     parse,
     path::Path,
     value::{Value, ValueType},
@@ -207,7 +208,7 @@ impl Definition {
     /// Every fault there is, in the order of the text, each with its place and what to do.
     pub fn parse(text: &Text) -> Result<Self, Vec<Fault>> {
         let tree = text.tree().map_err(|fault| vec![fault])?;
-        let mut faults = parse::Faults::default();
+        let mut faults = Faults::default();
         let draft = parse::draft(&tree.root, &mut faults);
         let definition = check::definition(draft, text, &mut faults);
         let faults = faults.in_order();

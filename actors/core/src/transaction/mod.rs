@@ -9,6 +9,7 @@ pub mod catalogue;
 mod check;
 mod definition;
 mod expression;
+mod faults;
 mod grammar;
 mod instance;
 mod join;

@@ -3,12 +3,15 @@
 //! [`Definition::parse`](super::Definition::parse) calls it, and `check` then looks at the graph. A fault never stops the
 //! reading: what is wrong is noted, something harmless stands in for it, and the definition is refused at the end.
 
+mod expressions;
+
 use super::{
     definition::{ANY, Argument, Broadcast, HEAD, Join, Mapping, Operation, Source, Split, Statement, TAIL},
-    expression::{Expression, Function, Operator, Side, Variable},
+    expression::{Expression, Side},
+    faults::Faults,
     grammar::{EXTENSIONS, Occurs, meant, rule},
     path::{Path, is_step_name, shown},
-    value::{Value, ValueType},
+    value::ValueType,
 };
 use crate::{
     code::{Code, Fault, Place},
@@ -17,39 +20,9 @@ use crate::{
     limit,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     str::FromStr,
 };
-
-/// Collects faults, up to a maximum.
-#[derive(Default)]
-pub(super) struct Faults {
-    list: Vec<Fault>,
-    more: usize,
-}
-
-impl Faults {
-    pub(super) fn add(&mut self, fault: Fault) {
-        if self.list.len() < limit::DEFINITION_FAULTS_MAX {
-            self.list.push(fault);
-        } else {
-            self.more += 1;
-        }
-    }
-
-    fn invalid(&mut self, place: Place, message: impl Into<String>, help: impl Into<String>) {
-        self.add(Fault::new(Code::DefinitionInvalid, message).at(place).help(help));
-    }
-
-    /// All of them as the text has them.
-    pub(super) fn in_order(mut self) -> Vec<Fault> {
-        self.list.sort_by_key(|fault| fault.place);
-        if self.more > 0 {
-            self.list.push(Fault::new(Code::DefinitionInvalid, format!("and {} more faults", self.more)));
-        }
-        self.list
-    }
-}
 
 /// What was read, sound or not.
 pub(super) struct Draft {
@@ -142,32 +115,9 @@ pub(super) fn draft(root: &Element, faults: &mut Faults) -> Option<Draft> {
         return None;
     }
 
-    // First who is who, so that links and variables find operations that come later in the text.
     let operation_fields: Vec<Fields<'_>> =
         elements.iter().map(|element| reader.fields(element, "OPERATION")).collect();
-    let mut ids: Vec<Option<u32>> = Vec::new();
-    for (index, (element, fields)) in elements.iter().zip(&operation_fields).enumerate() {
-        let name = fields.one("NAME").and_then(|name| reader.parsed::<OperationName>(name));
-        // What stands in is never performed: its fault is noted, so the definition is refused.
-        reader.names.push(name.unwrap_or_else(|| "unnamed".parse().expect("it has letters alone")));
-        let id = fields.one("OPID").and_then(|id| reader.identity(id).map(|number| (id, number)));
-        reader.ids_read &= id.is_some();
-        ids.push(id.map(|(_, number)| number));
-        if let Some((at, id)) = id
-            && let Some(first) = reader.indexes.insert(id, index)
-        {
-            let message = format!("OPID {id} is the operation's in line {} already", elements[first].place.line);
-            reader.add(Code::DefinitionDuplicate, at.place, message, "give every operation an OPID of its own");
-            reader.indexes.insert(id, first);
-            reader.ids_read = false;
-            ids[index] = None;
-        }
-        if fields.one("CXCNAME").is_none() && ![HEAD, TAIL].contains(&reader.names[index].as_str()) {
-            let message = format!("<OPERATION> {} has no <CXCNAME>", reader.names[index]);
-            reader.faults.invalid(element.place, message, "name the service that performs it, or write ANY");
-        }
-    }
-
+    let ids = reader.identify(&elements, &operation_fields);
     let mut operations = Vec::new();
     let mut link_places = Vec::new();
     let mut links_left = limit::LINKS_MAX;
@@ -225,6 +175,36 @@ struct Scope {
 impl Reader<'_> {
     fn add(&mut self, code: Code, place: Place, message: impl Into<String>, help: impl Into<String>) {
         self.faults.add(Fault::new(code, message).at(place).help(help));
+    }
+
+    /// Finds out who is who before anything else, for links and variables may lead to operations later in the text.
+    fn identify(&mut self, elements: &[&Element], fields: &[Fields<'_>]) -> Vec<Option<u32>> {
+        let mut ids = Vec::new();
+        for (index, (element, fields)) in elements.iter().zip(fields).enumerate() {
+            let name = fields.one("NAME").and_then(|name| self.parsed::<OperationName>(name));
+            // What stands in is never performed: its fault is noted, so the definition is refused.
+            self.names.push(name.unwrap_or_else(|| "unnamed".parse().expect("it has letters alone")));
+            let mut id = fields.one("OPID").and_then(|id| self.identity(id));
+            if let Some(number) = id {
+                match self.indexes.entry(number) {
+                    Entry::Vacant(vacant) => drop(vacant.insert(index)),
+                    Entry::Occupied(first) => {
+                        let line = elements[*first.get()].place.line;
+                        let place = fields.one("OPID").map_or(element.place, |at| at.place);
+                        let message = format!("OPID {number} is the operation's in line {line} already");
+                        self.add(Code::DefinitionDuplicate, place, message, "give every operation an OPID of its own");
+                        id = None;
+                    }
+                }
+            }
+            self.ids_read &= id.is_some();
+            ids.push(id);
+            if fields.one("CXCNAME").is_none() && ![HEAD, TAIL].contains(&self.names[index].as_str()) {
+                let message = format!("<OPERATION> {} has no <CXCNAME>", self.names[index]);
+                self.faults.invalid(element.place, message, "name the service that performs it, or write ANY");
+            }
+        }
+        ids
     }
 
     /// The children of `element`, whose name in the grammar is `name`; faults for all that does not belong.
@@ -600,145 +580,5 @@ impl Reader<'_> {
             self.add(Code::DefinitionType, at.place, message, "give it VALTYPE STRVALUE");
         }
         Some(expression)
-    }
-
-    fn condition(&mut self, element: &Element, scope: Scope, whose: &str) -> Option<Expression> {
-        let expression = self.expression(element, scope, 1)?;
-        self.well_typed(expression.check_condition(whose).map(|()| expression))
-    }
-
-    fn well_typed<T>(&mut self, result: Result<T, Fault>) -> Option<T> {
-        result.map_err(|fault| self.faults.add(fault)).ok()
-    }
-
-    fn expression(&mut self, element: &Element, scope: Scope, depth: usize) -> Option<Expression> {
-        if depth > limit::EXPRESSION_DEPTH_MAX {
-            let message = format!("expressions nest deeper than {} levels", limit::EXPRESSION_DEPTH_MAX);
-            self.faults.invalid(element.place, message, "let an operation of its own compute part of it");
-            return None;
-        }
-        let fields = self.fields(element, "EXPR");
-        let kinds: Vec<&str> =
-            ["VALUE", "OPERATOR", "FUNCTION", "VAR"].into_iter().filter(|kind| fields.one(kind).is_some()).collect();
-        if kinds.len() != 1 {
-            let message = format!("<EXPR> has {} of <VALUE>, <OPERATOR>, <FUNCTION>, <VAR>", kinds.len());
-            self.faults.invalid(
-                element.place,
-                message,
-                "an expression is exactly one of them; combine several with OPERATOR",
-            );
-        }
-        if let Some(at) = fields.one("VALTYPE")
-            && !kinds.contains(&"VALUE")
-        {
-            self.faults.invalid(
-                at.place,
-                "<VALTYPE> in <EXPR> goes with <VALUE> alone",
-                "put it into the VAR or FUNCTION",
-            );
-        }
-        let place = element.place;
-        match *kinds.first()? {
-            "VALUE" => self.value(fields.one("VALUE")?, fields.one("VALTYPE"), place),
-            "OPERATOR" => self.operator(fields.one("OPERATOR")?, scope, depth, place),
-            "FUNCTION" => self.function(fields.one("FUNCTION")?, scope, depth, place),
-            _ => self.variable(fields.one("VAR")?, scope, place),
-        }
-    }
-
-    fn value(&mut self, element: &Element, value_type: Option<&Element>, place: Place) -> Option<Expression> {
-        let text = self.text(element)?;
-        let Some(at) = value_type else {
-            self.faults.invalid(place, "<VALUE> has no <VALTYPE> beside it", "add NUMVALUE, STRVALUE or BOOLVALUE");
-            return None;
-        };
-        match Value::read(&text, self.value_type(at)?) {
-            Ok(value) => Some(Expression::value(value, place)),
-            Err(message) => {
-                self.add(Code::DefinitionType, element.place, message, "correct the value or its VALTYPE");
-                None
-            }
-        }
-    }
-
-    fn operator(&mut self, element: &Element, scope: Scope, depth: usize, place: Place) -> Option<Expression> {
-        let fields = self.fields(element, "OPERATOR");
-        let names: Vec<&str> = Operator::ALL.iter().map(|operator| operator.as_str()).collect();
-        let operator =
-            fields.one("OPNAME").and_then(|at| self.chosen(at, Code::DefinitionType, &names, Operator::named));
-        let mut operands: Vec<_> =
-            fields.all("EXPR").map(|operand| self.expression(operand, scope, depth + 1)).collect();
-        if operands.len() != 2 {
-            return None;
-        }
-        let (right, left) = (operands.pop()??, operands.pop()??);
-        self.well_typed(Expression::operator(operator?, left, right, place))
-    }
-
-    fn function(&mut self, element: &Element, scope: Scope, depth: usize, place: Place) -> Option<Expression> {
-        let fields = self.fields(element, "FUNCTION");
-        let names: Vec<&str> = Function::ALL.iter().map(|function| function.as_str()).collect();
-        let function =
-            fields.one("FUNCNAME").and_then(|at| self.chosen(at, Code::DefinitionType, &names, Function::named));
-        let wanted = fields.one("VALTYPE").and_then(|at| Some((at, self.value_type(at)?)));
-        let arguments: Vec<_> =
-            fields.all("EXPR").map(|argument| self.expression(argument, scope, depth + 1)).collect();
-        let arguments = arguments.into_iter().collect::<Option<Vec<_>>>()?;
-        let expression = self.well_typed(Expression::function(function?, arguments, place))?;
-        if let Some((at, wanted)) = wanted
-            && wanted != expression.value_type()
-        {
-            let message = format!("{} makes a {}, not a {wanted}", function?.as_str(), expression.value_type());
-            let help = format!("write VALTYPE {}, or leave it out", expression.value_type().as_str());
-            self.add(Code::DefinitionType, at.place, message, help);
-        }
-        Some(expression)
-    }
-
-    fn variable(&mut self, element: &Element, scope: Scope, place: Place) -> Option<Expression> {
-        let fields = self.fields(element, "VAR");
-        let operation = fields.one("OPID").and_then(|at| self.document_of(at, scope));
-        let side = fields.one("OPDOCIOTYPE").and_then(|at| self.side(at));
-        let value_type = fields.one("VALTYPE").and_then(|at| self.value_type(at));
-        let section = match fields.one("OPDOCVARTYPE") {
-            None => Some(Path::whole()),
-            Some(at) => self.path(at),
-        };
-        let name = fields.one("VARNAME").and_then(|at| Some((at, self.path(at)?)));
-        let (section, (at, name), value_type) = (section?, name?, value_type?);
-        let Some(path) = section.clone().then(name) else {
-            let message = format!("nothing can be found below '{section}'");
-            self.faults.invalid(at.place, message, "an attribute belongs at the end of VARNAME, not into OPDOCVARTYPE");
-            return None;
-        };
-        if path.is_attribute() && value_type == ValueType::Document {
-            let message = format!("'{path}' leads to an attribute, which is no document section");
-            self.add(Code::DefinitionType, element.place, message, "give it VALTYPE STRVALUE");
-        }
-        let (operation, id) = operation?;
-        let variable = Variable { operation, id, name: self.names[operation].clone(), side: side?, path };
-        Some(Expression::variable(variable, value_type, place))
-    }
-
-    /// The operation whose document is used in `scope`, as index and OPID.
-    fn document_of(&mut self, element: &Element, scope: Scope) -> Option<(usize, u32)> {
-        let id = self.identity(element)?;
-        let Some(&of) = self.indexes.get(&id) else {
-            self.nowhere(Code::DefinitionVariable, element.place, "the variable", id);
-            return None;
-        };
-        self.references.push(Reference { by: scope.operation, of, own: scope.own, place: element.place });
-        Some((of, id))
-    }
-
-    fn path(&mut self, element: &Element) -> Option<Path> {
-        let text = self.text(element)?;
-        match text.parse() {
-            Ok(path) => Some(path),
-            Err((message, help)) => {
-                self.faults.invalid(element.place, message, help);
-                None
-            }
-        }
     }
 }

@@ -66,6 +66,9 @@ fn whatever_was_released_survives_a_crash_at_any_step() {
                 }
                 goes_on(&left, &entries, tail);
             }
+            // The process alone may have died: what the next one then sees, and builds on, must not be lost with the power.
+            let seen = recover_twice(&disk.copy()).unwrap();
+            goes_on(&disk.copy(), &seen, seen.last().map_or(0, |entry| entry.sequence));
             if !disk.has_crashed() {
                 break;
             }
@@ -206,6 +209,23 @@ fn a_change_in_front_of_a_later_batch_is_refused_though_no_mark_follows() {
         let changed = disk.copy();
         changed.change(name, |bytes| bytes[offset] ^= 0x10);
         assert!(matches!(code_of(recover(&changed, 0)), Code::JournalBroken | Code::DataNewer), "byte {offset}");
+    }
+}
+
+#[test]
+fn a_damaged_mark_does_not_make_the_batch_behind_it_look_torn() {
+    let disk = MemoryDisk::new();
+    let journal = open(&disk, 4_096, &Witness::of(&disk)).unwrap();
+    append(&journal, &[item(1, 16)]);
+    journal.close().unwrap();
+    let name = "00000000000000000001.seg";
+    let mark_end = disk.bytes(name).iter().rposition(|&byte| byte != 0).unwrap().next_multiple_of(8);
+    let journal = open(&disk, 4_096, &Witness::of(&disk)).unwrap();
+    journal.wait_durable(append(&journal, &[item(2, 16)])).unwrap();
+    for offset in mark_end - super::super::format::MARK_BYTES..mark_end {
+        let changed = disk.copy();
+        changed.change(name, |bytes| bytes[offset] ^= 0x10);
+        assert_eq!(code_of(recover(&changed, 0)), Code::JournalBroken, "byte {offset}");
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     session::Ending,
     transaction::{Definition, Documents, Operation as Defined, Side, request_document},
 };
+use std::collections::BTreeSet;
 
 /// The documents of a transaction, as expressions and joins look at them.
 pub(super) struct View<'a> {
@@ -77,15 +78,20 @@ impl Instance {
             let eliminated = OperationState::Eliminated;
             return Ok(Self::ended(definition, begun, *dead, eliminated, None, None, now).then(Input::Advance));
         }
-        let Some(ready) = begun.ready.first().copied() else { return Ok(Decision::nothing()) };
+        let ready = begun.ready.first().copied();
+        // The tail has ended and the transaction has not: the process ended between the two records.
+        let Some(ready) = ready.or_else(|| begun.operations.contains_key(&tail).then_some(tail)) else {
+            return Ok(Decision::nothing());
+        };
         Ok(match ready {
             0 => Self::ended(definition, begun, 0, OperationState::Completed, None, None, now).then(Input::Advance),
             _ if ready == tail => match request_document(definition, tail as usize, &View::of(begun)) {
                 Ok(output) => {
-                    let mut decision = Self::ended(definition, begun, tail, OperationState::Completed, None, None, now);
-                    let finish = self.finish(begun, now, Ending::Completed(output));
-                    decision.records.extend(finish.records);
-                    decision.effects.extend(finish.effects);
+                    let mut decision = self.finish(begun, now, Ending::Completed(output));
+                    if !begun.operations.contains_key(&tail) {
+                        let ended = Self::ended(definition, begun, tail, OperationState::Completed, None, None, now);
+                        decision.records.splice(0..0, ended.records);
+                    }
                     decision
                 }
                 Err(fault) => self.finish(begun, now, Ending::Failed(begun.cause.clone().unwrap_or(fault))),
@@ -121,17 +127,20 @@ impl Instance {
                 }
                 let looks = before.map_or(0, |operation| operation.looks).min(16);
                 let pause_ms = (limit::PERFORMER_RETRY_MS_MIN << looks).min(limit::PERFORMER_RETRY_MS_MAX);
-                let again_at = now.plus_ms(pause_ms.min(given_up));
+                let again_at = now.plus_ms(pause_ms).min(started.plus_ms(given_up));
                 Decision::nothing().record(Record::Sought { operation: index, at: now, again_at })
             }
             Choice::Asked(performers) => {
                 let attempt = before.map_or(1, |operation| operation.attempt);
-                let id = |leg| InvocationId::new(&begun.organization, self.id, index, leg, attempt);
+                let id = |leg| InvocationId::new(&begun.organization, self.id, defined.id, leg, attempt);
                 let legs: Vec<_> = performers.into_iter().zip(0..).map(|(who, leg)| (who, id(leg))).collect();
                 let deadline = defined.timeout_ms.map(|timeout_ms| started.plus_ms(timeout_ms));
                 let effects = legs
                     .iter()
-                    .map(|(performer, id)| self.invoke(begun, defined, attempt, deadline, (performer, *id), &document))
+                    .zip(0..)
+                    .map(|((performer, id), leg)| {
+                        self.invoke(begun, defined, attempt, deadline, (performer, *id, leg), &document)
+                    })
                     .collect();
                 let request = begun.same_as(definition, index, &document).unwrap_or(Request::Made(document));
                 let record = Record::Requested { operation: index, legs, request, at: now, deadline };
@@ -207,23 +216,25 @@ impl Instance {
     ) -> Decision<Self> {
         let defined = &definition.operations[index as usize];
         let mut fault = fault;
-        let followed = match (&defined.split, state) {
-            (_, OperationState::Eliminated) => Vec::new(),
-            (None, _) => defined.links.clone(),
+        let followed: BTreeSet<usize> = match (&defined.split, state) {
+            (_, OperationState::Eliminated) => BTreeSet::new(),
+            (None, _) => defined.links.iter().copied().collect(),
             (Some(split), _) => {
                 let view = View { begun, coming: output.as_ref().map(|output| (index as usize, output)) };
-                split.followed(&view).unwrap_or_else(|unclear| {
+                let followed = split.followed(&view).unwrap_or_else(|unclear| {
                     fault.get_or_insert(unclear);
                     Vec::new()
-                })
+                });
+                followed.into_iter().collect()
             }
         };
         let link = |target: &usize| Link {
             operation: *target as u32,
             predecessors: definition.operations[*target].predecessors.len() as u32,
         };
-        let passed = defined.links.iter().filter(|target| !followed.contains(target)).map(link).collect();
-        let followed = followed.iter().map(link).collect();
+        let (followed, passed): (Vec<_>, Vec<_>) = defined.links.iter().partition(|target| followed.contains(target));
+        let followed = followed.into_iter().map(link).collect();
+        let passed = passed.into_iter().map(link).collect();
         Decision::nothing().record(Record::Ended { operation: index, state, output, fault, followed, passed, at })
     }
 
@@ -234,7 +245,7 @@ impl Instance {
         defined: &Defined,
         attempt: u32,
         deadline: Option<Moment>,
-        (performer, id): (&Performer, InvocationId),
+        (performer, id, leg): (&Performer, InvocationId, u32),
         document: &Text,
     ) -> Effect {
         let service = match performer {
@@ -257,7 +268,7 @@ impl Instance {
         };
         match performer {
             Performer::Local(service) => Effect::Offer { service: service.clone(), invocation },
-            Performer::Peer { organization, .. } => Effect::Ask { organization: *organization, invocation },
+            Performer::Peer { organization, .. } => Effect::Ask { organization: *organization, invocation, leg },
         }
     }
 }

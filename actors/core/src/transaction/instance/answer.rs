@@ -9,6 +9,7 @@ use crate::{
     code::{Code, Fault},
     ident::{InvocationId, OrganizationId},
     invocation::{Outcome, Performer},
+    limit,
     machine::Decision,
     moment::Moment,
     offer::Offers,
@@ -26,16 +27,13 @@ impl Instance {
         invocation: InvocationId,
         outcome: Outcome,
     ) -> Result<Decision<Self>, Fault> {
-        let (index, number) = *begun.invocations.get(&invocation).ok_or_else(|| Self::not_waiting(invocation))?;
-        let operation = begun.operations.get(&index);
-        let leg = operation.and_then(|operation| operation.legs.get(number as usize));
-        let waiting = match (operation, leg) {
-            (Some(operation), Some(leg)) => {
-                operation.state == OperationState::Running && leg.invocation == invocation && leg.answered.is_none()
-            }
-            _ => false,
-        };
+        let (index, number, waiting) = begun.leg_of(invocation).ok_or_else(|| Self::not_waiting(invocation))?;
         if !waiting {
+            let leg = begun.operations.get(&index).and_then(|operation| operation.legs.get(number as usize));
+            // The same answer once more, after a restart, says nothing new.
+            if leg.is_some_and(|leg| leg.invocation == invocation && leg.outcome.as_ref() == Some(&outcome)) {
+                return Ok(Decision::nothing());
+            }
             return Ok(Decision::nothing().record(Record::AnsweredLate { operation: index, leg: number }));
         }
         let defined = &self.definition(around, begun)?.operations[index as usize];
@@ -61,7 +59,8 @@ impl Instance {
         index: u32,
     ) -> Result<Decision<Self>, Fault> {
         let definition = self.definition(around, begun)?;
-        let Some(operation) = begun.operations.get(&index) else { return Ok(Decision::nothing()) };
+        let running = begun.operations.get(&index).filter(|operation| operation.state == OperationState::Running);
+        let Some(operation) = running else { return Ok(Decision::nothing()) };
         let defined = &definition.operations[index as usize];
         let ended = |state, output, fault| {
             Self::ended(definition, begun, index, state, output, fault, now).then(Input::Advance)
@@ -99,6 +98,7 @@ impl Instance {
             // The peer did nothing at all, so another one may be asked (F6).
             (Outcome::Failed(fault), Performer::Peer { organization, .. })
                 if defined.organization.is_none()
+                    && operation.attempt < limit::OPERATION_ATTEMPTS_MAX
                     && matches!(fault.code, Code::NoPerformer | Code::Busy | Code::LimitReached) =>
             {
                 Decision::nothing()
@@ -108,6 +108,21 @@ impl Instance {
             (Outcome::Expired, _) => ended(OperationState::TimedOut, None, outcome.fault()),
             (Outcome::Failed(_) | Outcome::Cancelled, _) => ended(OperationState::Failed, None, outcome.fault()),
         })
+    }
+
+    /// Judge the first operation that has what it needs and was not judged, and so on; then go on as usual.
+    ///
+    /// Each answer is judged right after it is recorded, so this finds something only where the process ended in between:
+    /// at most one operation.
+    pub(super) fn judge_all(&self, around: &Around, begun: &Begun, now: Moment) -> Result<Decision<Self>, Fault> {
+        let answered = begun.operations.iter().filter(|(_, operation)| operation.answered > 0);
+        for (index, _) in answered {
+            let decision = self.judge(around, begun, now, *index)?;
+            if !decision.records.is_empty() {
+                return Ok(Decision { then: Some(Input::JudgeAll), ..decision });
+            }
+        }
+        Ok(Decision::nothing().then(Input::Due))
     }
 
     /// Whoever gave an answer may forget it once the decision on it is recorded.

@@ -79,6 +79,13 @@ pub enum Input {
         /// The peer whose link keeps the answer until it is settled.
         peer: Option<OrganizationId>,
     },
+    /// A link asks, after a restart, whether this is still waited for.
+    Inquire {
+        /// Which invocation.
+        invocation: InvocationId,
+        /// The peer that was asked.
+        peer: OrganizationId,
+    },
     /// Perform what is ready.
     Advance,
     /// Look whether an operation has all the answers that it needs.
@@ -86,6 +93,8 @@ pub enum Input {
         /// Its index.
         operation: u32,
     },
+    /// Judge every operation whose last answer was recorded and not judged before the process ended.
+    JudgeAll,
     /// A time that was asked for has come.
     Due,
     /// The process has started again.
@@ -219,6 +228,8 @@ pub enum Effect {
         organization: OrganizationId,
         /// The invocation.
         invocation: Invocation,
+        /// Which leg of its operation it is.
+        leg: u32,
     },
     /// Tell a performer that nobody waits any more.
     Withdraw {
@@ -405,17 +416,19 @@ impl Instance {
     /// After a restart: whoever has not answered is asked again, under the same ids.
     fn resumed(&self, around: &Around, begun: &Begun) -> Result<Decision<Self>, Fault> {
         let definition = self.definition(around, begun)?;
-        let mut decision = Decision::nothing().then(Input::Due);
+        let mut decision = Decision::nothing().then(Input::JudgeAll);
         for (index, operation) in &begun.operations {
             let Some(document) = begun.request(operation) else { continue };
             if operation.state != OperationState::Running {
                 continue;
             }
             let defined = &definition.operations[*index as usize];
-            decision.effects.extend(operation.legs.iter().filter(|leg| leg.answered.is_none()).map(|leg| {
-                let who = (&leg.performer, leg.invocation);
-                self.invoke(begun, defined, operation.attempt, operation.deadline, who, document)
-            }));
+            decision.effects.extend((0..).zip(&operation.legs).filter(|(_, leg)| leg.answered.is_none()).map(
+                |(number, leg)| {
+                    let who = (&leg.performer, leg.invocation, number);
+                    self.invoke(begun, defined, operation.attempt, operation.deadline, who, document)
+                },
+            ));
         }
         Ok(decision)
     }
@@ -467,12 +480,23 @@ impl Machine for Instance {
                 Ok(decision)
             }
             Input::Answer { invocation, outcome, asker, peer } => {
-                let decision = match begun {
+                let known = begun.filter(|begun| begun.invocations.contains_key(&invocation));
+                let decision = match known {
                     Some(begun) => self.answered(around, begun, now, invocation, outcome)?,
+                    // The link that keeps the answer may forget it all the same.
                     None if peer.is_some() => Decision::nothing(),
                     None => return Err(Self::not_waiting(invocation)),
                 };
                 Ok(Self::settled(decision, invocation, asker, peer))
+            }
+            Input::Inquire { invocation, peer } => {
+                let waiting = open.is_some_and(|open| open.waits_for(invocation));
+                let performer = Performer::Peer { organization: peer, service: None };
+                Ok(if waiting {
+                    Decision::nothing()
+                } else {
+                    Decision::nothing().effect(Effect::Withdraw { performer, invocation })
+                })
             }
             Input::Advance => match open {
                 Some(open) => self.advance(around, open, now, dice),
@@ -480,6 +504,10 @@ impl Machine for Instance {
             },
             Input::Judge { operation } => match open {
                 Some(open) => self.judge(around, open, now, operation),
+                None => Ok(Decision::nothing()),
+            },
+            Input::JudgeAll => match open {
+                Some(open) => self.judge_all(around, open, now),
                 None => Ok(Decision::nothing()),
             },
             Input::Due => match open {

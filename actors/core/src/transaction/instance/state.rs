@@ -159,6 +159,23 @@ impl Begun {
         }
     }
 
+    /// The operation and the leg that an invocation was made for, and whether its answer is still waited for.
+    pub(super) fn leg_of(&self, invocation: InvocationId) -> Option<(u32, u32, bool)> {
+        let (index, number) = *self.invocations.get(&invocation)?;
+        let operation = self.operations.get(&index)?;
+        let waiting = operation.state == OperationState::Running
+            && operation
+                .legs
+                .get(number as usize)
+                .is_some_and(|leg| leg.invocation == invocation && leg.answered.is_none());
+        Some((index, number, waiting))
+    }
+
+    /// Whether the answer to an invocation is still waited for.
+    pub(super) fn waits_for(&self, invocation: InvocationId) -> bool {
+        self.leg_of(invocation).is_some_and(|(.., waiting)| waiting)
+    }
+
     /// Where a request document is the transaction's input or a predecessor's output: that.
     pub(super) fn same_as(&self, definition: &Definition, operation: u32, document: &Text) -> Option<Request> {
         let same = |other: &Text| std::ptr::eq(other.as_str(), document.as_str());
@@ -238,7 +255,10 @@ impl Instance {
         let Some(begun) = self.begun.as_deref_mut() else { return };
         match record {
             Record::Sought { operation, at, again_at } => {
-                begun.at_work(*operation, *at).looks += 1;
+                let state = begun.at_work(*operation, *at);
+                state.looks += 1;
+                // By the next look a peer that had too much to do may have time again.
+                state.excluded.clear();
                 begun.set_timer(*operation, Some(*again_at));
             }
             Record::Requested { operation, legs, request, at, deadline } => {

@@ -179,9 +179,8 @@ fn followed(definition: &Definition, operation: usize, papers: &Papers) -> Vec<u
 fn a_split_goes_on_with_the_operations_of_true_statements_alone() {
     // T7
     let definition = parse(PURCHASE_ORDER).unwrap();
-    let order = "<Order><OrderLine><LineItem><Quantity>400</Quantity></LineItem></OrderLine><OrderLine><LineItem><Quantity>60.5</Quantity></LineItem></OrderLine></Order>";
     let credit = |approved: &str| {
-        Papers::input(order).with(
+        Papers::input("<Order/>").with(
             1,
             Side::Output,
             &format!("<Credit xmlns='urn:x'><Approved>{approved}</Approved></Credit>"),
@@ -189,11 +188,13 @@ fn a_split_goes_on_with_the_operations_of_true_statements_alone() {
     };
     assert_eq!(followed(&definition, 1, &credit("true")), [2]);
     assert_eq!(followed(&definition, 1, &credit("false")), [6]);
+    // The demo's own order, of ten lines and 12,336 pieces.
+    let order = include_str!("../../../../../testnet/data/order.xml");
     let choice = |quantity: &str| {
         Papers::input(order).with(3, Side::Output, &format!("<Choice><Quantity>{quantity}</Quantity></Choice>"))
     };
-    assert_eq!(followed(&definition, 3, &choice("460.50")), [4]);
-    assert_eq!(followed(&definition, 3, &choice("460.49")), [5]);
+    assert_eq!(followed(&definition, 3, &choice("12336.0")), [4]);
+    assert_eq!(followed(&definition, 3, &choice("12335.99")), [5]);
 }
 
 #[test]

@@ -34,6 +34,9 @@ fn check(text: &str, wanted: &[(Code, &str)], words: &str) {
     assert!(faults.iter().all(|fault| fault.help.is_some()), "without help: {faults:#?}");
 }
 
+/// What is replaced in the sound definition, by what, the faults that this makes and where, and words of one of them.
+type Case = (&'static str, &'static str, &'static [(Code, &'static str)], &'static str);
+
 #[test]
 fn every_fault_is_told_with_its_code_and_its_place() {
     use Code::{
@@ -41,7 +44,7 @@ fn every_fault_is_told_with_its_code_and_its_place() {
         DefinitionLink as Link, DefinitionReserved as Reserved, DefinitionType as Type,
         DefinitionUnreachable as Unreachable, DefinitionVariable as Variable,
     };
-    let table: &[(&str, &str, &[(Code, &str)], &str)] = &[
+    let table: &[Case] = &[
         // Structure.
         ("<NAME>sound</NAME>", "", &[(Invalid, "<TRANSACTION")], "<TRANSACTION> has no <NAME>"),
         ("  <NAME>sound</NAME>", "<NAME>a</NAME>¶<NAME>b</NAME>", &[(Invalid, MARK)], "more than one <NAME>"),

@@ -12,7 +12,13 @@ use crate::{
     transaction::Definition,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
+#[cfg(test)]
+mod tests;
 
 /// The catalogue of one node.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -28,9 +34,15 @@ pub struct Version {
     pub text: Text,
     /// When it was defined first.
     pub defined: Moment,
-    /// What the text says; read again from it after a restart.
+    /// What the text says; read from it once, when it is first wanted.
     #[serde(skip)]
-    definition: Option<Arc<Definition>>,
+    definition: OnceLock<Option<Arc<Definition>>>,
+}
+
+impl Version {
+    fn definition(&self) -> Option<Arc<Definition>> {
+        self.definition.get_or_init(|| Definition::parse(&self.text).ok().map(Arc::new)).clone()
+    }
 }
 
 /// The definitions as transactions look at them: immutable, shared.
@@ -110,11 +122,8 @@ pub enum Effect {
 
 impl Catalogue {
     fn picture(&self) -> Definitions {
-        let read = |version: &Version| {
-            version.definition.clone().or_else(|| Definition::parse(&version.text).ok().map(Arc::new))
-        };
-        let versions =
-            self.versions.iter().filter_map(|(hash, version)| Some((*hash, (read(version)?, version.defined))));
+        let versions = self.versions.iter();
+        let versions = versions.filter_map(|(hash, version)| Some((*hash, (version.definition()?, version.defined))));
         Definitions(Arc::new(Picture { versions: versions.collect(), current: self.current.clone() }))
     }
 }
@@ -169,7 +178,7 @@ impl Machine for Catalogue {
         self.versions.entry(definition.hash).or_insert_with(|| Version {
             text: text.clone(),
             defined: *at,
-            definition: Some(Arc::new(definition)),
+            definition: OnceLock::from(Some(Arc::new(definition))),
         });
     }
 

@@ -1,0 +1,29 @@
+//! Tests with real processes: federations of `hansa` nodes, real libp2p over loopback, services and clients over CXIP.
+
+mod bench;
+mod demo;
+mod storm;
+
+use hansa_testnet::process::Executable;
+use tokio::sync::Mutex;
+
+/// The program under test.
+fn executable() -> Executable {
+    Executable(env!("CARGO_BIN_EXE_hansa").into())
+}
+
+/// One federation at a time: more would only compete for the processors, and time limits are for one.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// The processes that run as nodes below `folder`.
+fn nodes_below(folder: &std::path::Path) -> Vec<u32> {
+    let folder = folder.as_os_str().as_encoded_bytes();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            line.split(|byte| *byte == 0).any(|argument| argument.starts_with(folder)).then_some(pid)
+        })
+        .collect()
+}
