@@ -195,7 +195,6 @@ pub struct House {
     common: Arc<Common>,
     options: HouseOptions,
     supervisor: ActorRef<()>,
-    supervisor_task: JoinHandle<()>,
     checkpoints: JoinHandle<()>,
     checkpointing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -231,10 +230,10 @@ impl House {
             surroundings: RwLock::default(),
             counters: Counters::default(),
         });
-        let (supervisor, supervisor_task) = Supervisor::spawn(None, Supervisor, fatal)
+        let (supervisor, _) = Supervisor::spawn(None, Supervisor, fatal)
             .await
             .map_err(|error| Fault::new(Code::Internal, format!("the supervisor did not start: {error}")))?;
-        let house = Self::populate(common, options, supervisor, supervisor_task, recovery).await?;
+        let house = Self::populate(common, options, supervisor, recovery).await?;
         Ok(house)
     }
 }
@@ -244,7 +243,6 @@ impl House {
         common: Arc<Common>,
         options: HouseOptions,
         supervisor: ActorRef<()>,
-        supervisor_task: JoinHandle<()>,
         recovery: Recovery,
     ) -> Result<Arc<Self>, Fault> {
         let Recovery { transactions, mut links, mut directory, mut catalogue, mut membership, entries } = recovery;
@@ -289,7 +287,7 @@ impl House {
                     house.checkpoint_if_due(&mut last).await;
                 }
             });
-            Self { common, options, supervisor, supervisor_task, checkpoints, checkpointing }
+            Self { common, options, supervisor, checkpoints, checkpointing }
         });
         house.resume(open, peers).await?;
         tracing::info!(entries, transactions = recovered, "recovered from journal and store");

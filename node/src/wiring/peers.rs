@@ -8,10 +8,8 @@ use hansa_core::{
     code::{Code, Fault},
     directory,
     dispatch::{Input, ToPeer},
-    document::Text,
     ident::{OrganizationId, SubnodeId},
-    invocation::Outcome,
-    link::{self, Body, Link, Numbered, Receipt},
+    link::{self, Body, Numbered, Receipt},
     signed::{Purpose, Signed},
 };
 use hansa_federation::{Event, ForwardBody, Frame, Handle, Unsent};
@@ -131,6 +129,7 @@ impl Sending {
                     self.send_frame(Frame::Records(vec![record])).await;
                 }
             }
+            ToPeer::Position { accepted_through } => self.send_frame(Frame::Position { accepted_through }).await,
             ToPeer::Confirm { accepted_through } => {
                 let receipt = Receipt { from: self.peer, to: self.own, accepted_through };
                 self.send_frame(Frame::Confirm(Signed::new(&self.organization, Purpose::Receipt, &receipt))).await;
@@ -180,7 +179,7 @@ pub async fn attend(machines: Arc<Machines>, mut events: mpsc::Receiver<Event>) 
         match event {
             Event::PeerUp { organization, name, city, address, discovered_by, dialed, .. } => {
                 tracing::info!(peer = %name, %city, %address, ?discovered_by, dialed, "connected to a member");
-                machines.peer_up(organization).await;
+                machines.peer_up(organization);
             }
             Event::PeerDown { organization, reason, .. } => {
                 tracing::info!(peer = %machines.name_of(&organization), reason, "a member is not connected any more");
@@ -247,35 +246,16 @@ async fn arrived(machines: &Machines, from: OrganizationId, frame: Frame) -> Res
     Ok(())
 }
 
-/// Read what a peer forwarded. Its documents are checked like those of any other stranger.
+/// Read what a peer forwarded. Whether its documents are ones, the link checks.
 fn read_body(bytes: &[u8]) -> Result<Body, Fault> {
-    let malformed = |what: String| Fault::new(Code::FrameRefused, format!("a forwarded frame cannot be read: {what}"));
-    let mut body: Body =
-        from_reader_with_recursion_limit(bytes, FRAME_DEPTH_MAX).map_err(|error| malformed(error.to_string()))?;
-    let document = match &mut body {
-        Body::Request(invocation) => Some(&mut invocation.document),
-        Body::Answer { outcome: Outcome::Completed(document), .. } => Some(document),
-        Body::Answer { .. } | Body::Withdraw { .. } => None,
-    };
-    if let Some(document) = document {
-        *document = Text::parse(document.as_str().as_bytes()).map_err(|fault| malformed(fault.to_string()))?;
-    }
-    Ok(body)
+    from_reader_with_recursion_limit(bytes, FRAME_DEPTH_MAX)
+        .map_err(|error| Fault::new(Code::FrameRefused, format!("a forwarded frame cannot be read: {error}")))
 }
 
 impl Machines {
-    /// A member is connected: say how far its frames were accepted, and compare directories.
-    async fn peer_up(&self, peer: OrganizationId) {
-        let accepted = self
-            .house
-            .look::<Link, _>(&peer, move |sight| sight.machine(&peer).map_or(0, |link| link.accepted_through()))
-            .await;
-        if let Some(federation) = self.ways.peers.federation() {
-            let position = Frame::Position { accepted_through: accepted.unwrap_or_default() };
-            if let Err(unsent) = federation.send(peer, position) {
-                tracing::debug!(peer = %peer.short(), %unsent, "the position was not sent");
-            }
-        }
+    /// A member is connected: its link says how far its frames were accepted, and the directories are compared.
+    fn peer_up(&self, peer: OrganizationId) {
+        self.house.deliver(Input::Link(peer, link::Input::Opened));
         self.house.deliver(Input::Directory(directory::Input::Connected { peer }));
     }
 
