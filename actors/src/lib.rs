@@ -1,8 +1,15 @@
-//! The shell around the machines of `hansa-core`: what keeps their records, and what wakes them.
+//! The shell around the machines: it feeds them, keeps their journal, wakes them, and lets out what they cause.
 //!
-//! [`journal`] is the one truth of a node: every record, in order, synced before its effects are released. [`store`]
-//! keeps what is looked up and machines that are put away; it lags behind the journal and is rebuilt from it.
+//! It decides nothing about the exchange. [`house`] recovers and runs the machines of a node in [`shard`]s, [`switchboard`]
+//! finds the shard of each, [`journal`] makes records durable and then releases effects to a [`house::World`], [`store`]
+//! keeps what is put away. It knows neither CXIP nor libp2p; `node` joins them to it.
 #![warn(missing_docs)]
 
+pub mod clock;
+pub mod house;
 pub mod journal;
+mod recovery;
+pub mod shard;
 pub mod store;
+pub mod supervisor;
+pub mod switchboard;

@@ -11,12 +11,17 @@ use std::{
     io::{ErrorKind, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Version of the folder's layout that this program writes.
 const VERSION: u32 = 1;
 /// Bytes of the small files that are read whole.
 const SMALL_FILE_BYTES_MAX: u64 = 256 * 1024;
+
+/// How often a lock is tried again, and after which pause.
+const LOCK_TRIES: u32 = 3;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A data folder. The path is absolute; the folder need not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,7 +179,7 @@ impl Folder {
             .mode(0o600)
             .open(&path)
             .map_err(cannot)?;
-        match file.try_lock() {
+        match locked(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
@@ -252,6 +257,17 @@ impl Folder {
                 .help("check the folder's permissions and the room on its disk")
         })
     }
+}
+
+/// Lock the file. Somebody who only looks whether it is locked has it for an instant, so one refusal says nothing yet.
+fn locked(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            other => return other,
+        }
+    }
+    file.try_lock()
 }
 
 fn read_small(path: &Path) -> std::io::Result<String> {

@@ -5,6 +5,7 @@
 mod admin;
 mod commands;
 mod config;
+mod cxip;
 mod disk;
 mod doctor;
 mod folder;

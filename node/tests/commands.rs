@@ -335,7 +335,8 @@ fn the_doctor_names_what_is_wrong_and_ends_with_1() {
         ["doctor"].iter().chain(&ports).chain(&federation).chain(last).copied().collect()
     };
     let said = place.say(&arguments(&[]));
-    assert!(said.code == 0 && said.out.contains("All is well"), "{}", said.out);
+    // A slow disk is doubtful, not wrong.
+    assert!(said.code == 0 && said.out.contains("✔ keys") && !said.out.contains('✘'), "{}", said.out);
     fs::set_permissions(place.data().join("organization.key"), fs::Permissions::from_mode(0o644)).unwrap();
     let said = place.say(&arguments(&["--json"]));
     assert_eq!(said.code, 1);

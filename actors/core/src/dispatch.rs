@@ -11,7 +11,7 @@ use crate::{
     mailbox::{self, Mailbox},
     membership::{self, Membership},
     offer::Offers,
-    session::{Asker, FromSession, SessionId, ToSession, Tracking},
+    session::{Asker, Ending, FromSession, SessionId, ToSession, Tracking},
     signed::Signed,
     transaction::{self, Catalogue, Definitions, Instance, catalogue},
 };
@@ -125,10 +125,67 @@ impl Surroundings {
     }
 }
 
+/// What a node counts of what happens in it: for metrics, and for nothing that is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Tally {
+    /// Transactions that began.
+    Submitted,
+    /// Transactions that ended with an output.
+    Completed,
+    /// Transactions that failed.
+    Failed,
+    /// Transactions that ran out of time.
+    TimedOut,
+    /// Transactions that were cancelled.
+    Cancelled,
+    /// Operations that were asked for.
+    Requested,
+    /// Answers that came when nobody waited any more.
+    AnsweredLate,
+    /// Requests that were put into the outbox of a peer.
+    Forwarded,
+    /// Frames that were accepted from peers.
+    Accepted,
+    /// Directory records that were taken in.
+    Merged,
+}
+
+impl Tally {
+    /// Every tally with its name in metrics and what it counts.
+    pub const ALL: [(Self, &'static str, &'static str); 10] = [
+        (Self::Submitted, "transactions_submitted", "Transactions that began"),
+        (Self::Completed, "transactions_completed", "Transactions that ended with an output document"),
+        (Self::Failed, "transactions_failed", "Transactions that failed"),
+        (Self::TimedOut, "transactions_timed_out", "Transactions that ran out of time"),
+        (Self::Cancelled, "transactions_cancelled", "Transactions that were cancelled"),
+        (Self::Requested, "operations_requested", "Operations that were asked for"),
+        (Self::AnsweredLate, "answers_late", "Answers that came when nobody waited any more"),
+        (Self::Forwarded, "requests_forwarded", "Requests that were put into the outbox of a peer"),
+        (Self::Accepted, "frames_accepted", "Frames that were accepted from peers"),
+        (Self::Merged, "directory_records_merged", "Directory records that were taken in"),
+    ];
+}
+
 /// A machine with its place in the node.
 pub trait Housed: Machine<Key: KeyBytes> {
     /// Its kind.
     const KIND: Kind;
+    /// Whether it may be put away while it has work open, and is woken by its next input.
+    const PUT_AWAY: bool;
+    /// What is counted when this happens.
+    fn tally(_: &Self::Record) -> Option<Tally> {
+        None
+    }
+    /// The sessions that wait for it. They live as long as the process, so they are not stored with a machine that is put
+    /// away: the shell keeps them beside.
+    fn waiting(&self) -> &[Asker] {
+        &[]
+    }
+    /// The record that gives a woken machine back one that waits.
+    fn waits(_: Asker) -> Option<Self::Record> {
+        None
+    }
     /// What it looks at.
     fn around(surroundings: &Surroundings) -> &Self::Around;
     /// What becomes of its effect.
@@ -147,6 +204,29 @@ fn done(asker: Asker, word: impl Into<String>) -> Delivery {
 
 impl Housed for Instance {
     const KIND: Kind = Kind::Transaction;
+    const PUT_AWAY: bool = true;
+
+    fn tally(record: &transaction::Record) -> Option<Tally> {
+        use transaction::Record;
+        Some(match record {
+            Record::Submitted { .. } => Tally::Submitted,
+            Record::Requested { .. } => Tally::Requested,
+            Record::AnsweredLate { .. } => Tally::AnsweredLate,
+            Record::Finished { ending: Ending::Completed(_), .. } => Tally::Completed,
+            Record::Finished { ending: Ending::Failed(_), .. } => Tally::Failed,
+            Record::Finished { ending: Ending::TimedOut, .. } => Tally::TimedOut,
+            Record::Finished { ending: Ending::Cancelled, .. } => Tally::Cancelled,
+            _ => return None,
+        })
+    }
+
+    fn waiting(&self) -> &[Asker] {
+        self.requesters()
+    }
+
+    fn waits(asker: Asker) -> Option<transaction::Record> {
+        Some(transaction::Record::Awaited { asker })
+    }
 
     fn around(surroundings: &Surroundings) -> &transaction::Around {
         &surroundings.around
@@ -204,6 +284,7 @@ impl Housed for Instance {
 
 impl Housed for Mailbox {
     const KIND: Kind = Kind::Mailbox;
+    const PUT_AWAY: bool = false;
 
     fn around(_: &Surroundings) -> &() {
         &()
@@ -238,6 +319,15 @@ impl Housed for Mailbox {
 
 impl Housed for Link {
     const KIND: Kind = Kind::Link;
+    const PUT_AWAY: bool = false;
+
+    fn tally(record: &link::Record) -> Option<Tally> {
+        match record {
+            link::Record::Asked { .. } => Some(Tally::Forwarded),
+            link::Record::Accepted { .. } => Some(Tally::Accepted),
+            _ => None,
+        }
+    }
 
     fn around(surroundings: &Surroundings) -> &Offers {
         &surroundings.around.offers
@@ -284,6 +374,11 @@ impl Housed for Link {
 
 impl Housed for Directory {
     const KIND: Kind = Kind::Directory;
+    const PUT_AWAY: bool = false;
+
+    fn tally(record: &directory::Record) -> Option<Tally> {
+        matches!(record, directory::Record::Merged { .. }).then_some(Tally::Merged)
+    }
 
     fn around(_: &Surroundings) -> &() {
         &()
@@ -315,6 +410,7 @@ impl Housed for Directory {
 
 impl Housed for Catalogue {
     const KIND: Kind = Kind::Catalogue;
+    const PUT_AWAY: bool = false;
 
     fn around(_: &Surroundings) -> &() {
         &()
@@ -339,6 +435,7 @@ impl Housed for Catalogue {
 
 impl Housed for Membership {
     const KIND: Kind = Kind::Membership;
+    const PUT_AWAY: bool = false;
 
     fn around(_: &Surroundings) -> &() {
         &()

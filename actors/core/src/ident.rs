@@ -26,7 +26,7 @@ macro_rules! key_identity {
 
         impl fmt::Display for $name {
             fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let mut text = [0; ($length * 8 + 4) / 5];
+                let mut text = [0; ($length * 8usize).div_ceil(5)];
                 BASE32_NOPAD.encode_mut(&self.0, &mut text);
                 text.make_ascii_lowercase();
                 out.write_str($prefix)?;
@@ -44,7 +44,7 @@ macro_rules! key_identity {
             type Err = Fault;
             fn from_str(text: &str) -> Result<Self, Fault> {
                 let read = |rest: &str| {
-                    let mut upper = <[u8; ($length * 8 + 4) / 5]>::try_from(rest.as_bytes()).ok()?;
+                    let mut upper = <[u8; ($length * 8usize).div_ceil(5)]>::try_from(rest.as_bytes()).ok()?;
                     upper.make_ascii_uppercase();
                     let mut bytes = [0; $length];
                     BASE32_NOPAD.decode_mut(&upper, &mut bytes).ok().map(|_| Self(bytes))

@@ -79,11 +79,11 @@ pub(super) async fn run<R, W>(
         let _ = previous.await;
     }
     tell(&link, &events, &mut arriving).await;
+    drop(finished);
     // The node does not listen any more, or everything ended by itself.
     queue.close(Closing::silent("the node stops"));
     reading.abort();
     let _ = watching.await;
-    drop(finished);
 }
 
 /// Tell the node everything of the link, from its coming up to its going down.

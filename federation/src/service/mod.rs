@@ -181,6 +181,8 @@ impl Service {
                     Some(command) => self.on_command(command),
                     None => self.begin_to_stop(None),
                 },
+                // A node that listens no more would be told of nothing.
+                () = events.closed(), if self.stopping.is_none() => self.begin_to_stop(None),
                 Ok(permit) = events.reserve(), if !self.backlog.is_empty() => {
                     if let Some(event) = self.backlog.pop_front() {
                         permit.send(event);

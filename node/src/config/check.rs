@@ -165,7 +165,13 @@ impl Check<'_> {
             list.iter()
                 .map(|item| {
                     let text = text(item)?;
-                    text.parse().map_err(|error| format!("'{}' is no multiaddress: {error}", shown(text)))
+                    let address: Multiaddr =
+                        text.parse().map_err(|error| format!("'{}' is no multiaddress: {error}", shown(text)))?;
+                    if is_reachable(&address) {
+                        Ok(address)
+                    } else {
+                        Err(format!("'{}' is neither a TCP nor a QUIC address", shown(text)))
+                    }
                 })
                 .collect()
         })
@@ -214,6 +220,19 @@ fn link(value: &toml::Value) -> Result<EmulatedLink, String> {
     };
     let address = table.get("address").ok_or("a link must have an address")?;
     Ok(EmulatedLink { address: socket(address)?, one_way_ms: delay("one_way_ms")?, jitter_ms: delay("jitter_ms")? })
+}
+
+/// Whether members can reach each other so: a host, then TCP or QUIC, then at most a peer id.
+fn is_reachable(address: &Multiaddr) -> bool {
+    use Protocol::{Dns, Dns4, Dns6, Dnsaddr, Ip4, Ip6, P2p, QuicV1, Tcp, Udp};
+    let mut parts = address.iter();
+    let host = matches!(parts.next(), Some(Ip4(_) | Ip6(_) | Dns(_) | Dns4(_) | Dns6(_) | Dnsaddr(_)));
+    let port = match parts.next() {
+        Some(Tcp(_)) => true,
+        Some(Udp(_)) => parts.next() == Some(QuicV1),
+        _ => false,
+    };
+    host && port && matches!((parts.next(), parts.next()), (None | Some(P2p(_)), None))
 }
 
 /// Transport and socket of an address that a node can listen on.

@@ -122,6 +122,18 @@ fn a_node_listens_on_tcp_and_quic_and_nothing_else() {
 }
 
 #[test]
+fn members_are_reached_by_tcp_or_quic_at_an_address_or_a_name() {
+    let announce = |address: &str| load(&format!("{FILE}[federation]\nannounce = [\"{address}\"]\n"));
+    let peer = "/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+    for good in ["/dns4/acme.example/tcp/1", "/ip6/::1/udp/1/quic-v1", &format!("/ip4/10.0.0.1/tcp/1{peer}")] {
+        announce(good).unwrap();
+    }
+    for bad in ["/ip4/10.0.0.1", "/tcp/1", "/ip4/10.0.0.1/udp/1", "/ip4/10.0.0.1/tcp/1/ws", &format!("{peer}/tcp/1")] {
+        assert!(messages(&announce(bad).unwrap_err()).contains("neither a TCP nor a QUIC address"), "{bad}");
+    }
+}
+
+#[test]
 fn emulated_links_are_checked_like_everything_else() {
     let links = |text: &str| load(&format!("{FILE}[[emulation.link]]\n{text}\n"));
     let configuration = links("address = \"127.0.0.1:4102\"\none_way_ms = 12").unwrap();

@@ -668,3 +668,58 @@ async fn a_listener_that_stops_ends_its_sessions() {
     soon(stopping).await.unwrap();
     assert!(matches!(soon(node.hears.recv()).await, Some(Heard::Closed(_))));
 }
+
+/// A door behind which everything is done at once.
+struct Instant(Mutex<HashMap<SessionId, mpsc::UnboundedSender<ToSession>>>);
+
+impl Door for Instant {
+    fn welcome(&self, _: &str, _: Option<&Password>) -> Result<Welcome, Fault> {
+        Ok(Welcome { organization: "Acme BV".parse().unwrap(), city: "Rotterdam".parse().unwrap() })
+    }
+
+    fn open(&self, to_session: mpsc::UnboundedSender<ToSession>) -> SessionId {
+        self.0.lock().unwrap().insert(SessionId(1), to_session);
+        SessionId(1)
+    }
+
+    fn deliver(&self, asker: Asker, input: FromSession) -> Result<(), Fault> {
+        let FromSession::Submit { transaction: Some(transaction), definition, document } = input else {
+            return Err(Fault::new(Code::Internal, "only submissions are measured"));
+        };
+        let sessions = self.0.lock().unwrap();
+        let (message, ending) = (asker.message, Ending::Completed(document));
+        let _ = sessions[&asker.session].send(ToSession::Acknowledged { message, tracking: Tracking::default() });
+        let response = Response { transaction, definition, ending };
+        let _ = sessions[&asker.session].send(ToSession::Respond { message, response });
+        Ok(())
+    }
+
+    fn close(&self, _: SessionId) {}
+}
+
+/// An ad-hoc measure, for people: `cargo test --release -p hansa -- --ignored --nocapture measure_of_submissions`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measure, not a test"]
+async fn measure_of_submissions_through_one_connection() {
+    let listener = Listener::start("127.0.0.1:0", Arc::new(Instant(Mutex::default()))).await.unwrap();
+    let client = Client::connect(&listener.address().to_string(), "measure").await.unwrap();
+    let document = text(&format!("<Order>{}</Order>", "<Line sku='A-1' quantity='3'/>".repeat(12)));
+    let (tasks, each) = (256, 500);
+    let begun = std::time::Instant::now();
+    let all: Vec<_> = (0..tasks)
+        .map(|_| {
+            let (client, document) = (client.clone(), document.clone());
+            tokio::spawn(async move {
+                for _ in 0..each {
+                    let mut submission = client.submit("purchase", document.clone()).await.unwrap();
+                    submission.response().await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in all {
+        task.await.unwrap();
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("{:.0} submissions a second, each four messages", f64::from(tasks * each) / seconds);
+}

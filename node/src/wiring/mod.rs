@@ -1,17 +1,52 @@
-//! Joins the machines of a node and what surrounds them. A placeholder of the shape that `commands::run` relies on:
-//! it knows who it is and where it listens, and refuses the rest.
+//! Joins the machines of a node and what surrounds them: journal and shards, CXIP, the federation, the administration.
+//!
+//! Here alone do the parts that do not know each other meet. Nothing is decided here: what comes in becomes an input of a
+//! machine, what a machine causes goes out through [`world`].
+
+mod administration;
+mod peers;
+mod sessions;
+mod views;
+mod world;
 
 use crate::{
-    admin::{Administration, protocol::*, time::Time},
+    admin::time::Time,
     config::Configuration,
+    cxip::{Door, Listener, Welcome},
     folder::Folder,
+};
+use hansa_actors::{
+    clock,
+    house::{House, HouseOptions},
 };
 use hansa_core::{
     code::{Code, Fault},
-    ident::{City, DefinitionName, OperationName, TransactionId},
+    directory::{self, Own, Subnode},
+    dispatch::{self, Input},
+    ident::{OrganizationId, OrganizationName, TransactionId},
+    mailbox,
+    membership::{self, Admission, Charter, Credentials, Membership},
+    session::{Asker, FromSession, SessionId, ToSession},
+    signed::{Purpose, Signed},
 };
-use hansa_federation::Keys;
-use std::{future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use hansa_federation::{Identity, Keys, Latency, Options};
+use hansa_sdk::cxip::Password;
+use peers::Peers;
+use sessions::Sessions;
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::{mpsc, watch};
+use world::Ways;
+
+/// How long a node waits at its start until it listens for members.
+const LISTEN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// What a node is started with. The folder is locked by the caller for as long as the node lives.
 #[derive(Debug)]
@@ -33,6 +68,19 @@ pub struct Start {
 /// A running node.
 pub struct Node {
     machines: Arc<Machines>,
+    listener: Listener,
+    failed: watch::Receiver<Option<Fault>>,
+}
+
+/// The machines of a node, and the ways to and from them.
+pub struct Machines {
+    start: Start,
+    keys: Keys,
+    identity: Identity,
+    house: Arc<House>,
+    ways: Arc<Ways>,
+    cxip: OnceLock<SocketAddr>,
+    frames_refused: AtomicU64,
 }
 
 impl Node {
@@ -41,150 +89,301 @@ impl Node {
     /// # Errors
     /// Why it cannot start; nothing of it is left running then.
     pub async fn start(start: Start) -> Result<Self, Fault> {
-        let Start { configuration, invited, .. } = &start;
-        let (federation, journal) = (configuration.federation(), configuration.journal());
-        tracing::debug!(
-            invited,
-            federation = %federation.name(),
-            mdns = federation.mdns(),
-            announce = ?federation.announce(),
-            segment_mib = journal.segment_mib(),
-            checkpoint_mib = journal.checkpoint_mib(),
-            open_max = configuration.transactions().open_max(),
-            finished_keep_hours = configuration.transactions().finished_keep_hours(),
-            emulated = ?configuration.emulation().iter().map(|link| (link.address(), link.one_way_ms(), link.jitter_ms())).collect::<Vec<_>>(),
-            "starting"
-        );
         let keys = Keys::open(start.folder.path())?;
-        let (organization, node) = (keys.organization_id(), keys.subnode_id());
-        Ok(Self { machines: Arc::new(Machines { start, organization, node }) })
+        let name = start.configuration.organization().name().clone();
+        let city = start.configuration.organization().city().clone();
+        let identity = Identity::new(&keys, name, city, clock::now());
+        let ways = Arc::new(Ways {
+            sessions: Arc::new(Sessions::default()),
+            peers: Peers::new(keys.organization.clone()),
+            organization: keys.organization.clone(),
+            house: OnceLock::new(),
+        });
+        let (fail, failed) = watch::channel(None);
+        let fatal = Arc::new(move |fault: Fault| {
+            // Going on could lose what was acknowledged, so the process ends; `commands::run` says why.
+            fail.send_replace(Some(fault));
+        });
+        let house = House::open(house_options(&start), Arc::clone(&ways) as _, fatal).await?;
+        assert!(ways.house.set(Arc::downgrade(&house)).is_ok(), "a node has one house");
+        let machines = Arc::new(Machines {
+            start,
+            keys,
+            identity,
+            house,
+            ways,
+            cxip: OnceLock::new(),
+            frames_refused: AtomicU64::new(0),
+        });
+        match machines.listen().await {
+            Ok(listener) => Ok(Self { machines, listener, failed }),
+            Err(fault) => {
+                machines.close().await;
+                Err(fault)
+            }
+        }
     }
 
     /// What answers its administrator.
     pub fn administration(&self) -> Arc<Machines> {
-        self.machines.clone()
+        Arc::clone(&self.machines)
     }
 
     /// Where services and clients attach.
     pub fn cxip(&self) -> SocketAddr {
-        self.machines.start.configuration.cxip().listen()
+        self.listener.address()
     }
 
     /// Where other members reach it, each address with its peer id.
     pub fn federation(&self) -> Vec<String> {
-        self.machines.start.configuration.federation().listen().iter().map(ToString::to_string).collect()
+        self.machines.addresses()
     }
 
     /// Resolves only if the node cannot go on: with the reason.
     pub async fn failed(&self) -> Fault {
-        future::pending().await
+        let mut failed = self.failed.clone();
+        let reason = failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        match reason {
+            Some(fault) => fault,
+            // The house is gone without a reason: it is being stopped.
+            None => std::future::pending().await,
+        }
     }
 
     /// Take nothing more, let what is under way become durable, and end.
-    pub async fn stop(self) {}
+    pub async fn stop(self) {
+        self.listener.stop().await;
+        self.machines.close().await;
+    }
 }
 
-/// The machines, as an administrator sees them.
-pub struct Machines {
-    start: Start,
-    organization: hansa_core::ident::OrganizationId,
-    node: hansa_core::ident::SubnodeId,
+fn house_options(start: &Start) -> HouseOptions {
+    let configuration = &start.configuration;
+    HouseOptions {
+        folder: start.folder.path().to_owned(),
+        segment_bytes: configuration.journal().segment_mib() << 20,
+        checkpoint_bytes: configuration.journal().checkpoint_mib() << 20,
+        transactions_open_max: configuration.transactions().open_max(),
+        finished_keep_ms: configuration.transactions().finished_keep_hours().saturating_mul(3_600_000),
+        transaction_shards: 1,
+    }
 }
 
-fn unwired<T>() -> Result<T, Fault> {
-    Err(Fault::new(Code::Internal, "the machines of this node are not wired yet"))
-}
+impl Machines {
+    /// Found a federation or go on in the one that is known; listen for members, then for services and clients.
+    async fn listen(self: &Arc<Self>) -> Result<Listener, Fault> {
+        let mut credentials = self.credentials().await;
+        if credentials.is_none() && !self.start.invited {
+            credentials = Some(self.found().await?);
+        }
+        let (handle, events) = hansa_federation::start(hansa_federation::Start {
+            identity: self.identity.clone(),
+            credentials: credentials.clone(),
+            terms_hash: terms_hash(),
+            options: self.federation_options()?,
+        })?;
+        self.ways.peers.connect(handle);
+        let events = self.listening(events).await?;
+        self.introduce().await;
+        tokio::spawn(peers::attend(Arc::clone(self), events));
+        let address = self.start.configuration.cxip().listen().to_string();
+        let listener = Listener::start(&address, Arc::clone(self)).await?;
+        let _ = self.cxip.set(listener.address());
+        Ok(listener)
+    }
 
-impl Administration for Machines {
-    async fn status(&self) -> Result<Status, Fault> {
+    /// Wait until the node listens for members at every configured address, or fails to.
+    async fn listening(
+        &self,
+        mut events: mpsc::Receiver<hansa_federation::Event>,
+    ) -> Result<mpsc::Receiver<hansa_federation::Event>, Fault> {
+        use hansa_federation::Event;
+        let mut awaited = self.start.configuration.federation().listen().len();
+        let wait = async {
+            while awaited > 0 {
+                match events.recv().await {
+                    Some(Event::Listening { address }) => {
+                        tracing::info!(%address, "members can reach this node");
+                        awaited -= 1;
+                    }
+                    Some(Event::ListenFailed { fault, .. }) => return Err(fault),
+                    Some(_) => {}
+                    None => return Ok(()),
+                }
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(LISTEN_WAIT_MAX, wait).await {
+            Ok(listening) => listening?,
+            Err(_) => tracing::warn!("not every address for members is listened at yet"),
+        }
+        Ok(events)
+    }
+
+    fn federation_options(&self) -> Result<Options, Fault> {
         let configuration = &self.start.configuration;
-        Ok(Status {
-            organization: OrganizationStatus {
-                name: configuration.organization().name().clone(),
-                id: self.organization,
-                city: configuration.organization().city().clone(),
-            },
-            federation: None,
-            node: NodeStatus {
-                id: self.node,
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                pid: std::process::id(),
-                started: self.start.started,
-                uptime_ms: Time::now().0.since_ms(self.start.started.0),
-            },
-            addresses: Addresses {
-                cxip: configuration.cxip().listen().to_string(),
-                http: self.start.http.to_string(),
-                federation: configuration.federation().listen().iter().map(ToString::to_string).collect(),
-                admin: self.start.admin.clone(),
-            },
-            peers: Vec::new(),
-            services: Vec::new(),
-            journal: JournalStatus {
-                sequence: 0,
-                durable: 0,
-                segments: 0,
-                bytes: 0,
-                sync_us_last: 0,
-                disk: crate::disk::space(self.start.folder.path()).unwrap_or_default(),
-            },
-            transactions: TransactionCounts::default(),
-            health: Health {
-                ok: false,
-                findings: vec![Fault::new(Code::Internal, "the machines of this node are not wired yet")],
-            },
+        let federation = configuration.federation();
+        let emulated = configuration.emulation().iter().map(|link| Latency {
+            destination: link.address(),
+            one_way_ms: u32::try_from(link.one_way_ms()).unwrap_or(u32::MAX),
+            jitter_ms: u32::try_from(link.jitter_ms()).unwrap_or(u32::MAX),
+            cut: false,
+        });
+        let addresses = |addresses: &[multiaddr::Multiaddr]| -> Result<Vec<hansa_federation::Multiaddr>, Fault> {
+            addresses
+                .iter()
+                .map(|address| {
+                    address.to_string().parse().map_err(|error| {
+                        Fault::new(Code::ConfigurationInvalid, format!("'{address}' is no address: {error}"))
+                    })
+                })
+                .collect()
+        };
+        Ok(Options {
+            listen: addresses(federation.listen())?,
+            announce: addresses(federation.announce())?,
+            known_peers: addresses(federation.known_peers())?,
+            mdns: federation.mdns(),
+            latency_emulation: emulated.collect(),
+            ..Options::default()
         })
     }
 
-    async fn directory(&self, _: Option<OperationName>, _: Option<City>) -> Result<Vec<DirectoryEntry>, Fault> {
-        unwired()
+    fn own(&self) -> OrganizationId {
+        self.keys.organization_id()
     }
 
-    async fn services(&self) -> Result<Vec<Service>, Fault> {
-        unwired()
+    fn addresses(&self) -> Vec<String> {
+        let addresses = self.ways.peers.federation().map(hansa_federation::Handle::addresses).unwrap_or_default();
+        addresses.iter().map(ToString::to_string).collect()
     }
 
-    async fn define(&self, _: String) -> Result<Defined, Fault> {
-        unwired()
+    fn name_of(&self, organization: &OrganizationId) -> String {
+        let surroundings = self.house.surroundings();
+        surroundings.offers().name(organization).map_or_else(|| organization.short(), ToString::to_string)
     }
 
-    async fn definitions(&self) -> Result<Vec<DefinitionEntry>, Fault> {
-        unwired()
+    fn frame_refused(&self) {
+        self.frames_refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    async fn list(&self, _: Option<TransactionState>, _: u32) -> Result<Vec<TransactionEntry>, Fault> {
-        unwired()
+    /// The papers of this node, if it belongs to a federation.
+    async fn credentials(&self) -> Option<Credentials> {
+        let look = |sight: &hansa_actors::shard::Sight<'_, Membership>| sight.machine(&())?.credentials().cloned();
+        self.house.look::<Membership, _>(&(), look).await.flatten()
     }
 
-    async fn show(&self, _: TransactionId) -> Result<Show, Fault> {
-        unwired()
+    /// Whether this node is free to join another federation.
+    async fn may_join(&self) -> Result<(), Fault> {
+        let look = |sight: &hansa_actors::shard::Sight<'_, Membership>| {
+            sight.machine(&()).map_or(Ok(()), |membership| membership.may_leave())
+        };
+        self.house.look::<Membership, _>(&(), look).await.unwrap_or(Ok(()))
     }
 
-    async fn submit(&self, _: DefinitionName, _: String, _: Option<TransactionId>) -> Result<Submitted, Fault> {
-        unwired()
+    /// Ask a machine as the node itself, and wait until the answer is durable.
+    async fn ask(&self, question: impl FnOnce(Asker) -> Input) -> Result<hansa_core::session::Tracking, Fault> {
+        self.ways.sessions.ask(|asker| self.house.admit(question(asker))).await
     }
 
-    async fn await_response(&self, _: TransactionId, _: Duration) -> Result<Awaited, Fault> {
-        unwired()
+    async fn belong(&self, credentials: Credentials) -> Result<(), Fault> {
+        let organization = self.own();
+        self.ask(|asker| Input::Membership(membership::Input::Belong { asker, organization, credentials })).await?;
+        Ok(())
     }
 
-    async fn cancel(&self, _: TransactionId) -> Result<Cancelled, Fault> {
-        unwired()
+    /// Found a federation: of one, until somebody is invited into it or this node joins another.
+    async fn found(&self) -> Result<Credentials, Fault> {
+        let charter = Charter {
+            name: self.start.configuration.federation().name().clone(),
+            founder: self.own(),
+            founded: clock::now(),
+        };
+        let charter = Signed::new(&self.keys.organization, Purpose::Charter, &charter);
+        let credentials = Credentials { charter, admissions: Vec::new() };
+        self.belong(credentials.clone()).await?;
+        Ok(credentials)
     }
 
-    async fn invite(&self, _: u32) -> Result<Invited, Fault> {
-        unwired()
+    /// Say in the directory who this node is and where it can be reached now.
+    async fn introduce(&self) {
+        let Some(credentials) = self.credentials().await else { return };
+        let own = Own {
+            organization: self.own(),
+            name: self.start.configuration.organization().name().clone(),
+            credentials,
+            subnodes: vec![Subnode { certificate: self.identity.certificate.clone(), addresses: self.addresses() }],
+        };
+        self.house.deliver(Input::Directory(directory::Input::Introduce(own)));
     }
 
-    async fn join(&self, _: String) -> Result<Joined, Fault> {
-        unwired()
+    /// A newcomer shows an invite: the membership decides, and the organization signs.
+    async fn knock(
+        &self,
+        organization: OrganizationId,
+        name: OrganizationName,
+        invite: Signed,
+    ) -> Result<Credentials, Fault> {
+        let newcomer = name.clone();
+        self.ask(|asker| {
+            Input::Membership(membership::Input::Knock { asker, invite, organization, name: newcomer })
+        })
+        .await?;
+        let mut credentials = self
+            .credentials()
+            .await
+            .ok_or_else(|| Fault::new(Code::MemberUnknown, "this node belongs to no federation itself"))?;
+        let admission =
+            Admission { federation: credentials.federation(), organization, name, admitted: clock::now() };
+        credentials.admissions.push(Signed::new(&self.keys.organization, Purpose::Admission, &admission));
+        Ok(credentials)
     }
 
-    async fn readings(&self) -> Vec<Reading> {
-        let uptime_ms = Time::now().0.since_ms(self.start.started.0);
-        vec![
-            Reading::gauge("hansa_uptime_seconds", "Seconds since the process started.", uptime_ms as f64 / 1_000.0),
-            Reading::counter("hansa_transactions_submitted", "Transactions submitted.", 0.0).label("definition", "any"),
-        ]
+    async fn close(&self) {
+        if let Some(federation) = self.ways.peers.federation() {
+            federation.stop().await;
+        }
+        if let Err(fault) = self.house.stop().await {
+            tracing::error!(code = %fault.code, "{}", fault.message);
+        }
+    }
+}
+
+/// The hash of what members must agree on: the protocols' versions and the limits that one can hit another with.
+fn terms_hash() -> [u8; 32] {
+    let limits = hansa_core::limit::HOPS_MAX;
+    *blake3::hash(format!("hansa terms 1: forward 1, directory 1, hops {limits}").as_bytes()).as_bytes()
+}
+
+impl Door for Machines {
+    fn welcome(&self, _: &str, _: Option<&Password>) -> Result<Welcome, Fault> {
+        let organization = self.start.configuration.organization();
+        Ok(Welcome { organization: organization.name().clone(), city: organization.city().clone() })
+    }
+
+    fn open(&self, to_session: mpsc::UnboundedSender<ToSession>) -> SessionId {
+        self.ways.sessions.open(to_session)
+    }
+
+    fn deliver(&self, asker: Asker, input: FromSession) -> Result<(), Fault> {
+        if let FromSession::Register { service, .. } = &input {
+            self.ways.sessions.performs(asker.session, &service.name);
+        }
+        self.house.admit(dispatch::from_session(asker, input, self.fresh_transaction()?))
+    }
+
+    fn close(&self, session: SessionId) {
+        for service in self.ways.sessions.close(session) {
+            self.house.deliver(Input::Mailbox(service, mailbox::Input::Detach { session }));
+        }
+    }
+}
+
+impl Machines {
+    fn fresh_transaction(&self) -> Result<TransactionId, Fault> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)
+            .map_err(|error| Fault::new(Code::Internal, format!("the system gives no randomness: {error}")))?;
+        Ok(TransactionId::new(clock::now(), random))
     }
 }

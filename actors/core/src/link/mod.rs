@@ -66,6 +66,17 @@ pub struct Numbered {
     pub body: Body,
 }
 
+/// What the receiver of frames signs once its journal has them (X1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Whose frames they are.
+    pub from: OrganizationId,
+    /// Who has accepted them.
+    pub to: OrganizationId,
+    /// All up to this number.
+    pub accepted_through: u64,
+}
+
 /// The link to one peer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Link {

@@ -230,7 +230,8 @@ fn a_request_that_is_not_answered_by_its_deadline_has_expired() {
 // F7: a peer that lies is refused, and the refusal is its answer.
 #[test]
 fn a_request_is_refused_that_is_not_the_peers_own_or_crossed_too_many_nodes() {
-    let cases: [(&str, Code, fn(&mut Invocation)); 5] = [
+    type Change = fn(&mut Invocation);
+    let cases: [(&str, Code, Change); 5] = [
         ("another organization's transaction", Code::FrameRefused, |it| it.context.organization = organization(3)),
         ("the id of another organization's", Code::FrameRefused, |it| it.id = invocation(1, "check-stock", 1).id),
         ("an id made up", Code::FrameRefused, |it| it.context.attempt = 2),

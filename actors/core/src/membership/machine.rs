@@ -123,6 +123,20 @@ impl Membership {
         self.credentials.as_ref()
     }
 
+    /// Whether this node may go to another federation: it may as long as it is alone in the one that it founded.
+    ///
+    /// # Errors
+    /// [`Code::InviteForeign`]: others are there, or were invited.
+    pub fn may_leave(&self) -> Result<(), Fault> {
+        match &self.credentials {
+            Some(credentials) if !credentials.admissions.is_empty() || !self.invites.is_empty() => Err(Fault::new(
+                Code::InviteForeign,
+                format!("this node belongs to federation {} already, and is not alone there", credentials.federation().short()),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn federation(&self) -> Option<FederationId> {
         self.credentials.as_ref().map(Credentials::federation)
     }
@@ -177,10 +191,10 @@ impl Machine for Membership {
                 credentials.verify(credentials.federation(), organization)?;
                 let acknowledge = Effect::Acknowledge { asker, word: "joined" };
                 match self.federation() {
-                    Some(federation) if federation != credentials.federation() => Err(Fault::new(
-                        Code::InviteForeign,
-                        format!("this node belongs to federation {} already", federation.short()),
-                    )),
+                    Some(federation) if federation != credentials.federation() => {
+                        self.may_leave()?;
+                        Ok(Decision::nothing().record(Record::Joined(credentials)).effect(acknowledge))
+                    }
                     Some(_) => Ok(Decision::nothing().effect(acknowledge)),
                     None => Ok(Decision::nothing().record(Record::Joined(credentials)).effect(acknowledge)),
                 }

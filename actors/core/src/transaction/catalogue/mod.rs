@@ -68,6 +68,12 @@ impl Definitions {
         self.0.versions.get(hash).map(|(definition, _)| definition)
     }
 
+    /// How many versions of a name are kept.
+    #[must_use]
+    pub fn versions_of(&self, name: &DefinitionName) -> usize {
+        self.0.versions.values().filter(|(definition, _)| definition.name == *name).count()
+    }
+
     /// The current definitions, by name, each with the moment at which it was defined.
     pub fn current(&self) -> impl Iterator<Item = (&Arc<Definition>, Moment)> {
         self.0.current.values().filter_map(|hash| self.0.versions.get(hash)).map(|(definition, at)| (definition, *at))

@@ -283,6 +283,12 @@ impl Instance {
         self.begun.as_ref()?.ended.as_ref().map(|(_, ending)| ending)
     }
 
+    /// The sessions that wait for the response.
+    #[must_use]
+    pub fn requesters(&self) -> &[Asker] {
+        &self.requesters
+    }
+
     fn unknown(&self) -> Fault {
         Fault::new(Code::TransactionUnknown, format!("there is no transaction {} here", self.id))
     }

@@ -101,6 +101,12 @@ impl Instance {
         self.begun.as_ref().map(|begun| begun.submitted)
     }
 
+    /// The name of the definition that it runs.
+    #[must_use]
+    pub fn definition_name(&self) -> Option<&DefinitionName> {
+        self.begun.as_ref().map(|begun| &begun.definition)
+    }
+
     /// The version of the definition that it runs.
     #[must_use]
     pub fn definition_hash(&self) -> Option<DefinitionHash> {

@@ -134,10 +134,11 @@ impl OperationState {
 impl Operation {
     /// Its output document, if it has one.
     pub(super) fn output(&self) -> Option<&Text> {
-        self.made.as_ref().or_else(|| match self.legs.as_slice() {
+        let answer = match self.legs.as_slice() {
             [Leg { outcome: Some(Outcome::Completed(output)), .. }] => Some(output),
             _ => None,
-        })
+        };
+        self.made.as_ref().or(answer)
     }
 
     /// The effects that tell everybody who was asked and has not answered that nobody waits any more.

@@ -28,12 +28,16 @@ fn tail() -> String {
     format!("{} CXtsTailOp", OPERATIONS + 1)
 }
 
+/// Each is asked with the answer of the one before: the default join hands on everything since the beginning, which soon nests
+/// deeper than a document may.
 #[test]
 fn ten_thousand_operations_in_a_row() {
+    let join = |id| format!("<JOIN><DOCUMENT><OPID>{id}</OPID><OPDOCIOTYPE>OUTPUT</OPDOCIOTYPE></DOCUMENT></JOIN>");
     let head = std::iter::once("0 CXtsHeadOp > 1".to_owned());
-    let row = (1..=OPERATIONS).map(|id| format!("{id} work > {}", id + 1));
+    let row = (1..=OPERATIONS).map(|id| format!("{id} work > {} | {}", id + 1, join(id - 1)));
     let run = finish(large(head.chain(row).chain([tail()])));
     run.output();
+    assert!(run.begun().operations.values().all(|operation| operation.state == OperationState::Completed));
     assert!(run.decisions <= 5 * OPERATIONS as usize, "{} decisions", run.decisions);
     assert!(run.journal.len() <= 4 * OPERATIONS as usize, "{} records", run.journal.len());
 }

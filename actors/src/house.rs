@@ -1,0 +1,542 @@
+//! A node's machines at work: recovery from store and journal, the shards, and the checkpoints that let the journal be
+//! cut. What the shards share is here too. It knows neither CXIP nor libp2p: what leaves the node goes to a [`World`].
+
+use crate::{
+    clock,
+    journal::{Entry, Journal, JournalOptions, Release, Statistics},
+    recovery::{self, Recovered, Recovery},
+    shard::{Order, Shard, Sight, Slot, Start},
+    store::{Change, Position, RedbStore, Store as _, WriteBehind},
+    supervisor::Supervisor,
+    switchboard::{Connected, Line, Lines, Switchboard},
+};
+use hansa_core::{
+    address::{KeyBytes, Kind},
+    code::{Code, Fault},
+    directory::Directory,
+    dispatch::{Change as Redrawn, Housed, Input, Outward, Surroundings, Tally},
+    ident::{OrganizationId, TransactionId},
+    link::Link,
+    machine::Machine,
+    membership::Membership,
+    moment::Moment,
+    transaction::{Catalogue, Instance},
+};
+use ractor::{Actor, ActorRef};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{sync::oneshot, task::JoinHandle};
+
+/// Where what leaves the node goes. Called on the journal's thread, in order, so it must not wait.
+pub trait World: Send + Sync + 'static {
+    /// Everything that this rests on is durable: let it go.
+    fn outward(&self, effect: Outward);
+}
+
+/// How a house is kept.
+#[derive(Clone, Debug)]
+pub struct HouseOptions {
+    /// The folder of journal and store.
+    pub folder: PathBuf,
+    /// Length of a journal segment.
+    pub segment_bytes: u64,
+    /// Journal bytes after which a checkpoint is made.
+    pub checkpoint_bytes: u64,
+    /// Transactions that may be open at once.
+    pub transactions_open_max: u64,
+    /// How long transactions are kept after their end.
+    pub finished_keep_ms: u64,
+    /// Shards that share the transactions.
+    pub transaction_shards: usize,
+}
+
+/// How long the longest pause between two checkpoints is while anything changes.
+const CHECKPOINT_PAUSE: Duration = Duration::from_secs(30);
+/// How often it is looked whether a checkpoint is due.
+const CHECKPOINT_LOOK: Duration = Duration::from_millis(250);
+/// Bytes of put-away machines that wait for a checkpoint before one is made.
+const PUT_AWAY_BYTES_MAX: usize = 64 << 20;
+/// Ended machines are kept under a kind of their own, so that a start need not look through them.
+pub(crate) const ENDED: u8 = 0x80;
+/// Ended transactions that one checkpoint purges.
+const PURGED_MAX: usize = 10_000;
+/// Machines that a start resumes at once.
+const RESUMED_AT_ONCE: usize = 256;
+
+/// What all shards share.
+pub struct Common {
+    journal: Arc<Journal<Outward>>,
+    store: WriteBehind,
+    pub(crate) switchboard: Switchboard,
+    surroundings: RwLock<Arc<Surroundings>>,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    tallies: [AtomicU64; Tally::ALL.len()],
+    refused: AtomicU64,
+    open: AtomicU64,
+}
+
+/// A picture of the house for status and metrics.
+#[derive(Clone, Debug)]
+pub struct HouseStatistics {
+    /// The journal's figures.
+    pub journal: Statistics,
+    /// Transactions that are open.
+    pub transactions_open: u64,
+    /// Inputs that machines refused.
+    pub refused: u64,
+    /// What was counted since the start.
+    pub tallies: Vec<(Tally, u64)>,
+}
+
+struct Gate(Arc<dyn World>);
+
+impl Release for Gate {
+    type Effect = Outward;
+    fn release(&mut self, effects: Vec<Outward>) {
+        for effect in effects {
+            self.0.outward(effect);
+        }
+    }
+}
+
+impl Common {
+    pub(crate) fn surroundings(&self) -> Arc<Surroundings> {
+        Arc::clone(&self.surroundings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn redraw(&self, change: Redrawn) {
+        let mut surroundings = self.surroundings.write().unwrap_or_else(PoisonError::into_inner);
+        *surroundings = Arc::new(surroundings.changed(change));
+    }
+
+    pub(crate) fn append<M: Housed>(&self, key: &M::Key, record: &[u8], now: Moment, effects: Vec<Outward>) -> u64 {
+        let mut address = key.to_bytes();
+        address.insert(0, M::KIND as u8);
+        self.journal.append(&[(&address[..], record)], now, effects)
+    }
+
+    pub(crate) fn release_later(&self, now: Moment, effects: Vec<Outward>) {
+        self.journal.append::<&[u8], &[u8]>(&[], now, effects);
+    }
+
+    pub(crate) fn count(&self, tally: Tally) {
+        self.counters.tallies[tally as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused(&self) {
+        self.counters.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn opened<M: Housed>(&self, is_open: bool) {
+        if M::KIND == Kind::Transaction {
+            if is_open {
+                self.counters.open.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.counters.open.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The machine as the store has it.
+    pub(crate) fn stored<M: Housed>(&self, key: &[u8]) -> Option<Slot<M>> {
+        recovery::stored(&self.store, key).unwrap_or_else(|fault| {
+            tracing::error!(%fault, "a machine cannot be read from the store");
+            None
+        })
+    }
+
+    /// Put the machine's state into the store; it is written with the next checkpoint.
+    pub(crate) fn keep<M: Housed>(&self, key: &M::Key, slot: &mut Slot<M>) {
+        let open = M::KIND as u8;
+        let key = key.to_bytes();
+        let kind = if slot.machine.is_open() { open } else { open | ENDED };
+        let mut changes = Vec::with_capacity(2);
+        if kind != open && slot.stored {
+            changes.push(Change { kind: open, key: key.clone(), value: None });
+        }
+        if slot.machine.is_kept() {
+            changes.push(Change { kind, key, value: Some(encode(slot)) });
+        }
+        self.store.change(changes);
+        slot.stored = true;
+    }
+}
+
+/// A stored machine: the sequence that it has applied, and its state in CBOR.
+fn encode<M: Housed>(slot: &Slot<M>) -> Vec<u8> {
+    let mut bytes = slot.applied.to_be_bytes().to_vec();
+    ciborium::into_writer(&slot.machine, &mut bytes).expect("encoding into memory cannot fail");
+    bytes
+}
+
+pub(crate) fn decode<M: Housed>(bytes: &[u8]) -> Result<Slot<M>, Fault> {
+    let unreadable = |what: String| {
+        Fault::new(Code::DataNewer, format!("a stored {:?} cannot be read: {what}", M::KIND))
+            .help("the look-up store was written by another version; remove it, and it is made anew from the journal")
+    };
+    let (applied, state) = bytes.split_first_chunk::<8>().ok_or_else(|| unreadable("it is cut off".to_owned()))?;
+    let machine = ciborium::from_reader(state).map_err(|error| unreadable(error.to_string()))?;
+    Ok(Slot::stored(machine, u64::from_be_bytes(*applied)))
+}
+
+/// The running house.
+pub struct House {
+    common: Arc<Common>,
+    options: HouseOptions,
+    supervisor: ActorRef<()>,
+    supervisor_task: JoinHandle<()>,
+    checkpoints: JoinHandle<()>,
+    checkpointing: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl House {
+    /// Recover what journal and store hold, and start the shards. `fatal` is called when going on would be unsafe.
+    ///
+    /// # Errors
+    /// What is wrong with journal or store, and what to do about it.
+    pub async fn open(
+        options: HouseOptions,
+        world: Arc<dyn World>,
+        fatal: Arc<dyn Fn(Fault) + Send + Sync>,
+    ) -> Result<Arc<Self>, Fault> {
+        let store = RedbStore::open(&options.folder.join("lookup.redb"))?;
+        let position = store.position();
+        let store = WriteBehind::new(Box::new(store));
+        let mut recovery = Recovery::default();
+        let journal_options =
+            JournalOptions { segment_bytes: options.segment_bytes, ..JournalOptions::new(options.folder.join("journal")) };
+        let on_fatal = Arc::clone(&fatal);
+        let journal = Journal::open(
+            journal_options,
+            Gate(world),
+            Box::new(move |fault| on_fatal(fault)),
+            position.applied + 1,
+            &mut |entry: Entry| recovery.take(&store, &entry),
+        )?;
+        let common = Arc::new(Common {
+            journal: Arc::new(journal),
+            store,
+            switchboard: Switchboard::default(),
+            surroundings: RwLock::default(),
+            counters: Counters::default(),
+        });
+        let (supervisor, supervisor_task) = Supervisor::spawn(None, Supervisor, fatal)
+            .await
+            .map_err(|error| Fault::new(Code::Internal, format!("the supervisor did not start: {error}")))?;
+        let house = Self::populate(common, options, supervisor, supervisor_task, recovery).await?;
+        Ok(house)
+    }
+}
+
+impl House {
+    async fn populate(
+        common: Arc<Common>,
+        options: HouseOptions,
+        supervisor: ActorRef<()>,
+        supervisor_task: JoinHandle<()>,
+        recovery: Recovery,
+    ) -> Result<Arc<Self>, Fault> {
+        let Recovery { transactions, mut links, mut directory, mut catalogue, mut membership, entries } = recovery;
+        let recovered = transactions.len();
+        // Machines that are never put away come from the store as well, whether the journal's tail names them or not.
+        stored_too(&common, &mut links)?;
+        stored_too(&common, &mut directory)?;
+        stored_too(&common, &mut catalogue)?;
+        stored_too(&common, &mut membership)?;
+
+        let shards = options.transaction_shards.max(1);
+        let mut shared_out: Vec<Recovered<Instance>> = (0..shards).map(|_| HashMap::new()).collect();
+        let mut open = Vec::new();
+        for (id, slot) in transactions {
+            if slot.machine.is_open() {
+                open.push(id);
+                common.opened::<Instance>(true);
+            }
+            shared_out[(id.0 % shards as u128) as usize].insert(id, slot);
+        }
+        let peers: Vec<_> = links.keys().copied().collect();
+        let mut lines = Vec::new();
+        for machines in shared_out {
+            lines.push(spawn(&common, &supervisor, machines).await?);
+        }
+        common.switchboard.connect(Lines {
+            transactions: lines,
+            mailboxes: spawn(&common, &supervisor, HashMap::new()).await?,
+            links: spawn(&common, &supervisor, links).await?,
+            directory: spawn(&common, &supervisor, directory).await?,
+            catalogue: spawn(&common, &supervisor, catalogue).await?,
+            membership: spawn(&common, &supervisor, membership).await?,
+        });
+        let checkpointing = Arc::new(tokio::sync::Mutex::new(()));
+        let house = Arc::new_cyclic(|house: &std::sync::Weak<Self>| {
+            let house = house.clone();
+            let checkpoints = tokio::spawn(async move {
+                let mut last = (0, tokio::time::Instant::now());
+                loop {
+                    tokio::time::sleep(CHECKPOINT_LOOK).await;
+                    let Some(house) = house.upgrade() else { return };
+                    house.checkpoint_if_due(&mut last).await;
+                }
+            });
+            Self { common, options, supervisor, supervisor_task, checkpoints, checkpointing }
+        });
+        house.resume(open, peers).await?;
+        tracing::info!(entries, transactions = recovered, "recovered from journal and store");
+        Ok(house)
+    }
+
+    /// Tell every machine that has work open that the process has started again: first those that others look at, then
+    /// links, then transactions. Those that only the store knows are told in the background.
+    async fn resume(self: &Arc<Self>, open: Vec<TransactionId>, peers: Vec<OrganizationId>) -> Result<(), Fault> {
+        let lines = self.common.switchboard.lines();
+        for line in Catalogue::lines(lines) {
+            line.resume(vec![()]);
+        }
+        for line in Directory::lines(lines) {
+            line.resume(vec![()]);
+        }
+        self.look::<Catalogue, ()>(&(), |_| ()).await;
+        self.look::<Directory, ()>(&(), |_| ()).await;
+        lines.links.resume(peers);
+        for id in &open {
+            lines.transaction(*id).resume(vec![*id]);
+        }
+        self.look_all::<Instance, ()>(|_| ()).await;
+        let house = Arc::downgrade(self);
+        let known: std::collections::HashSet<_> = open.into_iter().collect();
+        tokio::spawn(async move {
+            let mut from = Vec::new();
+            loop {
+                let Some(house) = house.upgrade() else { return };
+                let kind = Kind::Transaction as u8;
+                let page = match house.common.store.scan(kind, &from, false, RESUMED_AT_ONCE) {
+                    Ok(page) => page,
+                    Err(fault) => return tracing::error!(%fault, "open transactions cannot be read from the store"),
+                };
+                let Some((last, _)) = page.last() else { return };
+                from = last.clone();
+                from.push(0);
+                let lines = house.common.switchboard.lines();
+                for id in page.iter().filter_map(|(key, _)| KeyBytes::from_bytes(key)) {
+                    if !known.contains(&id) {
+                        house.common.opened::<Instance>(true);
+                        lines.transaction(id).resume(vec![id]);
+                    }
+                }
+                // The next page waits until this one is through, so that a start with a million sleepers stays calm.
+                house.look_all::<Instance, ()>(|_| ()).await;
+            }
+        });
+        Ok(())
+    }
+
+    /// Deliver an input from outside, if there is room for it.
+    ///
+    /// # Errors
+    /// [`Code::Busy`], [`Code::DiskFull`] or [`Code::LimitReached`]: nothing was delivered.
+    pub fn admit(&self, input: Input) -> Result<(), Fault> {
+        if let Input::Transaction(_, hansa_core::transaction::Input::Submit { .. }) = &input {
+            self.common.journal.admits()?;
+            let open = self.common.counters.open.load(Ordering::Relaxed);
+            if open >= self.options.transactions_open_max {
+                return Err(Fault::new(Code::LimitReached, format!("{open} transactions are open already")));
+            }
+        }
+        self.common.switchboard.admits(&input)?;
+        self.common.switchboard.deliver(input);
+        Ok(())
+    }
+
+    /// Whether there is room for an input from outside.
+    #[must_use]
+    pub fn has_room(&self, input: &Input) -> bool {
+        self.common.switchboard.admits(input).is_ok()
+    }
+
+    /// Deliver an input of the node's own, or one that has its own bound.
+    pub fn deliver(&self, input: Input) {
+        self.common.switchboard.deliver(input);
+    }
+
+    /// What machines look at now.
+    #[must_use]
+    pub fn surroundings(&self) -> Arc<Surroundings> {
+        self.common.surroundings()
+    }
+
+    /// Look at the shard of one machine, after everything that it was told before.
+    pub async fn look<M: Connected, T: Send + 'static>(
+        &self,
+        key: &M::Key,
+        look: impl FnOnce(&Sight<'_, M>) -> T + Send + 'static,
+    ) -> Option<T> {
+        self.common.switchboard.look(key, look).await
+    }
+
+    /// Look at all shards of a kind.
+    pub async fn look_all<M: Connected, T: Send + 'static>(
+        &self,
+        look: impl Fn(&Sight<'_, M>) -> T + Clone + Send + 'static,
+    ) -> Vec<T> {
+        self.common.switchboard.look_all(look).await
+    }
+
+    /// Transactions in the store, newest first: those before `before`, or the newest of all.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn stored_transactions(
+        &self,
+        before: Option<TransactionId>,
+        ended: bool,
+        count_max: usize,
+    ) -> Result<Vec<(TransactionId, Instance)>, Fault> {
+        let kind = Kind::Transaction as u8 | if ended { ENDED } else { 0 };
+        let from = before.map_or_else(|| vec![0xff; 17], |id| id.to_bytes());
+        let page = self.common.store.scan(kind, &from, true, count_max.saturating_add(1))?;
+        page.into_iter()
+            .filter(|(key, _)| *key != from)
+            .take(count_max)
+            .filter_map(|(key, bytes)| Some((TransactionId::from_bytes(&key)?, bytes)))
+            .map(|(id, bytes)| Ok((id, decode::<Instance>(&bytes)?.machine)))
+            .collect()
+    }
+
+    /// Figures for status and metrics.
+    #[must_use]
+    pub fn statistics(&self) -> HouseStatistics {
+        let counters = &self.common.counters;
+        HouseStatistics {
+            journal: self.common.journal.statistics(),
+            transactions_open: counters.open.load(Ordering::Relaxed),
+            refused: counters.refused.load(Ordering::Relaxed),
+            tallies: Tally::ALL
+                .iter()
+                .map(|(tally, _, _)| (*tally, counters.tallies[*tally as usize].load(Ordering::Relaxed)))
+                .collect(),
+        }
+    }
+
+    async fn checkpoint_if_due(&self, last: &mut (u64, tokio::time::Instant)) {
+        let written = self.common.journal.statistics().bytes_written;
+        let grown = written.saturating_sub(last.0);
+        let full = grown >= self.options.checkpoint_bytes || self.common.store.waiting_bytes() >= PUT_AWAY_BYTES_MAX;
+        if full || (grown > 0 && last.1.elapsed() >= CHECKPOINT_PAUSE) {
+            if let Err(fault) = self.checkpoint().await {
+                tracing::error!(%fault, "no checkpoint could be made; it is tried again");
+            }
+            *last = (written, tokio::time::Instant::now());
+        }
+    }
+
+    /// Write to the store what changed, and drop the part of the journal that is behind it.
+    ///
+    /// # Errors
+    /// Journal or store failed. The journal still has everything.
+    pub async fn checkpoint(&self) -> Result<(), Fault> {
+        let _one_at_a_time = self.checkpointing.lock().await;
+        // Every record up to here was absorbed before the shard that it is of comes to its checkpoint.
+        let applied = self.common.journal.tail();
+        let lines = self.common.switchboard.lines();
+        checkpoint_along(Instance::lines(lines)).await;
+        checkpoint_along(Link::lines(lines)).await;
+        checkpoint_along(Directory::lines(lines)).await;
+        checkpoint_along(Catalogue::lines(lines)).await;
+        checkpoint_along(Membership::lines(lines)).await;
+        let common = Arc::clone(&self.common);
+        let keep_ms = self.options.finished_keep_ms;
+        let work = tokio::task::spawn_blocking(move || {
+            common.purge(clock::now(), keep_ms)?;
+            // What the store is given has absorbed records up to here; it must never be ahead of the journal.
+            common.journal.wait_durable(common.journal.tail())?;
+            common.store.flush(Position { applied })?;
+            common.journal.truncate_before(applied + 1).map(|_| ())
+        });
+        work.await.unwrap_or_else(|error| Err(Fault::new(Code::Internal, format!("the checkpoint ended: {error}"))))
+    }
+
+    /// Stop the shards after what they were told, make everything durable, and leave a fresh checkpoint.
+    ///
+    /// # Errors
+    /// Journal or store failed; what was acknowledged is in the journal.
+    pub async fn stop(&self) -> Result<(), Fault> {
+        self.checkpoints.abort();
+        let made = self.checkpoint().await;
+        self.supervisor.stop_children(None);
+        self.supervisor.stop(None);
+        let journal = Arc::clone(&self.common.journal);
+        let closed = tokio::task::spawn_blocking(move || journal.close()).await;
+        made.and(closed.unwrap_or_else(|error| Err(Fault::new(Code::Internal, error.to_string()))))
+    }
+}
+
+impl Common {
+    /// Forget transactions that ended long ago (T11).
+    fn purge(&self, now: Moment, keep_ms: u64) -> Result<(), Fault> {
+        let kind = Kind::Transaction as u8 | ENDED;
+        let before = TransactionId::new(Moment(now.0.saturating_sub(keep_ms)), [0; 16]);
+        let oldest = self.store.scan(kind, &[], false, PURGED_MAX)?;
+        let old: Vec<_> = oldest
+            .into_iter()
+            .map(|(key, _)| key)
+            .take_while(|key| *key < before.to_bytes())
+            .map(|key| Change { kind, key, value: None })
+            .collect();
+        if !old.is_empty() {
+            tracing::info!(transactions = old.len(), "purged transactions that ended long ago");
+            self.store.change(old);
+        }
+        Ok(())
+    }
+}
+
+/// The seed of a shard's dice.
+fn seed() -> Result<u64, Fault> {
+    getrandom::u64().map_err(|error| Fault::new(Code::Internal, format!("the system gives no randomness: {error}")))
+}
+
+/// Start a shard.
+async fn spawn<M: Housed>(
+    common: &Arc<Common>,
+    supervisor: &ActorRef<()>,
+    machines: Recovered<M>,
+) -> Result<Line<M>, Fault> {
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let start = Start { common: Arc::clone(common), machines, waiting: Arc::clone(&waiting), seed: seed()? };
+    let (actor, _) = Actor::spawn_linked(None, Shard::<M>::default(), start, supervisor.get_cell())
+        .await
+        .map_err(|error| Fault::new(Code::Internal, format!("a shard did not start: {error}")))?;
+    Ok(Line { actor, waiting })
+}
+
+/// Add the machines of a kind that the store has and the journal's tail does not name.
+fn stored_too<M: Housed>(common: &Common, machines: &mut Recovered<M>) -> Result<(), Fault> {
+    for (bytes, value) in common.store.scan(M::KIND as u8, &[], false, usize::MAX)? {
+        if let Some(key) = M::Key::from_bytes(&bytes)
+            && !machines.contains_key(&key)
+        {
+            machines.insert(key, decode(&value)?);
+        }
+    }
+    Ok(())
+}
+
+async fn checkpoint_along<M: Housed>(lines: Vec<&Line<M>>) {
+    for line in lines {
+        let (done, waiting) = oneshot::channel();
+        if line.actor.send_message(Order::Checkpoint(done)).is_ok() {
+            let _ = waiting.await;
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Recovery: from the journal's entries to machines. The store has every machine as some checkpoint left it; the entries
+//! after that bring it up to date. A machine that has applied an entry already passes it over.
+
+use crate::{house::decode, journal::Entry, shard::Slot, store::WriteBehind};
+use hansa_core::{
+    address::{KeyBytes, Kind},
+    code::{Code, Fault},
+    directory::Directory,
+    dispatch::Housed,
+    link::Link,
+    machine::Machine,
+    membership::Membership,
+    transaction::{Catalogue, Instance},
+};
+use std::collections::HashMap;
+
+/// Machines of one kind that were recovered.
+pub(crate) type Recovered<M> = HashMap<<M as Machine>::Key, Slot<M>>;
+
+/// The machines that the journal's tail has records of.
+#[derive(Default)]
+pub(crate) struct Recovery {
+    pub(crate) transactions: Recovered<Instance>,
+    pub(crate) links: Recovered<Link>,
+    pub(crate) directory: Recovered<Directory>,
+    pub(crate) catalogue: Recovered<Catalogue>,
+    pub(crate) membership: Recovered<Membership>,
+    /// How many entries were taken in.
+    pub(crate) entries: u64,
+}
+
+impl Recovery {
+    /// Take one entry in.
+    pub(crate) fn take(&mut self, store: &WriteBehind, entry: &Entry) -> Result<(), Fault> {
+        self.entries += 1;
+        let kind = entry.address.first().copied().and_then(Kind::numbered);
+        match kind {
+            Some(Kind::Transaction) => absorb(&mut self.transactions, store, entry),
+            Some(Kind::Link) => absorb(&mut self.links, store, entry),
+            Some(Kind::Directory) => absorb(&mut self.directory, store, entry),
+            Some(Kind::Catalogue) => absorb(&mut self.catalogue, store, entry),
+            Some(Kind::Membership) => absorb(&mut self.membership, store, entry),
+            Some(Kind::Mailbox) | None => Err(unreadable(entry, "it is about a kind of machine that is not known")),
+        }
+    }
+}
+
+fn absorb<M: Housed>(machines: &mut Recovered<M>, store: &WriteBehind, entry: &Entry) -> Result<(), Fault> {
+    let bytes = entry.address.get(1..).unwrap_or_default();
+    let key = M::Key::from_bytes(bytes).ok_or_else(|| unreadable(entry, "its address is not a key"))?;
+    let slot = match machines.entry(key) {
+        std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+        std::collections::hash_map::Entry::Vacant(vacant) => {
+            let slot = stored(store, bytes)?.unwrap_or_else(|| Slot::stored(M::new(vacant.key()), 0));
+            vacant.insert(slot)
+        }
+    };
+    if entry.sequence <= slot.applied {
+        return Ok(());
+    }
+    let records: Vec<M::Record> =
+        ciborium::from_reader(&entry.record[..]).map_err(|error| unreadable(entry, &error.to_string()))?;
+    for record in &records {
+        slot.machine.absorb(record);
+    }
+    slot.applied = entry.sequence;
+    slot.changed = true;
+    Ok(())
+}
+
+/// A machine as the store has it.
+pub(crate) fn stored<M: Housed>(store: &WriteBehind, key: &[u8]) -> Result<Option<Slot<M>>, Fault> {
+    for kind in [M::KIND as u8, M::KIND as u8 | crate::house::ENDED] {
+        if let Some(bytes) = store.get(kind, key)? {
+            return decode(&bytes).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn unreadable(entry: &Entry, what: &str) -> Fault {
+    Fault::new(Code::DataNewer, format!("entry {} of the journal cannot be read: {what}", entry.sequence))
+}

@@ -1,0 +1,440 @@
+//! What the administrator asks of the machines: each request becomes inputs and looks, each answer a plain value.
+
+use super::{Machines, views};
+use crate::admin::{Administration, protocol::*};
+use hansa_actors::{clock, journal::DiskState};
+use hansa_core::{
+    code::{Code, Fault},
+    directory::Directory,
+    dispatch::{Input, Tally},
+    document::Text,
+    ident::{City, DefinitionName, OperationName, OrganizationId, TransactionId},
+    link::Link,
+    mailbox::Mailbox,
+    membership::{self, Charter, Credentials, InviteKey, InviteText},
+    signed::{Purpose, Signed},
+    transaction::{Definition, Instance, catalogue, Input as ToTransaction},
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Bytes of an invite's secret.
+const SECRET_BYTES: usize = 16;
+
+impl Machines {
+    async fn federation_status(&self) -> Option<FederationStatus> {
+        let credentials = self.credentials().await?;
+        let members = self.house.look::<Directory, _>(&(), |sight| sight.machine(&()).map_or(0, |all| all.members().count()));
+        Some(Self::federation_of(&credentials, members.await.unwrap_or_default() as u64))
+    }
+
+    fn federation_of(credentials: &Credentials, members: u64) -> FederationStatus {
+        let charter: Result<Charter, Fault> = credentials.charter.open(Purpose::Charter, Code::CertificateForged);
+        let name = charter.map(|charter| charter.name);
+        FederationStatus {
+            name: name.unwrap_or_else(|_| "unnamed".parse().expect("a word is a name")),
+            id: credentials.federation(),
+            members: members.max(1),
+        }
+    }
+
+    async fn outboxes(&self) -> BTreeMap<OrganizationId, u64> {
+        let all = self.house.look_all::<Link, _>(|sight| {
+            sight.awake().map(|(peer, link)| (*peer, link.outbox() as u64)).collect::<Vec<_>>()
+        });
+        all.await.into_iter().flatten().collect()
+    }
+
+    async fn peers(&self) -> Vec<Peer> {
+        let outboxes = self.outboxes().await;
+        let links = self.ways.peers.federation().map(hansa_federation::Handle::peers).unwrap_or_default();
+        let own = self.own();
+        let known = self.house.look::<Directory, _>(&(), move |sight| {
+            let directory = sight.machine(&())?;
+            Some(
+                directory
+                    .members()
+                    .filter(|member| member.record.organization != own)
+                    .map(|member| {
+                        let city = member.certificates.first().map(|certificate| certificate.city.clone());
+                        let address = member.record.subnodes.first().and_then(|subnode| subnode.addresses.first());
+                        (member.record.organization, member.record.name.clone(), city, address.cloned())
+                    })
+                    .collect::<Vec<_>>(),
+            )
+        });
+        let mut peers: BTreeMap<_, _> = known
+            .await
+            .flatten()
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|(organization, name, city, address)| {
+                let peer = Peer {
+                    organization,
+                    name,
+                    city: city?,
+                    connected: false,
+                    since: None,
+                    rtt_ms: None,
+                    clock_ahead_ms: None,
+                    address,
+                    discovered_by: None,
+                    outbox: 0,
+                };
+                Some((organization, peer))
+            })
+            .collect();
+        for link in links {
+            peers.insert(link.organization, views::peer(link));
+        }
+        for (organization, outbox) in outboxes {
+            if let Some(peer) = peers.get_mut(&organization) {
+                peer.outbox = outbox;
+            }
+        }
+        peers.into_values().collect()
+    }
+
+    /// One transaction, awake or put away.
+    async fn transaction(&self, id: TransactionId) -> Result<Instance, Fault> {
+        let unknown = || Fault::new(Code::TransactionUnknown, format!("there is no transaction {id} here"));
+        let seen = self.house.look::<Instance, _>(&id, move |sight| sight.machine(&id)).await;
+        seen.flatten().filter(|instance| instance.submitted().is_some()).ok_or_else(unknown)
+    }
+
+    fn findings(&self) -> Vec<Fault> {
+        let statistics = self.house.statistics().journal;
+        let mut findings = Vec::new();
+        match statistics.disk {
+            DiskState::Ready => {}
+            DiskState::Full => findings.push(Fault::new(
+                Code::DiskFull,
+                format!("the disk of {} is full; new work is refused", self.start.folder.path().display()),
+            )),
+            DiskState::Failed => findings.push(Fault::new(Code::JournalFailed, "the journal cannot be written")),
+        }
+        findings
+    }
+}
+
+impl Administration for Machines {
+    async fn status(&self) -> Result<Status, Fault> {
+        let configuration = &self.start.configuration;
+        let statistics = self.house.statistics();
+        let tallies: BTreeMap<usize, u64> =
+            statistics.tallies.iter().map(|(tally, count)| (*tally as usize, *count)).collect();
+        let tally = |tally: Tally| tallies.get(&(tally as usize)).copied().unwrap_or_default();
+        let findings = self.findings();
+        Ok(Status {
+            organization: OrganizationStatus {
+                name: configuration.organization().name().clone(),
+                id: self.own(),
+                city: configuration.organization().city().clone(),
+            },
+            federation: self.federation_status().await,
+            node: NodeStatus {
+                id: self.keys.subnode_id(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                started: self.start.started,
+                uptime_ms: clock::now().since_ms(self.start.started.0),
+            },
+            addresses: Addresses {
+                cxip: self.cxip.get().map(ToString::to_string).unwrap_or_default(),
+                http: self.start.http.to_string(),
+                federation: self.addresses(),
+                admin: self.start.admin.clone(),
+            },
+            peers: self.peers().await,
+            services: self.services().await?,
+            journal: JournalStatus {
+                sequence: statistics.journal.tail,
+                durable: statistics.journal.durable,
+                segments: statistics.journal.segments as u64,
+                bytes: statistics.journal.segments as u64 * (configuration.journal().segment_mib() << 20),
+                sync_us_last: statistics.journal.last_sync_us,
+                disk: crate::disk::space(self.start.folder.path()).unwrap_or_default(),
+            },
+            transactions: TransactionCounts {
+                open: statistics.transactions_open,
+                submitted: tally(Tally::Submitted),
+                completed: tally(Tally::Completed),
+                failed: tally(Tally::Failed),
+                timed_out: tally(Tally::TimedOut),
+                cancelled: tally(Tally::Cancelled),
+            },
+            health: Health { ok: findings.is_empty(), findings },
+        })
+    }
+
+    async fn directory(
+        &self,
+        operation: Option<OperationName>,
+        city: Option<City>,
+    ) -> Result<Vec<DirectoryEntry>, Fault> {
+        let connected: Vec<_> = self
+            .ways
+            .peers
+            .federation()
+            .map(hansa_federation::Handle::peers)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|peer| peer.organization)
+            .collect();
+        let own = self.own();
+        let entries = self.house.look::<Directory, _>(&(), move |sight| {
+            sight.machine(&()).map(|directory| views::directory(&directory, own, &connected))
+        });
+        let mut entries = entries.await.flatten().unwrap_or_default();
+        if let Some(city) = city {
+            entries.retain(|entry| entry.city == city);
+        }
+        if let Some(operation) = operation {
+            for entry in &mut entries {
+                entry.services.retain(|service| service.operations.contains(&operation));
+            }
+            entries.retain(|entry| !entry.services.is_empty());
+        }
+        Ok(entries)
+    }
+
+    async fn services(&self) -> Result<Vec<Service>, Fault> {
+        let busy = self.house.look_all::<Mailbox, _>(|sight| {
+            sight
+                .awake()
+                .map(|(name, mailbox)| (name.clone(), (mailbox.sessions(), mailbox.queued(), mailbox.in_flight())))
+                .collect::<Vec<_>>()
+        });
+        let busy: BTreeMap<_, _> = busy.await.into_iter().flatten().collect();
+        let surroundings = self.house.surroundings();
+        let services = surroundings.offers().local().map(|service| {
+            let (sessions, queued, in_flight) = busy.get(&service.name).copied().unwrap_or_default();
+            Service {
+                name: service.name.clone(),
+                operations: service.operations.clone(),
+                public: service.public,
+                sessions: sessions as u64,
+                queued: queued as u64,
+                in_flight: in_flight as u64,
+            }
+        });
+        Ok(services.collect())
+    }
+
+    async fn define(&self, text: String) -> Result<Defined, Fault> {
+        let text = Text::parse(text.as_bytes())?;
+        let definition = Definition::parse(&text).map_err(views::all_faults)?;
+        let tracking = self.ask(|asker| Input::Catalogue(catalogue::Input::Define { asker, text })).await?;
+        Ok(Defined {
+            name: definition.name,
+            hash: definition.hash,
+            operations: definition.operations.len() as u64,
+            unchanged: tracking.word.is_some_and(|word| word.starts_with("unchanged")),
+        })
+    }
+
+    async fn definitions(&self) -> Result<Vec<DefinitionEntry>, Fault> {
+        let surroundings = self.house.surroundings();
+        let definitions = surroundings.definitions();
+        let entries = definitions.current().map(|(definition, defined)| DefinitionEntry {
+            name: definition.name.clone(),
+            hash: definition.hash,
+            defined: defined.into(),
+            versions: definitions.versions_of(&definition.name) as u64,
+            operations: definition.operations.len() as u64,
+        });
+        Ok(entries.collect())
+    }
+
+    async fn list(&self, state: Option<TransactionState>, limit: u32) -> Result<Vec<TransactionEntry>, Fault> {
+        let limit = limit as usize;
+        let awake = self.house.look_all::<Instance, _>(|sight| {
+            sight.awake().map(|(id, instance)| (*id, instance.clone())).collect::<Vec<_>>()
+        });
+        let mut all: BTreeMap<TransactionId, Instance> = awake.await.into_iter().flatten().collect();
+        let surroundings = self.house.surroundings();
+        let entry = |id: TransactionId, instance: &Instance| {
+            let definition = surroundings.definitions().version(&instance.definition_hash()?)?;
+            let entry = views::entry(id, &instance.picture(definition)?);
+            state.is_none_or(|state| state == entry.state).then_some(entry)
+        };
+        for ended in [false, true] {
+            let (mut before, mut found) = (None, 0);
+            // A state that is rare is looked for until the store ends.
+            while found < limit {
+                let page = self.house.stored_transactions(before, ended, limit.max(64))?;
+                let Some((last, _)) = page.last() else { break };
+                before = Some(*last);
+                for (id, instance) in page {
+                    if entry(id, &instance).is_some() {
+                        found += 1;
+                        all.entry(id).or_insert(instance);
+                    }
+                }
+            }
+        }
+        Ok(all.iter().rev().filter_map(|(id, instance)| entry(*id, instance)).take(limit).collect())
+    }
+
+    async fn show(&self, id: TransactionId) -> Result<Show, Fault> {
+        let instance = self.transaction(id).await?;
+        let surroundings = self.house.surroundings();
+        let picture = instance
+            .definition_hash()
+            .and_then(|hash| surroundings.definitions().version(&hash))
+            .and_then(|definition| instance.picture(definition));
+        let picture = picture.ok_or_else(|| {
+            Fault::new(Code::Internal, format!("the definition that transaction {id} runs is not here"))
+        })?;
+        Ok(views::show(&picture, surroundings.offers()))
+    }
+
+    async fn submit(
+        &self,
+        definition: DefinitionName,
+        document: String,
+        id: Option<TransactionId>,
+    ) -> Result<Submitted, Fault> {
+        let document = Text::parse(document.as_bytes())?;
+        let transaction = match id {
+            Some(id) => id,
+            None => self.fresh_transaction()?,
+        };
+        let tracking = self
+            .ask(|asker| Input::Transaction(transaction, ToTransaction::Submit { asker, definition, document }))
+            .await?;
+        Ok(Submitted { transaction, repeated: tracking.word.as_deref() == Some("repeated") })
+    }
+
+    async fn await_response(&self, id: TransactionId, timeout: Duration) -> Result<Awaited, Fault> {
+        let response = self
+            .ways
+            .sessions
+            .response(id, |asker| self.house.admit(Input::Transaction(id, ToTransaction::Await { asker })));
+        match tokio::time::timeout(timeout, response).await {
+            Ok(response) => Ok(views::awaited(response?)),
+            Err(_) => {
+                let instance = self.transaction(id).await?;
+                let definition = instance
+                    .definition_name()
+                    .cloned()
+                    .ok_or_else(|| Fault::new(Code::TransactionUnknown, format!("there is no transaction {id} here")))?;
+                let state = TransactionState::Running;
+                Ok(Awaited { transaction: id, definition, state, document: None, fault: None })
+            }
+        }
+    }
+
+    async fn cancel(&self, id: TransactionId) -> Result<Cancelled, Fault> {
+        self.ask(|asker| Input::Transaction(id, ToTransaction::Cancel { asker })).await?;
+        Ok(Cancelled { transaction: id, state: TransactionState::Cancelled })
+    }
+
+    async fn invite(&self, hours: u32) -> Result<Invited, Fault> {
+        let credentials = self.credentials().await.ok_or_else(|| {
+            Fault::new(Code::MemberUnknown, "this node belongs to no federation yet, so it cannot invite into one")
+        })?;
+        let addresses = self.addresses();
+        if addresses.is_empty() {
+            return Err(Fault::new(Code::PeerUnreachable, "this node listens for members nowhere")
+                .help("set federation.listen, or federation.announce"));
+        }
+        let mut secret = vec![0; SECRET_BYTES];
+        getrandom::fill(&mut secret)
+            .map_err(|error| Fault::new(Code::Internal, format!("the system gives no randomness: {error}")))?;
+        let key = InviteKey::new(&secret);
+        let expires = clock::now().plus_ms(u64::from(hours) * 3_600_000);
+        self.ask(|asker| Input::Membership(membership::Input::Invite { asker, key, expires })).await?;
+        let name = self.start.configuration.organization().name().clone();
+        let invite = membership::Invite { credentials, name, addresses, secret, expires };
+        let text = InviteText::new(Signed::new(&self.keys.organization, Purpose::Invite, &invite))?;
+        let federation = self.federation_status().await;
+        Ok(Invited {
+            invite: text.to_string(),
+            federation: federation.unwrap_or_else(|| Self::federation_of(&invite.credentials, 1)),
+            expires: expires.into(),
+        })
+    }
+
+    async fn join(&self, invite: String) -> Result<Joined, Fault> {
+        let invite: InviteText = invite.parse()?;
+        let federation = invite.invite.credentials.federation();
+        if let Some(credentials) = self.credentials().await
+            && credentials.federation() == federation
+        {
+            let status = self.federation_status().await;
+            return Ok(Joined {
+                federation: status.unwrap_or_else(|| Self::federation_of(&credentials, 1)),
+                repeated: true,
+            });
+        }
+        self.may_join().await?;
+        let handle = self
+            .ways
+            .peers
+            .federation()
+            .ok_or_else(|| Fault::new(Code::NodeStopped, "the node is starting; try again"))?;
+        let credentials = handle.join(invite).await?;
+        self.belong(credentials.clone()).await?;
+        handle.set_credentials(credentials.clone()).await?;
+        self.introduce().await;
+        Ok(Joined { federation: Self::federation_of(&credentials, 2), repeated: false })
+    }
+
+    async fn readings(&self) -> Vec<Reading> {
+        let statistics = self.house.statistics();
+        let journal = &statistics.journal;
+        let mut readings = vec![
+            Reading::gauge(
+                "hansa_uptime_seconds",
+                "Seconds since the process started.",
+                clock::now().since_ms(self.start.started.0) as f64 / 1_000.0,
+            ),
+            Reading::gauge("hansa_healthy", "One if the node does its work.", f64::from(self.findings().is_empty())),
+            Reading::gauge(
+                "hansa_transactions_open",
+                "Transactions that are open.",
+                statistics.transactions_open as f64,
+            ),
+            Reading::counter(
+                "hansa_inputs_refused",
+                "Inputs that machines refused.",
+                statistics.refused as f64,
+            ),
+            Reading::gauge(
+                "hansa_sessions",
+                "Connections of services and clients.",
+                self.ways.sessions.count() as f64,
+            ),
+            Reading::counter("hansa_journal_entries", "Entries made durable.", journal.entries as f64),
+            Reading::counter("hansa_journal_bytes", "Bytes written to the journal.", journal.bytes_written as f64),
+            Reading::counter("hansa_journal_syncs", "Syncs of the journal.", journal.syncs as f64),
+            Reading::counter(
+                "hansa_journal_sync_seconds",
+                "Time that syncs of the journal took.",
+                journal.sync_us_total as f64 / 1e6,
+            ),
+            Reading::gauge("hansa_journal_segments", "Segment files of the journal.", journal.segments as f64),
+            Reading::gauge("hansa_journal_queued_bytes", "Bytes that wait for the disk.", journal.queued_bytes as f64),
+        ];
+        for (tally, name, help) in Tally::ALL {
+            let count = statistics.tallies.iter().find(|(counted, _)| *counted == tally);
+            let value = count.map_or(0, |(_, count)| *count) as f64;
+            readings.push(Reading::counter(&format!("hansa_{name}"), &format!("{help}."), value));
+        }
+        if let Some(federation) = self.ways.peers.federation() {
+            let counters = federation.counters();
+            readings.push(Reading::gauge("hansa_peers", "Members that are connected.", federation.peers().len() as f64));
+            for (name, help, value) in [
+                ("hansa_links_opened", "Links to members that came up.", counters.links_opened),
+                ("hansa_peers_refused", "Peers that this node refused.", counters.refused_here),
+                ("hansa_refused_by_peers", "Peers that refused this node.", counters.refused_by_peer),
+                ("hansa_dials_failed", "Dials of members that failed.", counters.dials_failed),
+            ] {
+                readings.push(Reading::counter(name, help, value as f64));
+            }
+        }
+        let refused = self.frames_refused.load(std::sync::atomic::Ordering::Relaxed);
+        readings.push(Reading::counter("hansa_frames_refused", "Frames of peers that were refused.", refused as f64));
+        readings
+    }
+}

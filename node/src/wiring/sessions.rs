@@ -1,0 +1,174 @@
+//! The sessions of this node: connections of services and clients, and the node's own questions to its machines.
+//!
+//! Every session is a number and a way to tell it something. The administration and the federation ask through session
+//! zero, whose answers are collected here, so that a question of the node's own takes the way of every other one.
+
+use hansa_core::{
+    code::{Code, Fault},
+    ident::{ServiceName, TransactionId},
+    session::{Asker, Response, SessionId, ToSession, Tracking},
+};
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// The session of the node's own questions.
+const OWN: SessionId = SessionId(0);
+/// Numbers of questions for a transaction's response have this bit, the others have not.
+const RESPONSE: u64 = 1 << 63;
+
+/// The sessions that are open.
+#[derive(Default)]
+pub struct Sessions {
+    last: AtomicU64,
+    open: RwLock<HashMap<SessionId, mpsc::UnboundedSender<ToSession>>>,
+    /// The services that each session performs.
+    services: Mutex<HashMap<SessionId, Vec<ServiceName>>>,
+    last_question: AtomicU64,
+    questions: Mutex<HashMap<u64, oneshot::Sender<Result<Tracking, Fault>>>>,
+    responses: Mutex<HashMap<u64, Vec<oneshot::Sender<Result<Response, Fault>>>>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sessions {
+    /// A new session.
+    pub fn open(&self, to_session: mpsc::UnboundedSender<ToSession>) -> SessionId {
+        let session = SessionId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
+        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(session, to_session);
+        session
+    }
+
+    /// The session is over. What it performed is given back, to be told to the mailboxes.
+    pub fn close(&self, session: SessionId) -> Vec<ServiceName> {
+        self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&session);
+        locked(&self.services).remove(&session).unwrap_or_default()
+    }
+
+    /// The session registers a service.
+    pub fn performs(&self, session: SessionId, service: &ServiceName) {
+        let mut services = locked(&self.services);
+        let services = services.entry(session).or_default();
+        if !services.contains(service) {
+            services.push(service.clone());
+        }
+    }
+
+    /// How many connections there are.
+    pub fn count(&self) -> usize {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Tell a session something; what it was not told because it is over is given back.
+    pub fn tell(&self, session: SessionId, message: ToSession) -> Option<ToSession> {
+        if session == OWN {
+            self.answered(message);
+            return None;
+        }
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        match open.get(&session) {
+            Some(way) => way.send(message).err().map(|unsent| unsent.0),
+            None => Some(message),
+        }
+    }
+
+    /// Ask as the node itself: `question` hands the asker to a machine. The answer is the acknowledgement, once durable.
+    pub async fn ask(&self, question: impl FnOnce(Asker) -> Result<(), Fault>) -> Result<Tracking, Fault> {
+        let number = self.last_question.fetch_add(1, Ordering::Relaxed) + 1;
+        let (answer, answered) = oneshot::channel();
+        locked(&self.questions).insert(number, answer);
+        if let Err(fault) = question(Asker { session: OWN, message: number }) {
+            locked(&self.questions).remove(&number);
+            return Err(fault);
+        }
+        answered.await.unwrap_or_else(|_| Err(Self::stopping()))
+    }
+
+    /// Wait for a transaction's response. All who wait for one transaction are one asker to it.
+    pub async fn response(
+        &self,
+        transaction: TransactionId,
+        question: impl FnOnce(Asker) -> Result<(), Fault>,
+    ) -> Result<Response, Fault> {
+        let number = transaction.0 as u64 | RESPONSE;
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut responses = locked(&self.responses);
+            let waiting = responses.entry(number).or_default();
+            waiting.retain(|answer| !answer.is_closed());
+            waiting.push(answer);
+        }
+        question(Asker { session: OWN, message: number })?;
+        answered.await.unwrap_or_else(|_| Err(Self::stopping()))
+    }
+
+    fn answered(&self, message: ToSession) {
+        match message {
+            ToSession::Acknowledged { message, tracking } => {
+                if let Some(answer) = locked(&self.questions).remove(&message) {
+                    let _ = answer.send(Ok(tracking));
+                }
+            }
+            ToSession::Refused { message, fault } => {
+                if let Some(answer) = locked(&self.questions).remove(&message) {
+                    let _ = answer.send(Err(fault));
+                } else {
+                    self.respond(message, &Err(fault));
+                }
+            }
+            ToSession::Respond { message, response } => self.respond(message, &Ok(response)),
+            // The node performs nothing itself and asks for no status in this way.
+            ToSession::Perform { .. } | ToSession::Withdraw { .. } | ToSession::Status { .. } => {}
+        }
+    }
+
+    fn respond(&self, message: u64, response: &Result<Response, Fault>) {
+        for answer in locked(&self.responses).remove(&message).into_iter().flatten() {
+            let _ = answer.send(response.clone());
+        }
+    }
+
+    fn stopping() -> Fault {
+        Fault::new(Code::NodeStopped, "the node is stopping")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_question_of_the_nodes_own_is_answered_like_any_other() {
+        let sessions = Sessions::default();
+        let acknowledged = sessions.ask(|asker| {
+            let tracking = Tracking { word: Some("defined".into()), ..Tracking::default() };
+            assert!(sessions.tell(asker.session, ToSession::Acknowledged { message: asker.message, tracking }).is_none());
+            Ok(())
+        });
+        assert_eq!(acknowledged.await.unwrap().word.as_deref(), Some("defined"));
+        let busy = || Fault::new(Code::Busy, "no room");
+        assert_eq!(sessions.ask(|_| Err(busy())).await.unwrap_err().code, Code::Busy);
+        assert!(locked(&sessions.questions).is_empty(), "and leaves nothing behind");
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_over_gives_back_what_it_performed_and_what_it_was_not_told() {
+        let sessions = Sessions::default();
+        let (way, mut told) = mpsc::unbounded_channel();
+        let session = sessions.open(way);
+        sessions.performs(session, &"credit".parse().unwrap());
+        sessions.performs(session, &"credit".parse().unwrap());
+        let message = ToSession::Refused { message: 1, fault: Fault::new(Code::Busy, "no room") };
+        assert!(sessions.tell(session, message.clone()).is_none());
+        assert_eq!(told.recv().await, Some(message.clone()));
+        assert_eq!(sessions.close(session).len(), 1);
+        assert_eq!(sessions.tell(session, message.clone()), Some(message));
+    }
+}
