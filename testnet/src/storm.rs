@@ -26,7 +26,7 @@ use tokio::{
 /// After the last kill everything acknowledged must have ended within this time.
 const CALM_TIME_MAX: Duration = Duration::from_secs(90);
 /// How long a node lives at least, and at most, before the next is killed: from the middle of its start to full work.
-const LIFE_MS: std::ops::RangeInclusive<u64> = 20..=600;
+const LIFE_MS: std::ops::RangeInclusive<u64> = 20..=1_500;
 /// More goods than the storm can order, so that stock decides nothing.
 const ORDERS_IN_STOCK: u32 = 1_000_000;
 
