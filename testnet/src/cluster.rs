@@ -262,9 +262,13 @@ impl Cluster {
         for node in &mut self.nodes {
             node.release();
         }
-        match &mut self.folder {
-            Folder::Temporary(folder) => folder.disable_cleanup(true),
-            Folder::Given(_) => {}
+        self.keep_folder()
+    }
+
+    /// Leave the folders in place when the cluster goes, to look at the logs; says where they are.
+    pub fn keep_folder(&mut self) -> PathBuf {
+        if let Folder::Temporary(folder) = &mut self.folder {
+            folder.disable_cleanup(true);
         }
         self.folder.path().to_owned()
     }

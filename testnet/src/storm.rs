@@ -9,6 +9,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use hansa_sdk::{Client, Ending, Fault, Response};
+use serde_json::json;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -25,7 +26,7 @@ use tokio::{
 /// After the last kill everything acknowledged must have ended within this time.
 const CALM_TIME_MAX: Duration = Duration::from_secs(90);
 /// How long a node lives at least, and at most, before the next is killed: from the middle of its start to full work.
-const LIFE_MS: std::ops::RangeInclusive<u64> = 20..=600;
+const LIFE_MS: std::ops::RangeInclusive<u64> = 20..=1_500;
 /// More goods than the storm can order, so that stock decides nothing.
 const ORDERS_IN_STOCK: u32 = 1_000_000;
 
@@ -86,8 +87,13 @@ pub async fn raise(executable: &Executable, options: &Options) -> Result<Report>
     let ended = match calm {
         Ok(ended) => ended?,
         Err(_) => {
-            let open = stage.buyer().ask("list", serde_json::json!({ "state": "running" })).await?;
-            anyhow::bail!("not everything ended within {} s after the last kill: {open}", CALM_TIME_MAX.as_secs());
+            let stuck = stuck(&stage).await?;
+            let folder = stage.cluster.keep_folder();
+            let waited = CALM_TIME_MAX.as_secs();
+            anyhow::bail!(
+                "not everything ended within {waited} s after the last kill; logs in {}:\n{stuck}",
+                folder.display()
+            );
         }
     };
     let mut report = Report {
@@ -120,6 +126,23 @@ pub async fn raise(executable: &Executable, options: &Options) -> Result<Report>
     drop(client);
     stage.close().await?;
     Ok(report)
+}
+
+/// What is still open, who was asked for it, and how everybody is: to find out why.
+async fn stuck(stage: &Stage) -> Result<String> {
+    let mut lines = Vec::new();
+    let open = stage.buyer().ask("list", json!({ "state": "running" })).await?;
+    for transaction in open.as_array().into_iter().flatten().filter_map(|entry| entry["id"].as_str()) {
+        let seen = TransactionSeen::look(&stage.buyer().admin()?, transaction).await?;
+        for operation in seen.operations.iter().filter(|operation| operation.state == "running") {
+            lines.push(format!("{transaction} {}: {:?}", operation.name, operation.performers));
+        }
+    }
+    for node in &stage.cluster.nodes {
+        let status = node.ask("status", json!({})).await?;
+        lines.push(format!("{}: peers {} services {}", node.home.organization, status["peers"], status["services"]));
+    }
+    Ok(lines.join("\n"))
 }
 
 /// Buyers that each order again when the last order was answered.

@@ -33,11 +33,9 @@ impl Join {
 }
 
 impl Service {
+    /// A node that belongs to a federation may join another as well: whether it may leave its own is for the node to
+    /// decide, before it asks.
     pub(super) fn begin_to_join(&mut self, invite: InviteText, answer: oneshot::Sender<Result<Credentials, Fault>>) {
-        if self.shared.is_member() {
-            let _ = answer.send(Err(Fault::new(Code::InviteForeign, "this node belongs to a federation already")));
-            return;
-        }
         if self.join.as_ref().is_some_and(|join| !join.answer.is_closed()) {
             let _ = answer.send(Err(Fault::new(Code::Busy, "this node is joining a federation already")));
             return;

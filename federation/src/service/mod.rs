@@ -223,11 +223,11 @@ impl Service {
     }
 
     fn on_credentials(&mut self, credentials: Credentials) {
-        let first = !self.shared.is_member();
         let federation = credentials.federation();
+        let before = self.shared.credentials().map(|credentials| credentials.federation());
         self.shared.set_credentials(credentials);
-        if first {
-            // Connections from before do not speak the federation's protocols.
+        if before != Some(federation) {
+            // Connections from before do not speak this federation's protocols.
             for connection in self.connections.keys().copied().collect::<Vec<_>>() {
                 self.swarm.close_connection(connection);
             }

@@ -32,6 +32,8 @@ const FRAME_DEPTH_MAX: usize = 32;
 pub struct Peers {
     organization: SigningKey,
     federation: Arc<OnceLock<Handle>>,
+    /// Where sub-nodes are, as the recovered directory tells before the federation is there; none once it is.
+    learned_early: Mutex<Option<Vec<(SubnodeId, Vec<String>)>>>,
     ways: Mutex<HashMap<OrganizationId, mpsc::UnboundedSender<ToPeer>>>,
     runtime: tokio::runtime::Handle,
 }
@@ -42,6 +44,7 @@ impl Peers {
         Self {
             organization,
             federation: Arc::default(),
+            learned_early: Mutex::new(Some(Vec::new())),
             ways: Mutex::default(),
             runtime: tokio::runtime::Handle::current(),
         }
@@ -50,6 +53,8 @@ impl Peers {
     /// The federation is there.
     pub fn connect(&self, handle: Handle) {
         assert!(self.federation.set(handle).is_ok(), "a node has one federation");
+        let early = self.learned_early.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.learn(early.unwrap_or_default());
     }
 
     /// The federation, once it is there.
@@ -86,6 +91,11 @@ impl Peers {
 
     /// Tell the federation where sub-nodes are.
     pub fn learn(&self, subnodes: Vec<(SubnodeId, Vec<String>)>) {
+        if let Some(early) = &mut *self.learned_early.lock().unwrap_or_else(PoisonError::into_inner) {
+            // Without these a node whose peers were all started anew with it would never find one again.
+            early.extend(subnodes);
+            return;
+        }
         let federation = Arc::clone(&self.federation);
         self.runtime.spawn(async move {
             let Some(federation) = federation.get() else { return };
