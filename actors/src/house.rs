@@ -213,8 +213,10 @@ impl House {
         let position = store.position();
         let store = WriteBehind::new(Box::new(store));
         let mut recovery = Recovery::default();
-        let journal_options =
-            JournalOptions { segment_bytes: options.segment_bytes, ..JournalOptions::new(options.folder.join("journal")) };
+        let journal_options = JournalOptions {
+            segment_bytes: options.segment_bytes,
+            ..JournalOptions::new(options.folder.join("journal"))
+        };
         let on_fatal = Arc::clone(&fatal);
         let journal = Journal::open(
             journal_options,

@@ -4,10 +4,7 @@
 //! what leaves the node, and passes on what is for other machines of the node. It decides nothing itself. A machine that is
 //! idle is put away into the store and costs no memory but its timer; its next input wakes it.
 
-use crate::{
-    house::Common,
-    clock,
-};
+use crate::{clock, house::Common};
 use hansa_core::{
     address::KeyBytes,
     dice::Dice,
@@ -21,7 +18,10 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
     marker::PhantomData,
-    sync::{Arc, atomic::{AtomicUsize, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::oneshot;
@@ -44,8 +44,11 @@ pub enum Order<M: Housed> {
     /// Give everything that changed to the store, and say so.
     Checkpoint(oneshot::Sender<()>),
     /// Look at machines, and change nothing.
-    Look(Box<dyn FnOnce(&Sight<'_, M>) + Send>),
+    Look(Glance<M>),
 }
+
+/// What is done with a look.
+pub type Glance<M> = Box<dyn FnOnce(&Sight<'_, M>) + Send>;
 
 /// A look at the machines of a shard.
 pub struct Sight<'a, M: Housed>(&'a State<M>);
@@ -206,9 +209,10 @@ impl<M: Housed> State<M> {
         if let Err(fault) = fed {
             tracing::debug!(kind = ?M::KIND, ?key, %fault, "refused");
             self.common.refused();
-            outward.extend(asker.map(|asker| {
-                Outward::Session(asker.session, ToSession::Refused { message: asker.message, fault })
-            }));
+            outward
+                .extend(asker.map(|asker| {
+                    Outward::Session(asker.session, ToSession::Refused { message: asker.message, fault })
+                }));
         }
         if !records.is_empty() {
             records.iter().filter_map(M::tally).for_each(|tally| self.common.count(tally));
@@ -323,4 +327,3 @@ impl<M: Housed> State<M> {
         }
     }
 }
-
