@@ -227,17 +227,15 @@ impl House {
     ///
     /// # Errors
     /// What is wrong with journal or store, and what to do about it.
-    pub async fn open(
-        options: HouseOptions,
-        world: Arc<dyn World>,
-        fatal: Fatal,
-    ) -> Result<Arc<Self>, Fault> {
+    pub async fn open(options: HouseOptions, world: Arc<dyn World>, fatal: Fatal) -> Result<Arc<Self>, Fault> {
         let store = RedbStore::open(&options.folder.join("lookup.redb"))?;
         let position = store.position();
         let store = WriteBehind::new(Box::new(store));
         let mut recovery = Recovery::default();
-        let journal_options =
-            JournalOptions { segment_bytes: options.segment_bytes, ..JournalOptions::new(options.folder.join("journal")) };
+        let journal_options = JournalOptions {
+            segment_bytes: options.segment_bytes,
+            ..JournalOptions::new(options.folder.join("journal"))
+        };
         let on_fatal = Arc::clone(&fatal);
         let journal = Journal::open(
             journal_options,
@@ -490,9 +488,7 @@ impl House {
             common.purge(clock::now(), keep_ms)?;
             // What the store is given has absorbed records up to the tail of that moment, and shards go on putting machines
             // away; the store must never be ahead of the journal.
-            common
-                .store
-                .flush_when(Position { applied }, || common.journal.wait_durable(common.journal.tail()))?;
+            common.store.flush_when(Position { applied }, || common.journal.wait_durable(common.journal.tail()))?;
             common.journal.truncate_before(applied + 1).map(|_| ())
         });
         work.await.unwrap_or_else(|error| Err(Fault::new(Code::Internal, format!("the checkpoint ended: {error}"))))

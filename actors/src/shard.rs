@@ -4,10 +4,7 @@
 //! what leaves the node, and passes on what is for other machines of the node. It decides nothing itself. A machine that is
 //! idle is put away into the store and costs no memory but its timer; its next input wakes it.
 
-use crate::{
-    house::Common,
-    clock,
-};
+use crate::{clock, house::Common};
 use hansa_core::{
     address::KeyBytes,
     code::Fault,
@@ -21,7 +18,10 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     marker::PhantomData,
-    sync::{Arc, atomic::{AtomicUsize, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -223,9 +223,10 @@ impl<M: Housed> State<M> {
         if let Err(fault) = fed {
             tracing::debug!(kind = ?M::KIND, ?key, %fault, "refused");
             self.common.refused();
-            outward.extend(asker.map(|asker| {
-                Outward::Session(asker.session, ToSession::Refused { message: asker.message, fault })
-            }));
+            outward
+                .extend(asker.map(|asker| {
+                    Outward::Session(asker.session, ToSession::Refused { message: asker.message, fault })
+                }));
         }
         if !records.is_empty() {
             records.iter().filter_map(M::tally).for_each(|tally| self.common.count(tally));
@@ -366,4 +367,3 @@ impl<M: Housed> State<M> {
         }
     }
 }
-

@@ -106,8 +106,7 @@ impl WriteBehind {
         // Declared before the lock below, so that many values are given back when nobody waits for it any more.
         let changes = locked(&self.overlay).take();
         let nothing_new = changes.is_empty() && position == self.store.position();
-        let committed =
-            if nothing_new { Ok(()) } else { ready().and_then(|()| self.store.commit(&changes, position)) };
+        let committed = if nothing_new { Ok(()) } else { ready().and_then(|()| self.store.commit(&changes, position)) };
         let mut overlay = locked(&self.overlay);
         if committed.is_ok() {
             overlay.committing = None;
