@@ -7,7 +7,7 @@ use crate::{
     recovery::{self, Recovered, Recovery},
     shard::{Order, Shard, Sight, Slot, Start},
     store::{Change, Position, RedbStore, Store as _, WriteBehind},
-    supervisor::Supervisor,
+    supervisor::{Fatal, Supervisor},
     switchboard::{Connected, Line, Lines, Switchboard},
 };
 use hansa_core::{
@@ -16,6 +16,7 @@ use hansa_core::{
     directory::Directory,
     dispatch::{Change as Redrawn, Housed, Input, Outward, Surroundings, Tally},
     ident::{OrganizationId, TransactionId},
+    limit,
     link::Link,
     machine::Machine,
     membership::Membership,
@@ -55,6 +56,24 @@ pub struct HouseOptions {
     pub finished_keep_ms: u64,
     /// Shards that share the transactions.
     pub transaction_shards: usize,
+    /// How long a transaction rests before it is put away.
+    pub rest_ms: u64,
+}
+
+impl HouseOptions {
+    /// The usual values for a house in `folder`.
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            segment_bytes: 32 << 20,
+            checkpoint_bytes: 128 << 20,
+            transactions_open_max: limit::TRANSACTIONS_OPEN_MAX as u64,
+            finished_keep_ms: 30 * 24 * 3_600_000,
+            transaction_shards: 1,
+            rest_ms: 2_000,
+        }
+    }
 }
 
 /// How long the longest pause between two checkpoints is while anything changes.
@@ -65,8 +84,12 @@ const CHECKPOINT_LOOK: Duration = Duration::from_millis(250);
 const PUT_AWAY_BYTES_MAX: usize = 64 << 20;
 /// Ended machines are kept under a kind of their own, so that a start need not look through them.
 pub(crate) const ENDED: u8 = 0x80;
-/// Ended transactions that one checkpoint purges.
-const PURGED_MAX: usize = 10_000;
+/// After a checkpoint that failed, how long until the next attempt.
+const CHECKPOINT_RETRY: Duration = Duration::from_secs(5);
+/// Ended transactions that are looked at at once to be purged.
+const PURGED_AT_ONCE: usize = 1_000;
+/// Ended transactions that one checkpoint looks at to purge them.
+const PURGED_MAX: usize = 200_000;
 /// Machines that a start resumes at once.
 const RESUMED_AT_ONCE: usize = 256;
 
@@ -149,11 +172,11 @@ impl Common {
     }
 
     /// The machine as the store has it.
-    pub(crate) fn stored<M: Housed>(&self, key: &[u8]) -> Option<Slot<M>> {
-        recovery::stored(&self.store, key).unwrap_or_else(|fault| {
-            tracing::error!(%fault, "a machine cannot be read from the store");
-            None
-        })
+    ///
+    /// # Errors
+    /// The store cannot be read, or holds what is no machine.
+    pub(crate) fn stored<M: Housed>(&self, key: &[u8]) -> Result<Option<Slot<M>>, Fault> {
+        recovery::stored(&self.store, key)
     }
 
     /// Put the machine's state into the store; it is written with the next checkpoint.
@@ -219,11 +242,7 @@ impl House {
     ///
     /// # Errors
     /// What is wrong with journal or store, and what to do about it.
-    pub async fn open(
-        options: HouseOptions,
-        world: Arc<dyn World>,
-        fatal: Arc<dyn Fn(Fault) + Send + Sync>,
-    ) -> Result<Arc<Self>, Fault> {
+    pub async fn open(options: HouseOptions, world: Arc<dyn World>, fatal: Fatal) -> Result<Arc<Self>, Fault> {
         let store = RedbStore::open(&options.folder.join("lookup.redb"))?;
         let position = store.position();
         let store = WriteBehind::new(Box::new(store));
@@ -247,20 +266,23 @@ impl House {
             surroundings: RwLock::default(),
             counters: Counters::default(),
         });
-        let (supervisor, _) = Supervisor::spawn(None, Supervisor, fatal)
+        let (supervisor, _) = Supervisor::spawn(None, Supervisor, Arc::clone(&fatal))
             .await
             .map_err(|error| Fault::new(Code::Internal, format!("the supervisor did not start: {error}")))?;
-        let house = Self::populate(common, options, supervisor, recovery).await?;
-        Ok(house)
+        let populated = Self::populate(common, options, supervisor.clone(), recovery, fatal).await;
+        if populated.is_err() {
+            supervisor.stop_children(None);
+            supervisor.stop(None);
+        }
+        populated
     }
-}
 
-impl House {
     async fn populate(
         common: Arc<Common>,
         options: HouseOptions,
         supervisor: ActorRef<()>,
         recovery: Recovery,
+        fatal: Fatal,
     ) -> Result<Arc<Self>, Fault> {
         let Recovery { transactions, mut links, mut directory, mut catalogue, mut membership, entries } = recovery;
         let recovered = transactions.len();
@@ -270,6 +292,7 @@ impl House {
         stored_too(&common, &mut catalogue)?;
         stored_too(&common, &mut membership)?;
 
+        let rest_ms = options.rest_ms;
         let shards = options.transaction_shards.max(1);
         let mut shared_out: Vec<Recovered<Instance>> = (0..shards).map(|_| HashMap::new()).collect();
         let mut open = Vec::new();
@@ -283,15 +306,15 @@ impl House {
         let peers: Vec<_> = links.keys().copied().collect();
         let mut lines = Vec::new();
         for machines in shared_out {
-            lines.push(spawn(&common, &supervisor, machines).await?);
+            lines.push(spawn(&common, &supervisor, rest_ms, machines).await?);
         }
         common.switchboard.connect(Lines {
             transactions: lines,
-            mailboxes: spawn(&common, &supervisor, HashMap::new()).await?,
-            links: spawn(&common, &supervisor, links).await?,
-            directory: spawn(&common, &supervisor, directory).await?,
-            catalogue: spawn(&common, &supervisor, catalogue).await?,
-            membership: spawn(&common, &supervisor, membership).await?,
+            mailboxes: spawn(&common, &supervisor, rest_ms, HashMap::new()).await?,
+            links: spawn(&common, &supervisor, rest_ms, links).await?,
+            directory: spawn(&common, &supervisor, rest_ms, directory).await?,
+            catalogue: spawn(&common, &supervisor, rest_ms, catalogue).await?,
+            membership: spawn(&common, &supervisor, rest_ms, membership).await?,
         });
         let checkpointing = Arc::new(tokio::sync::Mutex::new(()));
         let house = Arc::new_cyclic(|house: &std::sync::Weak<Self>| {
@@ -306,14 +329,14 @@ impl House {
             });
             Self { common, options, supervisor, checkpoints, checkpointing }
         });
-        house.resume(open, peers).await?;
+        house.resume(open, peers, fatal).await;
         tracing::info!(entries, transactions = recovered, "recovered from journal and store");
         Ok(house)
     }
 
     /// Tell every machine that has work open that the process has started again: first those that others look at, then
     /// links, then transactions. Those that only the store knows are told in the background.
-    async fn resume(self: &Arc<Self>, open: Vec<TransactionId>, peers: Vec<OrganizationId>) -> Result<(), Fault> {
+    async fn resume(self: &Arc<Self>, open: Vec<TransactionId>, peers: Vec<OrganizationId>, fatal: Fatal) {
         let lines = self.common.switchboard.lines();
         for line in Catalogue::lines(lines) {
             line.resume(vec![()]);
@@ -323,6 +346,7 @@ impl House {
         }
         self.look::<Catalogue, ()>(&(), |_| ()).await;
         self.look::<Directory, ()>(&(), |_| ()).await;
+        lines.membership.resume(vec![()]);
         lines.links.resume(peers);
         for id in &open {
             lines.transaction(*id).resume(vec![*id]);
@@ -337,15 +361,17 @@ impl House {
                 let kind = Kind::Transaction as u8;
                 let page = match house.common.store.scan(kind, &from, false, RESUMED_AT_ONCE) {
                     Ok(page) => page,
-                    Err(fault) => return tracing::error!(%fault, "open transactions cannot be read from the store"),
+                    // Whoever waits for one of these would wait for ever.
+                    Err(fault) => return fatal(fault),
                 };
-                let Some((last, _)) = page.last() else { return };
+                let lines = house.common.switchboard.lines();
+                let Some((last, _)) = page.last() else {
+                    return Instance::lines(lines).into_iter().for_each(Line::all_resumed);
+                };
                 from = last.clone();
                 from.push(0);
-                let lines = house.common.switchboard.lines();
                 for id in page.iter().filter_map(|(key, _)| KeyBytes::from_bytes(key)) {
                     if !known.contains(&id) {
-                        house.common.opened::<Instance>(true);
                         lines.transaction(id).resume(vec![id]);
                     }
                 }
@@ -353,7 +379,6 @@ impl House {
                 house.look_all::<Instance, ()>(|_| ()).await;
             }
         });
-        Ok(())
     }
 
     /// Deliver an input from outside, if there is room for it.
@@ -450,6 +475,7 @@ impl House {
         if full || (grown > 0 && last.1.elapsed() >= CHECKPOINT_PAUSE) {
             if let Err(fault) = self.checkpoint().await {
                 tracing::error!(%fault, "no checkpoint could be made; it is tried again");
+                return tokio::time::sleep(CHECKPOINT_RETRY).await;
             }
             *last = (written, tokio::time::Instant::now());
         }
@@ -460,22 +486,24 @@ impl House {
     /// # Errors
     /// Journal or store failed. The journal still has everything.
     pub async fn checkpoint(&self) -> Result<(), Fault> {
-        let _one_at_a_time = self.checkpointing.lock().await;
+        let one_at_a_time = Arc::clone(&self.checkpointing).lock_owned().await;
         // Every record up to here was absorbed before the shard that it is of comes to its checkpoint.
         let applied = self.common.journal.tail();
         let lines = self.common.switchboard.lines();
-        checkpoint_along(Instance::lines(lines)).await;
-        checkpoint_along(Link::lines(lines)).await;
-        checkpoint_along(Directory::lines(lines)).await;
-        checkpoint_along(Catalogue::lines(lines)).await;
-        checkpoint_along(Membership::lines(lines)).await;
+        checkpoint_along(Instance::lines(lines)).await?;
+        checkpoint_along(Link::lines(lines)).await?;
+        checkpoint_along(Directory::lines(lines)).await?;
+        checkpoint_along(Catalogue::lines(lines)).await?;
+        checkpoint_along(Membership::lines(lines)).await?;
         let common = Arc::clone(&self.common);
         let keep_ms = self.options.finished_keep_ms;
         let work = tokio::task::spawn_blocking(move || {
+            // Held until the end even if nobody waits for it any more: an older checkpoint must not overtake a newer one.
+            let _one_at_a_time = one_at_a_time;
             common.purge(clock::now(), keep_ms)?;
-            // What the store is given has absorbed records up to here; it must never be ahead of the journal.
-            common.journal.wait_durable(common.journal.tail())?;
-            common.store.flush(Position { applied })?;
+            // What the store is given has absorbed records up to the tail of that moment, and shards go on putting machines
+            // away; the store must never be ahead of the journal.
+            common.store.flush_when(Position { applied }, || common.journal.wait_durable(common.journal.tail()))?;
             common.journal.truncate_before(applied + 1).map(|_| ())
         });
         work.await.unwrap_or_else(|error| Err(Fault::new(Code::Internal, format!("the checkpoint ended: {error}"))))
@@ -500,17 +528,30 @@ impl Common {
     /// Forget transactions that ended long ago (T11).
     fn purge(&self, now: Moment, keep_ms: u64) -> Result<(), Fault> {
         let kind = Kind::Transaction as u8 | ENDED;
-        let before = TransactionId::new(Moment(now.0.saturating_sub(keep_ms)), [0; 16]);
-        let oldest = self.store.scan(kind, &[], false, PURGED_MAX)?;
-        let old: Vec<_> = oldest
-            .into_iter()
-            .map(|(key, _)| key)
-            .take_while(|key| *key < before.to_bytes())
-            .map(|key| Change { kind, key, value: None })
-            .collect();
-        if !old.is_empty() {
-            tracing::info!(transactions = old.len(), "purged transactions that ended long ago");
+        let before = Moment(now.0.saturating_sub(keep_ms));
+        // One that began later cannot have ended earlier.
+        let end = TransactionId::new(before, [0; 16]).to_bytes();
+        let (mut from, mut looked, mut purged) = (Vec::new(), 0, 0);
+        while looked < PURGED_MAX {
+            let page = self.store.scan(kind, &from, false, PURGED_AT_ONCE)?;
+            let Some((last, _)) = page.last() else { break };
+            from.clone_from(last);
+            from.push(0);
+            looked += page.len();
+            let mut old = Vec::new();
+            for (key, value) in page.into_iter().take_while(|(key, _)| *key < end) {
+                if decode::<Instance>(&value)?.machine.ended_at().is_some_and(|ended| ended < before) {
+                    old.push(Change { kind, key, value: None });
+                }
+            }
+            purged += old.len();
             self.store.change(old);
+            if from >= end {
+                break;
+            }
+        }
+        if purged > 0 {
+            tracing::info!(transactions = purged, "purged transactions that ended long ago");
         }
         Ok(())
     }
@@ -525,10 +566,11 @@ fn seed() -> Result<u64, Fault> {
 async fn spawn<M: Housed>(
     common: &Arc<Common>,
     supervisor: &ActorRef<()>,
+    rest_ms: u64,
     machines: Recovered<M>,
 ) -> Result<Line<M>, Fault> {
     let waiting = Arc::new(AtomicUsize::new(0));
-    let start = Start { common: Arc::clone(common), machines, waiting: Arc::clone(&waiting), seed: seed()? };
+    let start = Start { common: Arc::clone(common), machines, waiting: Arc::clone(&waiting), rest_ms, seed: seed()? };
     let (actor, _) = Actor::spawn_linked(None, Shard::<M>::default(), start, supervisor.get_cell())
         .await
         .map_err(|error| Fault::new(Code::Internal, format!("a shard did not start: {error}")))?;
@@ -547,11 +589,13 @@ fn stored_too<M: Housed>(common: &Common, machines: &mut Recovered<M>) -> Result
     Ok(())
 }
 
-async fn checkpoint_along<M: Housed>(lines: Vec<&Line<M>>) {
+async fn checkpoint_along<M: Housed>(lines: Vec<&Line<M>>) -> Result<(), Fault> {
+    // Without what this shard has, the store would not be as far as it said, and the journal would be cut too early.
+    let gone = || Fault::new(Code::Internal, format!("a shard of kind {:?} has ended", M::KIND));
     for line in lines {
         let (done, waiting) = oneshot::channel();
-        if line.actor.send_message(Order::Checkpoint(done)).is_ok() {
-            let _ = waiting.await;
-        }
+        line.actor.send_message(Order::Checkpoint(done)).map_err(|_| gone())?;
+        waiting.await.map_err(|_| gone())?;
     }
+    Ok(())
 }

@@ -7,6 +7,7 @@
 use crate::{clock, house::Common};
 use hansa_core::{
     address::KeyBytes,
+    code::Fault,
     dice::Dice,
     dispatch::{Delivery, Housed, Outward},
     machine::{self, Machine},
@@ -15,8 +16,7 @@ use hansa_core::{
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     marker::PhantomData,
     sync::{
         Arc,
@@ -24,12 +24,15 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinHandle};
 
-/// A machine rests this long before it is put away.
-const REST_MS: u64 = 2_000;
-/// How often resting machines are looked for.
-const SWEEP_MS: u64 = 1_000;
+/// The shortest pause between two looks for resting machines.
+const SWEEP_MS_MIN: u64 = 10;
+/// The longest time until the clock is looked at again while a timer is set: the clock may be set, and the machine may
+/// sleep, which the runtime's timers do not notice.
+const TICK_MS_MAX: u64 = 10_000;
+/// After how long a machine is told of its time again that could not do what it wanted at that time.
+const DUE_RETRY_MS: u64 = 1_000;
 
 /// What a shard is told.
 pub enum Order<M: Housed> {
@@ -37,8 +40,10 @@ pub enum Order<M: Housed> {
     Input(M::Key, M::Input),
     /// These machines are told that the process has started again.
     Resume(Vec<M::Key>),
-    /// A timer may have come.
-    Tick,
+    /// Every machine that the store knows was told that the process has started again.
+    AllResumed,
+    /// The timer may have come that this tick was ordered for.
+    Tick(Moment),
     /// Put away what rests.
     Sweep,
     /// Give everything that changed to the store, and say so.
@@ -80,6 +85,7 @@ pub struct Slot<M> {
     /// Whether the store has any state of it.
     pub(crate) stored: bool,
     used: Moment,
+    /// Its entry among the shard's timers.
     timer: Option<Moment>,
 }
 
@@ -105,6 +111,8 @@ pub struct Start<M: Housed> {
     pub(crate) machines: HashMap<M::Key, Slot<M>>,
     /// How many orders wait in the shard's mailbox.
     pub(crate) waiting: Arc<AtomicUsize>,
+    /// How long a machine rests before it is put away.
+    pub(crate) rest_ms: u64,
     pub(crate) seed: u64,
 }
 
@@ -114,9 +122,13 @@ pub struct State<M: Housed> {
     machines: HashMap<M::Key, Slot<M>>,
     /// Sessions that wait for a machine that is put away.
     beside: HashMap<M::Key, Vec<Asker>>,
-    timers: BinaryHeap<Reverse<(Moment, M::Key)>>,
-    /// When the next tick is ordered for.
-    tick_at: Option<Moment>,
+    /// One entry for every machine that waits for a time, awake or not; none for those that have ended.
+    timers: BTreeSet<(Moment, M::Key)>,
+    /// The tick that is ordered, and what it is ordered for.
+    tick: Option<(Moment, JoinHandle<()>)>,
+    /// Until the store's machines were all resumed: those that are counted as open, or are known not to be.
+    counted: Option<HashSet<M::Key>>,
+    rest_ms: u64,
     dice: Dice,
     waiting: Arc<AtomicUsize>,
     buffer: Vec<u8>,
@@ -128,31 +140,25 @@ impl<M: Housed> Actor for Shard<M> {
     type Arguments = Start<M>;
 
     async fn pre_start(&self, myself: ActorRef<Order<M>>, start: Start<M>) -> Result<State<M>, ActorProcessingErr> {
-        let Start { common, machines, waiting, seed } = start;
-        let mut state = State {
+        let Start { common, machines, waiting, rest_ms, seed } = start;
+        if M::PUT_AWAY {
+            let pause_ms = (rest_ms / 2).max(SWEEP_MS_MIN);
+            myself.send_interval(Duration::from_millis(pause_ms), || Order::Sweep);
+        }
+        // No timers yet: a machine's time may have come while the process was not there, and what it then looks at is
+        // drawn only by the time when it is resumed.
+        Ok(State {
             common,
+            counted: M::PUT_AWAY.then(|| machines.keys().cloned().collect()),
             machines,
             beside: HashMap::new(),
-            timers: BinaryHeap::new(),
-            tick_at: None,
+            timers: BTreeSet::new(),
+            tick: None,
+            rest_ms,
             dice: Dice::new(seed),
             waiting,
             buffer: Vec::new(),
-        };
-        let wakes: Vec<_> = state
-            .machines
-            .iter_mut()
-            .filter_map(|(key, slot)| {
-                slot.timer = slot.machine.wakes_at();
-                Some((slot.timer?, key.clone()))
-            })
-            .collect();
-        state.timers.extend(wakes.into_iter().map(Reverse));
-        state.order_tick(&myself);
-        if M::PUT_AWAY {
-            myself.send_interval(Duration::from_millis(SWEEP_MS), || Order::Sweep);
-        }
-        Ok(state)
+        })
     }
 
     async fn handle(
@@ -164,10 +170,15 @@ impl<M: Housed> Actor for Shard<M> {
         match order {
             Order::Input(key, input) => {
                 state.waiting.fetch_sub(1, Ordering::Relaxed);
-                state.input(key, input);
+                state.input(key, input)?;
             }
-            Order::Resume(keys) => keys.into_iter().for_each(|key| state.input(key, M::resumed())),
-            Order::Tick => state.tick(),
+            Order::Resume(keys) => {
+                for key in keys {
+                    state.input(key, M::resumed())?;
+                }
+            }
+            Order::AllResumed => state.counted = None,
+            Order::Tick(at) => state.tick(at)?,
             Order::Sweep => state.sweep(),
             Order::Checkpoint(done) => {
                 state.checkpoint();
@@ -182,11 +193,17 @@ impl<M: Housed> Actor for Shard<M> {
 
 impl<M: Housed> State<M> {
     /// The law: decide, absorb, append, release.
-    fn input(&mut self, key: M::Key, input: M::Input) {
+    ///
+    /// # Errors
+    /// The machine cannot be read from the store. The shard must not go on as if there were no such machine.
+    fn input(&mut self, key: M::Key, input: M::Input) -> Result<(), Fault> {
         let asker = M::asker(&input);
-        let mut slot = self.machines.remove(&key).unwrap_or_else(|| self.woken(&key));
+        let mut slot = match self.machines.remove(&key) {
+            Some(slot) => slot,
+            None => self.woken(&key)?,
+        };
         let was_open = slot.machine.is_open();
-        let (mut records, mut outward, mut inward) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut records, mut outward, mut inward, mut redrawn) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let surroundings = self.common.surroundings();
         let now = clock::now();
         let fed = machine::feed(
@@ -201,7 +218,7 @@ impl<M: Housed> State<M> {
                     match M::dispatch(&key, effect) {
                         Delivery::Inward(input) => inward.push(input),
                         Delivery::Outward(effect) => outward.push(effect),
-                        Delivery::Redraw(change) => self.common.redraw(change),
+                        Delivery::Redraw(change) => redrawn.push(change),
                     }
                 }
             },
@@ -223,11 +240,16 @@ impl<M: Housed> State<M> {
         } else if !outward.is_empty() {
             self.common.release_later(now, outward);
         }
+        // After the append, so that no other machine's record rests on one that comes later in the journal.
+        for change in redrawn {
+            self.common.redraw(change);
+        }
         for input in inward {
             self.common.switchboard.deliver(input);
         }
         slot.used = now;
         self.settle(key, slot, was_open);
+        Ok(())
     }
 
     /// Keep the machine awake, put it away, or forget it.
@@ -235,6 +257,18 @@ impl<M: Housed> State<M> {
         let is_open = slot.machine.is_open();
         if was_open != is_open {
             self.common.opened::<M>(is_open);
+            if let Some(counted) = &mut self.counted {
+                counted.insert(key.clone());
+            }
+        }
+        // A time that has come and is still waited for could not be used: that is no reason to tell it without end.
+        let overdue_until = slot.used.plus_ms(DUE_RETRY_MS);
+        let timer = slot.machine.wakes_at().filter(|_| is_open);
+        let timer = timer.map(|at| if at <= slot.used { overdue_until } else { at });
+        if timer != slot.timer
+            && let Some(before) = std::mem::replace(&mut slot.timer, timer)
+        {
+            self.timers.remove(&(before, key.clone()));
         }
         if !is_open {
             if slot.applied > 0 {
@@ -242,29 +276,31 @@ impl<M: Housed> State<M> {
             }
             return;
         }
-        let wakes_at = slot.machine.wakes_at();
-        if let Some(wakes_at) = wakes_at
-            && slot.timer.is_none_or(|timer| timer > wakes_at)
-        {
-            slot.timer = Some(wakes_at);
-            self.timers.push(Reverse((wakes_at, key.clone())));
-        }
+        self.timers.extend(timer.map(|at| (at, key.clone())));
         self.machines.insert(key, slot);
     }
 
     /// A machine that is not in memory: from the store, or new.
-    fn woken(&mut self, key: &M::Key) -> Slot<M> {
-        let Some(mut slot) = self.stored(key) else { return Slot::stored(M::new(key), 0) };
+    fn woken(&mut self, key: &M::Key) -> Result<Slot<M>, Fault> {
+        let Some(mut slot) = self.common.stored::<M>(&key.to_bytes())? else { return Ok(Slot::stored(M::new(key), 0)) };
+        if slot.machine.is_open() && self.counted.as_mut().is_some_and(|counted| counted.insert(key.clone())) {
+            self.common.opened::<M>(true);
+        }
+        slot.timer = slot.machine.wakes_at();
         for asker in self.beside.remove(key).into_iter().flatten() {
             if let Some(record) = M::waits(asker) {
                 slot.machine.absorb(&record);
             }
         }
-        slot
+        Ok(slot)
     }
 
+    /// For a look only: what cannot be read is not there.
     fn stored(&self, key: &M::Key) -> Option<Slot<M>> {
-        self.common.stored::<M>(&key.to_bytes())
+        self.common.stored::<M>(&key.to_bytes()).unwrap_or_else(|fault| {
+            tracing::error!(%fault, "a machine cannot be read from the store");
+            None
+        })
     }
 
     fn put_away(&mut self, key: &M::Key, slot: &mut Slot<M>) {
@@ -273,34 +309,41 @@ impl<M: Housed> State<M> {
         }
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self, ordered_for: Moment) -> Result<(), Fault> {
+        if self.tick.as_ref().is_some_and(|(at, _)| *at == ordered_for) {
+            self.tick = None;
+        }
         let now = clock::now();
-        self.tick_at = None;
-        while let Some(Reverse((at, _))) = self.timers.peek()
+        while let Some((at, _)) = self.timers.first()
             && *at <= now
         {
-            let Some(Reverse((_, key))) = self.timers.pop() else { return };
-            let is_waited_for = match self.machines.get_mut(&key) {
-                Some(slot) => {
-                    slot.timer = None;
-                    true
-                }
-                // A machine that is put away is woken only if it still waits for a time.
-                None => self.stored(&key).is_some_and(|slot| slot.machine.wakes_at().is_some()),
-            };
-            if is_waited_for {
-                self.input(key, M::due());
+            let Some((_, key)) = self.timers.pop_first() else { break };
+            if let Some(slot) = self.machines.get_mut(&key) {
+                slot.timer = None;
             }
+            self.input(key, M::due())?;
         }
+        Ok(())
     }
 
-    /// See to it that a tick comes when the next timer is due.
+    /// See to it that one tick, and no other, is on its way for the next timer.
     fn order_tick(&mut self, myself: &ActorRef<Order<M>>) {
-        let Some(Reverse((at, _))) = self.timers.peek() else { return };
-        if self.tick_at.is_none_or(|tick_at| *at < tick_at) {
-            self.tick_at = Some(*at);
-            myself.send_after(Duration::from_millis(at.since_ms(clock::now())), || Order::Tick);
+        let Some((at, _)) = self.timers.first() else { return };
+        let at = *at;
+        if let Some((ordered_for, tick)) = &self.tick {
+            if *ordered_for <= at {
+                return;
+            }
+            tick.abort();
         }
+        let pause = Duration::from_millis(at.since_ms(clock::now()).min(TICK_MS_MAX));
+        let myself = myself.clone();
+        let tick = tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            // A shard that is gone needs no tick.
+            let _ = myself.send_message(Order::Tick(at));
+        });
+        self.tick = Some((at, tick));
     }
 
     fn sweep(&mut self) {
@@ -308,7 +351,7 @@ impl<M: Housed> State<M> {
         let resting: Vec<_> = self
             .machines
             .iter()
-            .filter(|(_, slot)| now.since_ms(slot.used) >= REST_MS && slot.applied > 0)
+            .filter(|(_, slot)| now.since_ms(slot.used) >= self.rest_ms && slot.applied > 0)
             .map(|(key, _)| key.clone())
             .collect();
         for key in resting {

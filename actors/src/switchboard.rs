@@ -42,6 +42,11 @@ impl<M: Housed> Line<M> {
         let _ = self.actor.send_message(Order::Resume(keys));
     }
 
+    /// Tell the shard that the store has no more machines to resume.
+    pub(crate) fn all_resumed(&self) {
+        let _ = self.actor.send_message(Order::AllResumed);
+    }
+
     fn admits(&self) -> Result<(), Fault> {
         let waiting = self.waiting.load(Ordering::Relaxed);
         if waiting < WAITING_MAX {

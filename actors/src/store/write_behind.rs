@@ -93,11 +93,20 @@ impl WriteBehind {
     /// # Errors
     /// The store cannot be written. Every change is still here, and goes with the next flush.
     pub fn flush(&self, position: Position) -> Result<(), Fault> {
+        self.flush_when(position, || Ok(()))
+    }
+
+    /// The same once `ready` has returned, which is called when it is settled which changes are committed. Whoever makes
+    /// changes that rest on something else waits there until that is durable.
+    ///
+    /// # Errors
+    /// The store cannot be written, or what `ready` says. Every change is still here, and goes with the next flush.
+    pub fn flush_when(&self, position: Position, ready: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
         let _one_at_a_time = locked(&self.flushing);
         // Declared before the lock below, so that many values are given back when nobody waits for it any more.
         let changes = locked(&self.overlay).take();
         let nothing_new = changes.is_empty() && position == self.store.position();
-        let committed = if nothing_new { Ok(()) } else { self.store.commit(&changes, position) };
+        let committed = if nothing_new { Ok(()) } else { ready().and_then(|()| self.store.commit(&changes, position)) };
         let mut overlay = locked(&self.overlay);
         if committed.is_ok() {
             overlay.committing = None;

@@ -160,12 +160,11 @@ impl Node {
 fn house_options(start: &Start) -> HouseOptions {
     let configuration = &start.configuration;
     HouseOptions {
-        folder: start.folder.path().to_owned(),
         segment_bytes: configuration.journal().segment_mib() << 20,
         checkpoint_bytes: configuration.journal().checkpoint_mib() << 20,
         transactions_open_max: configuration.transactions().open_max(),
         finished_keep_ms: configuration.transactions().finished_keep_hours().saturating_mul(3_600_000),
-        transaction_shards: 1,
+        ..HouseOptions::new(start.folder.path())
     }
 }
 

@@ -283,6 +283,12 @@ impl Instance {
         self.begun.as_ref()?.ended.as_ref().map(|(_, ending)| ending)
     }
 
+    /// When it ended, if it has.
+    #[must_use]
+    pub fn ended_at(&self) -> Option<Moment> {
+        self.begun.as_ref()?.ended.as_ref().map(|(at, _)| *at)
+    }
+
     /// The sessions that wait for the response.
     #[must_use]
     pub fn requesters(&self) -> &[Asker] {

@@ -1,0 +1,105 @@
+//! What a house does at its limits, and when something in it fails: it says so, and what was acknowledged is kept
+//! (invariant 6).
+
+use crate::fixture::{CLIENT, DESK, Node, copied, definition, transaction, until};
+use hansa_actors::{
+    store::{Changes, RedbStore, Store as _},
+    switchboard::WAITING_MAX,
+};
+use hansa_core::{
+    address::{KeyBytes as _, Kind},
+    code::Code,
+    dispatch::from_session,
+    ident::TransactionId,
+    session::FromSession,
+    transaction::Instance,
+};
+use std::sync::{Arc, mpsc};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_with_too_many_orders_waiting_is_busy_until_they_are_done() {
+    let node = Node::found(&[definition("purchase", "", 1)], 8, |_| ()).await;
+    let id = transaction(1);
+    let (begun, has_begun) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let house = Arc::clone(&node.house);
+    let look = tokio::spawn(async move {
+        let hold = move |_: &hansa_actors::shard::Sight<'_, Instance>| {
+            begun.send(()).unwrap();
+            let _ = may_go_on.recv();
+        };
+        house.look::<Instance, _>(&id, hold).await
+    });
+    until("the shard is held up", || has_begun.try_recv().ok()).await;
+    let query = || from_session(node.asker(CLIENT), FromSession::Query { transaction: id }, id);
+    for _ in 0..WAITING_MAX {
+        node.house.admit(query()).unwrap();
+    }
+    assert_eq!(node.house.admit(query()).unwrap_err().code, Code::Busy);
+    assert!(!node.house.has_room(&query()));
+    let asker = node.asker(CLIENT);
+    let submission = from_session(asker, Node::submission(id, "purchase"), id);
+    assert_eq!(node.house.admit(submission).unwrap_err().code, Code::Busy);
+    drop(go_on);
+    look.await.unwrap();
+    until("there is room", || node.house.has_room(&query()).then_some(())).await;
+    assert_eq!(node.submit(id, "purchase").await.unwrap(), "submitted");
+    node.house.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_transactions_are_open_at_once_than_configured() {
+    let node = Node::found(&[definition("purchase", "", 1)], 8, |options| options.transactions_open_max = 2).await;
+    let ids: Vec<_> = (0..3).map(transaction).collect();
+    for id in &ids[..2] {
+        node.submit(*id, "purchase").await.unwrap();
+    }
+    assert_eq!(node.submit(ids[2], "purchase").await.unwrap_err().code, Code::LimitReached);
+    let node = node.crash(|options| options.transactions_open_max = 2).await;
+    assert_eq!(node.submit(ids[2], "purchase").await.unwrap_err().code, Code::LimitReached);
+    node.cancel(ids[0]).await.unwrap();
+    assert_eq!(node.submit(ids[2], "purchase").await.unwrap(), "submitted");
+    node.house.stop().await.unwrap();
+}
+
+/// A shard that fails takes the process with it; until that ends, no checkpoint pretends that all is well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_fails_is_fatal_and_nothing_acknowledged_is_lost() {
+    let node = Node::found(&[definition("purchase", "", 1)], 8, |_| ()).await;
+    let id = transaction(1);
+    node.submit(id, "purchase").await.unwrap();
+    let invocation = node.performed(DESK, id, 1).await;
+    let looked = node.house.look::<Instance, ()>(&id, |_| panic!("a mistake, made by the test")).await;
+    assert!(looked.is_none());
+    let fault = until("the process is told to end", || node.fatal.lock().unwrap().first().cloned()).await;
+    assert_eq!(fault.code, Code::Internal);
+    assert!(fault.message.contains("a mistake, made by the test"), "{fault}");
+    node.house.checkpoint().await.expect_err("a checkpoint without a shard would lose what it had");
+
+    let node = Node::open(copied(node.folder.path()), |_| ()).await;
+    node.register(DESK, 8).await;
+    assert_eq!(node.performed(DESK, id, 1).await, invocation);
+    node.house.stop().await.unwrap();
+}
+
+/// A transaction that the store has and nobody can read is there all the same: it must not be begun anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_cannot_be_read_is_fatal_and_not_taken_for_a_new_one() {
+    let node = Node::found(&[definition("purchase", "", 1)], 8, |_| ()).await;
+    let id: TransactionId = transaction(1);
+    node.submit(id, "purchase").await.unwrap();
+    node.house.stop().await.unwrap();
+    let folder = copied(node.folder.path());
+    {
+        let store = RedbStore::open(&folder.path().join("lookup.redb")).unwrap();
+        let spoilt = Changes::from([((Kind::Transaction as u8, id.to_bytes()), Some(vec![0xff; 40]))]);
+        store.commit(&spoilt, store.position()).unwrap();
+    }
+    let node = Node::open(folder, |_| ()).await;
+    let fault = until("the process is told to end", || node.fatal.lock().unwrap().first().cloned()).await;
+    assert!(fault.message.contains("cannot be read"), "{fault}");
+    let submission = from_session(node.asker(CLIENT), Node::submission(id, "purchase"), id);
+    let _ = node.house.admit(submission);
+    assert_eq!(node.house.statistics().journal.tail, node.house.statistics().journal.durable);
+    assert_eq!(node.house.statistics().transactions_open, 0);
+}
