@@ -34,6 +34,9 @@ const TICK_MS_MAX: u64 = 10_000;
 /// After how long a machine is told of its time again that could not do what it wanted at that time.
 const DUE_RETRY_MS: u64 = 1_000;
 
+/// A look at a shard's machines.
+pub type Look<M> = Box<dyn FnOnce(&Sight<'_, M>) + Send>;
+
 /// What a shard is told.
 pub enum Order<M: Housed> {
     /// An input for one of its machines.
@@ -49,11 +52,8 @@ pub enum Order<M: Housed> {
     /// Give everything that changed to the store, and say so.
     Checkpoint(oneshot::Sender<()>),
     /// Look at machines, and change nothing.
-    Look(Glance<M>),
+    Look(Look<M>),
 }
-
-/// What is done with a look.
-pub type Glance<M> = Box<dyn FnOnce(&Sight<'_, M>) + Send>;
 
 /// A look at the machines of a shard.
 pub struct Sight<'a, M: Housed>(&'a State<M>);

@@ -262,6 +262,29 @@ fn a_failed_flush_loses_nothing_that_was_changed_before_or_during_it() {
     assert_eq!(below.inner.scan(KIND, b"", false, 9).unwrap(), seen);
 }
 
+/// Invariant 1: what is committed is settled before its maker is asked to wait for what it rests on, so nothing that is
+/// changed later slips in.
+#[test]
+fn what_is_changed_while_a_flush_waits_until_it_may_commit_stays_for_the_next() {
+    let below = Arc::new(Moody::default());
+    let store = WriteBehind::new(Box::new(Arc::clone(&below)));
+    store.change(vec![set(KIND, b"early", b"1")]);
+    let late = || {
+        store.change(vec![set(KIND, b"late", b"2")]);
+        Ok(())
+    };
+    store.flush_when(at(1), late).unwrap();
+    assert_eq!(below.inner.get(KIND, b"early").unwrap(), Some(b"1".to_vec()));
+    assert_eq!(below.inner.get(KIND, b"late").unwrap(), None);
+    assert_eq!(store.get(KIND, b"late").unwrap(), Some(b"2".to_vec()));
+
+    let fault = Fault::new(Code::JournalFailed, "nothing becomes durable any more");
+    assert_eq!(store.flush_when(at(2), || Err(fault.clone())), Err(fault));
+    assert_eq!((below.inner.position(), below.inner.get(KIND, b"late").unwrap()), (at(1), None));
+    store.flush(at(3)).unwrap();
+    assert_eq!(below.inner.get(KIND, b"late").unwrap(), Some(b"2".to_vec()));
+}
+
 #[test]
 fn a_batch_is_seen_as_a_whole_or_not_at_all_while_flushes_go_on() {
     let (_folder, path) = folder();

@@ -48,7 +48,7 @@ type Watch = Box<dyn Fn(&ToSession) + Send + Sync>;
 
 /// The world: it writes down what it is told, and signs what the directory wants signed.
 pub struct Recorder {
-    left: Mutex<Vec<Left>>,
+    pub left: Mutex<Vec<Left>>,
     house: OnceLock<Weak<House>>,
     /// Called on the journal's thread with everything that leaves, before it is written down.
     watch: OnceLock<Watch>,

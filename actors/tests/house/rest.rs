@@ -152,10 +152,14 @@ async fn submit_and_put_away(node: &Node, numbers: std::ops::Range<u64>) {
         let input = from_session(node.asker(CLIENT), Node::submission(id, "purchase"), id);
         node.house.admit(input).unwrap();
     }
+    let is_taken = |message: &ToSession| match message {
+        ToSession::Acknowledged { tracking, .. } => tracking.word.as_deref() == Some("submitted"),
+        _ => false,
+    };
     let mut taken = 0;
     until("all are taken", || {
         let left = std::mem::take(&mut *node.world.left.lock().unwrap());
-        taken += left.iter().filter(|left| matches!(left.message, ToSession::Acknowledged { .. })).count() as u64;
+        taken += left.iter().filter(|left| is_taken(&left.message)).count() as u64;
         (taken == count).then_some(())
     })
     .await;
