@@ -196,20 +196,35 @@ impl Common {
     }
 }
 
-/// A stored machine: the sequence that it has applied, and its state in CBOR.
+/// A stored machine: the sequence that it has applied, the length of its state, and the state in CBOR, compressed:
+/// business documents are mostly markup, and what is not written need not be synced.
 fn encode<M: Housed>(slot: &Slot<M>) -> Vec<u8> {
+    let mut state = Vec::new();
+    ciborium::into_writer(&slot.machine, &mut state).expect("encoding into memory cannot fail");
     let mut bytes = slot.applied.to_be_bytes().to_vec();
-    ciborium::into_writer(&slot.machine, &mut bytes).expect("encoding into memory cannot fail");
+    bytes.extend((state.len() as u64).to_be_bytes());
+    bytes.extend(lz4_flex::block::compress(&state));
     bytes
 }
 
+/// The most that a byte of the compression can stand for: what a stored machine claims beyond that is not believed.
+const EXPANSION_MAX: u64 = 255;
+
 pub(crate) fn decode<M: Housed>(bytes: &[u8]) -> Result<Slot<M>, Fault> {
     let unreadable = |what: String| {
-        Fault::new(Code::DataNewer, format!("a stored {:?} cannot be read: {what}", M::KIND))
-            .help("the look-up store was written by another version; remove it, and it is made anew from the journal")
+        Fault::new(Code::StoreFailed, format!("a stored {:?} cannot be read: {what}", M::KIND))
+            .help("the look-up store is damaged or of another version; remove it, and it is made anew from the journal")
     };
-    let (applied, state) = bytes.split_first_chunk::<8>().ok_or_else(|| unreadable("it is cut off".to_owned()))?;
-    let machine = ciborium::from_reader(state).map_err(|error| unreadable(error.to_string()))?;
+    let cut_off = || unreadable("it is cut off".to_owned());
+    let (applied, rest) = bytes.split_first_chunk::<8>().ok_or_else(cut_off)?;
+    let (length, compressed) = rest.split_first_chunk::<8>().ok_or_else(cut_off)?;
+    let length = u64::from_be_bytes(*length);
+    if length > (compressed.len() as u64).saturating_mul(EXPANSION_MAX) {
+        return Err(unreadable(format!("it claims {length} bytes")));
+    }
+    let state = lz4_flex::block::decompress(compressed, usize::try_from(length).map_err(|_| cut_off())?)
+        .map_err(|error| unreadable(error.to_string()))?;
+    let machine = ciborium::from_reader(&state[..]).map_err(|error| unreadable(error.to_string()))?;
     Ok(Slot::stored(machine, u64::from_be_bytes(*applied)))
 }
 

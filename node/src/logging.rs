@@ -13,9 +13,8 @@ const QUIET: &str = ",libp2p=warn,libp2p_kad=error,libp2p_mdns=warn,libp2p_swarm
 pub fn begin(log: &Log) {
     // libp2p tells at `info` what is told here in the node's own words; whoever wants its lines names it in log.level.
     let quiet = if log.filter().contains("libp2p") { "" } else { QUIET };
-    let filter = EnvFilter::builder()
-        .parse(format!("{}{quiet}", log.filter()))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::builder().parse(format!("{}{quiet}", log.filter())).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second node in one process (in tests) shares the first one's log.
     let _ = match log.format() {

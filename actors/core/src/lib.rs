@@ -6,7 +6,8 @@
 //!
 //! Vocabulary: [`ident`], [`moment`], [`dice`], [`limit`], [`code`], [`document`], [`invocation`], [`session`],
 //! [`offer`], [`signed`], [`machine`], [`address`]. Rooms, which know the vocabulary and not each other:
-//! [`transaction`], [`mailbox`], [`link`], [`directory`], [`membership`]. [`dispatch`] knows them all.
+//! [`transaction`], [`mailbox`], [`link`], [`directory`], [`membership`] (but the directory opens the papers that membership
+//! defines). [`dispatch`] knows them all.
 #![warn(missing_docs)]
 
 pub mod address;

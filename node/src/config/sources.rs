@@ -239,7 +239,7 @@ fn flags(flags: &[String], settings: &mut Settings, faults: &mut Vec<Fault>) {
     }
 }
 
-/// A value as people write it in a variable or a flag: without quotes, lists with commas. What does not fit stays text,
+/// A value as people write it in a variable or a flag: without quotes, lists with commas, or as in the file. What does not fit stays text,
 /// so that the checker can say what is wrong with it.
 fn from_text(key: &Key, text: &str) -> toml::Value {
     let as_text = || toml::Value::String(text.to_owned());
@@ -247,6 +247,7 @@ fn from_text(key: &Key, text: &str) -> toml::Value {
         Kind::Title | Kind::Socket | Kind::Choice(_) | Kind::Path | Kind::Filter => as_text(),
         Kind::Flag => text.trim().parse().map_or_else(|_| as_text(), toml::Value::Boolean),
         Kind::Whole { .. } => text.trim().parse().map_or_else(|_| as_text(), toml::Value::Integer),
+        Kind::Multiaddresses if text.trim_start().starts_with('[') => toml_value(text).unwrap_or_else(as_text),
         Kind::Multiaddresses => {
             toml::Value::Array(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Into::into).collect())
         }

@@ -71,7 +71,6 @@ pub trait Door: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Listener {
     address: SocketAddr,
-    sessions: Arc<AtomicUsize>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -93,20 +92,14 @@ impl Listener {
         let address = listener.local_addr().map_err(failed)?;
         let stop = CancellationToken::new();
         let sessions = Arc::new(AtomicUsize::new(0));
-        let task = tokio::spawn(accept(listener, door, stop.clone(), Arc::clone(&sessions)));
-        Ok(Self { address, sessions, stop, task })
+        let task = tokio::spawn(accept(listener, door, stop.clone(), sessions));
+        Ok(Self { address, stop, task })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// How many connections there are now.
-    #[must_use]
-    pub fn connections(&self) -> usize {
-        self.sessions.load(Ordering::Relaxed)
     }
 
     /// Accept nothing more and end every connection; what is queued for them is still sent, as far as they take it within

@@ -13,7 +13,7 @@ use hansa_core::{
     mailbox::Mailbox,
     membership::{self, Charter, Credentials, InviteKey, InviteText},
     signed::{Purpose, Signed},
-    transaction::{Definition, Instance, catalogue, Input as ToTransaction},
+    transaction::{Definition, Input as ToTransaction, Instance, catalogue},
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -23,7 +23,8 @@ const SECRET_BYTES: usize = 16;
 impl Machines {
     async fn federation_status(&self) -> Option<FederationStatus> {
         let credentials = self.credentials().await?;
-        let members = self.house.look::<Directory, _>(&(), |sight| sight.machine(&()).map_or(0, |all| all.members().count()));
+        let members =
+            self.house.look::<Directory, _>(&(), |sight| sight.machine(&()).map_or(0, |all| all.members().count()));
         Some(Self::federation_of(&credentials, members.await.unwrap_or_default() as u64))
     }
 
@@ -314,10 +315,9 @@ impl Administration for Machines {
             Ok(response) => Ok(views::awaited(response?)),
             Err(_) => {
                 let instance = self.transaction(id).await?;
-                let definition = instance
-                    .definition_name()
-                    .cloned()
-                    .ok_or_else(|| Fault::new(Code::TransactionUnknown, format!("there is no transaction {id} here")))?;
+                let definition = instance.definition_name().cloned().ok_or_else(|| {
+                    Fault::new(Code::TransactionUnknown, format!("there is no transaction {id} here"))
+                })?;
                 let state = TransactionState::Running;
                 Ok(Awaited { transaction: id, definition, state, document: None, fault: None })
             }
@@ -395,16 +395,8 @@ impl Administration for Machines {
                 "Transactions that are open.",
                 statistics.transactions_open as f64,
             ),
-            Reading::counter(
-                "hansa_inputs_refused",
-                "Inputs that machines refused.",
-                statistics.refused as f64,
-            ),
-            Reading::gauge(
-                "hansa_sessions",
-                "Connections of services and clients.",
-                self.ways.sessions.count() as f64,
-            ),
+            Reading::counter("hansa_inputs_refused", "Inputs that machines refused.", statistics.refused as f64),
+            Reading::gauge("hansa_sessions", "Connections of services and clients.", self.ways.sessions.count() as f64),
             Reading::counter("hansa_journal_entries", "Entries made durable.", journal.entries as f64),
             Reading::counter("hansa_journal_bytes", "Bytes written to the journal.", journal.bytes_written as f64),
             Reading::counter("hansa_journal_syncs", "Syncs of the journal.", journal.syncs as f64),
@@ -416,14 +408,28 @@ impl Administration for Machines {
             Reading::gauge("hansa_journal_segments", "Segment files of the journal.", journal.segments as f64),
             Reading::gauge("hansa_journal_queued_bytes", "Bytes that wait for the disk.", journal.queued_bytes as f64),
         ];
+        let count = |tally: Tally| {
+            let found = statistics.tallies.iter().find(|(counted, _)| *counted == tally);
+            found.map_or(0, |(_, count)| *count) as f64
+        };
+        let endings = [Tally::Completed, Tally::Failed, Tally::TimedOut, Tally::Cancelled];
+        for (tally, state) in endings.into_iter().zip(["completed", "failed", "timed-out", "cancelled"]) {
+            let ended =
+                Reading::counter("hansa_transactions_ended", "Transactions that ended, by state.", count(tally));
+            readings.push(ended.label("state", state));
+        }
         for (tally, name, help) in Tally::ALL {
-            let count = statistics.tallies.iter().find(|(counted, _)| *counted == tally);
-            let value = count.map_or(0, |(_, count)| *count) as f64;
-            readings.push(Reading::counter(&format!("hansa_{name}"), &format!("{help}."), value));
+            if !endings.contains(&tally) {
+                readings.push(Reading::counter(&format!("hansa_{name}"), &format!("{help}."), count(tally)));
+            }
         }
         if let Some(federation) = self.ways.peers.federation() {
             let counters = federation.counters();
-            readings.push(Reading::gauge("hansa_peers", "Members that are connected.", federation.peers().len() as f64));
+            readings.push(Reading::gauge(
+                "hansa_peers",
+                "Members that are connected.",
+                federation.peers().len() as f64,
+            ));
             for (name, help, value) in [
                 ("hansa_links_opened", "Links to members that came up.", counters.links_opened),
                 ("hansa_peers_refused", "Peers that this node refused.", counters.refused_here),

@@ -324,16 +324,13 @@ impl Machines {
         invite: Signed,
     ) -> Result<Credentials, Fault> {
         let newcomer = name.clone();
-        self.ask(|asker| {
-            Input::Membership(membership::Input::Knock { asker, invite, organization, name: newcomer })
-        })
-        .await?;
+        self.ask(|asker| Input::Membership(membership::Input::Knock { asker, invite, organization, name: newcomer }))
+            .await?;
         let mut credentials = self
             .credentials()
             .await
             .ok_or_else(|| Fault::new(Code::MemberUnknown, "this node belongs to no federation itself"))?;
-        let admission =
-            Admission { federation: credentials.federation(), organization, name, admitted: clock::now() };
+        let admission = Admission { federation: credentials.federation(), organization, name, admitted: clock::now() };
         credentials.admissions.push(Signed::new(&self.keys.organization, Purpose::Admission, &admission));
         Ok(credentials)
     }

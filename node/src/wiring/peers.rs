@@ -28,12 +28,15 @@ const FULL_PAUSE: Duration = Duration::from_millis(5);
 /// Nesting of a frame's CBOR: an invocation is a handful of levels.
 const FRAME_DEPTH_MAX: usize = 32;
 
+/// Sub-nodes, and where each can be reached.
+type Whereabouts = Vec<(SubnodeId, Vec<String>)>;
+
 /// The way to the peers.
 pub struct Peers {
     organization: SigningKey,
     federation: Arc<OnceLock<Handle>>,
     /// Where sub-nodes are, as the recovered directory tells before the federation is there; none once it is.
-    learned_early: Mutex<Option<Vec<(SubnodeId, Vec<String>)>>>,
+    learned_early: Mutex<Option<Whereabouts>>,
     ways: Mutex<HashMap<OrganizationId, mpsc::UnboundedSender<ToPeer>>>,
     runtime: tokio::runtime::Handle,
 }
@@ -90,7 +93,7 @@ impl Peers {
     }
 
     /// Tell the federation where sub-nodes are.
-    pub fn learn(&self, subnodes: Vec<(SubnodeId, Vec<String>)>) {
+    pub fn learn(&self, subnodes: Whereabouts) {
         if let Some(early) = &mut *self.learned_early.lock().unwrap_or_else(PoisonError::into_inner) {
             // Without these a node whose peers were all started anew with it would never find one again.
             early.extend(subnodes);

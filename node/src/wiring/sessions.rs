@@ -22,6 +22,9 @@ const OWN: SessionId = SessionId(0);
 /// Numbers of questions for a transaction's response have this bit, the others have not.
 const RESPONSE: u64 = 1 << 63;
 
+/// Somebody who waits for a response.
+type Awaiting = oneshot::Sender<Result<Response, Fault>>;
+
 /// The sessions that are open.
 #[derive(Default)]
 pub struct Sessions {
@@ -31,7 +34,7 @@ pub struct Sessions {
     services: Mutex<HashMap<SessionId, Vec<ServiceName>>>,
     last_question: AtomicU64,
     questions: Mutex<HashMap<u64, oneshot::Sender<Result<Tracking, Fault>>>>,
-    responses: Mutex<HashMap<u64, Vec<oneshot::Sender<Result<Response, Fault>>>>>,
+    responses: Mutex<HashMap<u64, Vec<Awaiting>>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -149,7 +152,9 @@ mod tests {
         let sessions = Sessions::default();
         let acknowledged = sessions.ask(|asker| {
             let tracking = Tracking { word: Some("defined".into()), ..Tracking::default() };
-            assert!(sessions.tell(asker.session, ToSession::Acknowledged { message: asker.message, tracking }).is_none());
+            assert!(
+                sessions.tell(asker.session, ToSession::Acknowledged { message: asker.message, tracking }).is_none()
+            );
             Ok(())
         });
         assert_eq!(acknowledged.await.unwrap().word.as_deref(), Some("defined"));

@@ -134,9 +134,7 @@ fn operation(picture: &OperationPicture, offers: &Offers) -> Operation {
         performers: picture.legs.iter().map(|leg| performer(leg, offers)).collect(),
         started: picture.started.map(Time),
         ended: picture.ended.map(Time),
-        duration_ms: picture
-            .started
-            .map(|started| picture.ended.unwrap_or_else(|| Time::now().0).since_ms(started)),
+        duration_ms: picture.started.map(|started| picture.ended.unwrap_or_else(|| Time::now().0).since_ms(started)),
         fault: picture.fault.clone(),
         links: picture.links.clone(),
     }

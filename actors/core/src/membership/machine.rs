@@ -131,7 +131,10 @@ impl Membership {
         match &self.credentials {
             Some(credentials) if !credentials.admissions.is_empty() || !self.invites.is_empty() => Err(Fault::new(
                 Code::InviteForeign,
-                format!("this node belongs to federation {} already, and is not alone there", credentials.federation().short()),
+                format!(
+                    "this node belongs to federation {} already, and is not alone there",
+                    credentials.federation().short()
+                ),
             )),
             _ => Ok(()),
         }

@@ -62,7 +62,10 @@ fn a_node_belongs_to_one_federation() {
     membership.give(belong(1));
     assert_eq!(membership.machine.credentials(), Some(&founded_by(1)));
     assert!(membership.give(belong(1)).records.is_empty(), "once more says nothing new");
-    assert_eq!(membership.refused(belong(2)).code, Code::InviteForeign);
+    membership.give(belong(2));
+    assert_eq!(membership.machine.credentials(), Some(&founded_by(2)), "alone in its own it may go to another");
+    membership.give(invite(5, Moment(u64::MAX)));
+    assert_eq!(membership.refused(belong(1)).code, Code::InviteForeign, "others were invited, so it stays");
     let forged = Input::Belong { asker: asker(1, 1), organization: id(3), credentials: founded_by(1) };
     assert_eq!(membership.refused(forged).code, Code::CertificateForged);
 }

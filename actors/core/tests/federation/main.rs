@@ -1,7 +1,7 @@
 //! Whole federations of the shipped machines under a seeded world of faults. After every event the invariants are checked; then
 //! faults stop, and everything acknowledged must have ended as a naive model says.
 //!
-//! `HANSA_SEEDS` sets how many seeds are tried, `HANSA_SEED` picks one. A seed that fails says which it is and what happened.
+//! `HANSA_SEEDS` sets how many seeds are tried and `HANSA_SEED_FIRST` from which on, `HANSA_SEED` picks one. A seed that fails says which it is and what happened.
 
 mod checks;
 mod node;
@@ -20,7 +20,10 @@ fn number(variable: &str) -> Option<u64> {
 fn every_acknowledged_transaction_ends_as_it_should_whatever_goes_wrong() {
     let seeds = match number("HANSA_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("HANSA_SEEDS").unwrap_or(200),
+        None => {
+            let first = number("HANSA_SEED_FIRST").unwrap_or(0);
+            first..first + number("HANSA_SEEDS").unwrap_or(200)
+        }
     };
     for seed in seeds {
         World::new(seed).run();
