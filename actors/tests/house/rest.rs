@@ -90,7 +90,13 @@ async fn a_shard_has_one_tick_on_its_way() {
     for (number, (name, _)) in (0..).zip(&sooner_and_sooner) {
         node.submit(transaction(number), name).await.unwrap();
     }
-    until("no more than one task is left for the ticks", || (tasks() <= before + 1).then_some(())).await;
+    // A task that is aborted ends with the runtime's next turns, long before its time.
+    for _ in 0..1_000 {
+        if tasks() > before + 1 {
+            node.awake().await;
+        }
+    }
+    assert!(tasks() <= before + 1, "{} tasks for one tick", tasks() - before);
     node.house.stop().await.unwrap();
 }
 
