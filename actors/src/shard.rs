@@ -34,9 +34,6 @@ const TICK_MS_MAX: u64 = 10_000;
 /// After how long a machine is told of its time again that could not do what it wanted at that time.
 const DUE_RETRY_MS: u64 = 1_000;
 
-/// A look at a shard's machines.
-pub type Look<M> = Box<dyn FnOnce(&Sight<'_, M>) + Send>;
-
 /// What a shard is told.
 pub enum Order<M: Housed> {
     /// An input for one of its machines.
@@ -52,8 +49,11 @@ pub enum Order<M: Housed> {
     /// Give everything that changed to the store, and say so.
     Checkpoint(oneshot::Sender<()>),
     /// Look at machines, and change nothing.
-    Look(Look<M>),
+    Look(Glance<M>),
 }
+
+/// What is done with a look.
+pub type Glance<M> = Box<dyn FnOnce(&Sight<'_, M>) + Send>;
 
 /// A look at the machines of a shard.
 pub struct Sight<'a, M: Housed>(&'a State<M>);
@@ -66,6 +66,12 @@ impl<M: Housed> Sight<'_, M> {
             Some(slot) => Some(slot.machine.clone()),
             None => self.0.stored(key).map(|slot| slot.machine),
         }
+    }
+
+    /// How many times are waited for: one for each machine that waits for one, awake or not.
+    #[must_use]
+    pub fn timers(&self) -> usize {
+        self.0.timers.len()
     }
 
     /// The machines that are awake.

@@ -10,6 +10,7 @@ use hansa_core::{
     ident::TransactionId,
     moment::Moment,
     session::{Ending, ToSession},
+    transaction::Instance,
 };
 
 fn rests_briefly(options: &mut hansa_actors::house::HouseOptions) {
@@ -47,6 +48,55 @@ async fn a_transaction_that_was_put_away_is_woken_by_its_time() {
     node.submit(id, "timed").await.unwrap();
     node.asleep().await;
     assert_eq!(node.responded(id).await.ending, Ending::TimedOut);
+    node.house.stop().await.unwrap();
+}
+
+/// Invariant 8: a time that nobody waits for any more leaves nothing, and a machine that is woken often waits only once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_transaction_that_waits_has_one_timer_and_one_that_ended_has_none() {
+    let timed = definition("timed", "<TIMEOUT>3600</TIMEOUT>", 1);
+    let node = Node::found(&[timed], 8, rests_briefly).await;
+    let timers = async || {
+        let timers = node.house.look_all::<Instance, _>(|sight| sight.timers()).await;
+        timers.into_iter().sum::<usize>()
+    };
+    let ids = [1, 2].map(transaction);
+    for id in ids {
+        node.submit(id, "timed").await.unwrap();
+    }
+    for _ in 0..3 {
+        node.asleep().await;
+        node.query(ids[0]).await.unwrap();
+        assert_eq!(timers().await, 2);
+    }
+    node.answer(DESK, node.performed(DESK, ids[0], 1).await.id).await.unwrap();
+    node.responded(ids[0]).await;
+    assert_eq!(timers().await, 1);
+    node.asleep().await;
+    node.cancel(ids[1]).await.unwrap();
+    assert_eq!(timers().await, 0);
+    node.house.stop().await.unwrap();
+}
+
+/// However often an earlier time comes up, one tick is on its way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_has_one_tick_on_its_way() {
+    let sooner_and_sooner: Vec<_> = (0..30).map(|number| (format!("timed{number}"), 3_600 - number)).collect();
+    let definitions =
+        sooner_and_sooner.iter().map(|(name, seconds)| definition(name, &format!("<TIMEOUT>{seconds}</TIMEOUT>"), 1));
+    let node = Node::found(&definitions.collect::<Vec<_>>(), 8, |_| ()).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    for (number, (name, _)) in (0..).zip(&sooner_and_sooner) {
+        node.submit(transaction(number), name).await.unwrap();
+    }
+    // A task that is aborted ends with the runtime's next turns, long before its time.
+    for _ in 0..1_000 {
+        if tasks() > before + 1 {
+            node.awake().await;
+        }
+    }
+    assert!(tasks() <= before + 1, "{} tasks for one tick", tasks() - before);
     node.house.stop().await.unwrap();
 }
 
