@@ -220,8 +220,8 @@ codes! {
         "Writing to the journal failed, so the process ended: going on could lose what was acknowledged."
         "Check the disk's health and space, then start again; everything acknowledged is there.";
     StoreFailed "store-failed"
-        "The look-up store beside the journal cannot be read or written; the journal has everything that was acknowledged."
-        "Check the disk's health and start the node again: a damaged store is moved aside and made anew from the journal.";
+        "The look-up store beside the journal cannot be read or written."
+        "Check the disk's health and start the node again: a damaged store is moved aside, never deleted, and made anew from the journal as far back as the journal reaches; if it does not reach back far enough, restore the store from a backup.";
     DiskFull "disk-full"
         "The disk that holds the data directory has no room; new work is refused until it has."
         "Make room on the disk that the message names; the node goes on by itself.";

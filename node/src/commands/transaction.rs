@@ -177,6 +177,18 @@ impl Submit {
         match (awaited.state, &awaited.document) {
             (TransactionState::Completed, document) => {
                 super::print(document.as_deref().unwrap_or_default());
+                let show: Show = client.ask(&Request::Show { id: awaited.transaction }).await?;
+                for operation in &show.operations {
+                    // The definition went on without it, and its document may lack what was expected.
+                    if let Some(fault) = &operation.fault {
+                        eprintln!(
+                            "operation {} ({}) is {}: {fault}",
+                            operation.id,
+                            operation.name,
+                            operation.state.word()
+                        );
+                    }
+                }
                 Ok(())
             }
             (TransactionState::Running, _) => Err(Fault::new(

@@ -270,10 +270,10 @@ impl Directory {
             )
             .help(format!("sign up for 1 to {}", limit::SERVICE_OPERATIONS_MAX)));
         }
-        if service.name.as_str().starts_with("CXts") {
+        if service.name.as_str().starts_with("CXts") || service.name.as_str() == "ANY" {
             return Err(Fault::new(
                 Code::ServiceConflict,
-                format!("the name {} is reserved: names that begin with CXts belong to the node", service.name),
+                format!("the name {} is reserved: it means something else in a transaction definition", service.name),
             ));
         }
         let known = self.services.get(&service.name);

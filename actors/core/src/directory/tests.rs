@@ -141,6 +141,7 @@ fn a_service_needs_operations_and_a_name_that_is_not_the_nodes() {
     let mut directory = directory();
     assert_eq!(directory.refused(register(service("idle", &[]))).code, Code::ServiceConflict);
     assert_eq!(directory.refused(register(service("CXtsHeadOp", &["x"]))).code, Code::ServiceConflict);
+    assert_eq!(directory.refused(register(service("ANY", &["x"]))).code, Code::ServiceConflict, "it means any service");
 }
 
 // F5: newest wins, and whoever learns something passes it on, once.
