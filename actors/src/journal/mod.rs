@@ -3,7 +3,7 @@
 //!
 //! The shell appends what machines recorded, together with the effects that rest on it, and goes on at once. One writer
 //! thread ([`writer`]) takes all that has queued up, writes it with one write, syncs once, and hands the effects to the
-//! [`Release`]. When a journal is opened, [`recovery`] verifies the chain and hands every entry back. [`format`] says how
+//! [`Release`]. When a journal is opened, [`recovery`] verifies the chain and hands every entry back. [`mod@format`] says how
 //! entries lie in a file, [`disk`] how a file is reached, [`spare`] prepares the next one.
 //!
 //! Addresses and records are bytes here; what they mean, the journal must not know.
