@@ -82,6 +82,7 @@ struct ShowCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     hansa transaction submit purchase --input order.xml --wait\n  \
+    hansa transaction submit purchase --define purchase.xml --input order.xml --wait\n  \
     hansa transaction submit purchase --input - < order.xml")]
 struct Submit {
     /// The definition
@@ -90,6 +91,9 @@ struct Submit {
     /// The input document, XML; - reads standard input
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
+    /// Define what this file says first
+    #[arg(long, value_name = "FILE")]
+    define: Option<PathBuf>,
     /// Wait for its end, and print the output document
     #[arg(long)]
     wait: bool,
@@ -160,6 +164,10 @@ impl Submit {
     async fn perform(self, context: &Context) -> Result<(), Failure> {
         let document = read_document(&self.input, Code::DocumentMalformed)?;
         let mut client = context.client().await?;
+        if let Some(file) = &self.define {
+            let text = read_document(file, Code::DefinitionInvalid)?;
+            client.ask::<Defined>(&Request::Define { text }).await?;
+        }
         let request = Request::Submit { definition: self.definition, document, id: self.id };
         let submitted: Submitted = client.ask(&request).await?;
         if !self.wait {
