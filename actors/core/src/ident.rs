@@ -301,6 +301,18 @@ checked_text!(
     DefinitionName, "definition name", name_checked
 );
 checked_text!(
+    /// A signal that a transaction waits for (T17).
+    SignalName, "signal name", name_checked
+);
+checked_text!(
+    /// A topic that is published to and subscribed to (T13).
+    TopicName, "topic name", name_checked
+);
+checked_text!(
+    /// A library of functions for expressions (T9).
+    LibraryName, "library name", name_checked
+);
+checked_text!(
     /// An organization's name, as people write it.
     OrganizationName, "organization name", title_checked
 );

@@ -13,9 +13,9 @@ use super::{
     value::{Value, ValueType},
 };
 use crate::{
-    code::{Fault, Place},
+    code::{Code, Fault, Place},
     document::Text,
-    ident::{DefinitionHash, DefinitionName, OperationName, ServiceName},
+    ident::{DefinitionHash, DefinitionName, OperationName, ServiceName, SignalName},
 };
 use std::collections::BTreeMap;
 
@@ -50,8 +50,12 @@ pub struct Definition {
 pub struct Operation {
     /// Its OPID.
     pub id: u32,
-    /// What is to be done; [`HEAD`] and [`TAIL`] keep their reserved names.
+    /// Its name within the definition; [`HEAD`] and [`TAIL`] keep their reserved names.
     pub name: OperationName,
+    /// What services sign up for: its name, unless the definition says otherwise.
+    pub performs: OperationName,
+    /// What it consists of.
+    pub work: Work,
     /// The service that shall do it; without one, any that signed up for it (T10).
     pub service: Option<ServiceName>,
     /// How long it may take; without it, as long as it needs.
@@ -68,6 +72,74 @@ pub struct Operation {
     pub join: Join,
     /// The organization that shall perform it, by name or id; without it, the router chooses (F6).
     pub organization: Option<Expression>,
+    /// When it is asked for again; without it, never for what a performer answered (T11).
+    pub retry: Option<Retry>,
+    /// What undoes it (T17).
+    pub compensation: Option<Compensation>,
+    /// The lines of a document for each of which it is performed (T17).
+    pub iteration: Option<Iteration>,
+    /// How urgent it is, from 0 to 9; services are given what is more urgent first.
+    pub priority: u8,
+    /// Where the definition has it.
+    pub place: Place,
+}
+
+/// What an operation consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A service performs it.
+    Service,
+    /// A transaction of this definition runs in its place: its request is the input, the output its answer (T17).
+    Transaction(DefinitionName),
+    /// It waits for a signal of this name from outside, whose document is its answer.
+    Signal(SignalName),
+}
+
+/// When an operation that failed, or was not answered in time, is asked for again (T11).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    /// How often it is asked for at all, the first time included.
+    pub attempts_max: u32,
+    /// The pause before the second attempt; it is lengthened at random by up to a tenth.
+    pub pause_ms: u64,
+    /// What each pause is multiplied with to make the next, in hundredths.
+    pub factor_percent: u32,
+    /// The longest pause.
+    pub pause_ms_max: u64,
+    /// How long one attempt may take; the operation's own TIMEOUT is over all of them.
+    pub attempt_timeout_ms: Option<u64>,
+    /// Failures with these codes are final at once.
+    pub except: Vec<Code>,
+}
+
+/// The operation that undoes another: asked for when the transaction fails, runs out of time or is cancelled after the
+/// other was completed, the last completed first (T17).
+#[derive(Clone, Debug)]
+pub struct Compensation {
+    /// What services sign up for.
+    pub performs: OperationName,
+    /// The service that shall do it; without one, any that signed up for it.
+    pub service: Option<ServiceName>,
+    /// How long it may take over all its attempts.
+    pub timeout_ms: Option<u64>,
+    /// When it is asked for again.
+    pub retry: Option<Retry>,
+    /// What it is asked with; by default, what the operation was asked and what it answered.
+    pub join: Join,
+    /// Where the definition has it.
+    pub place: Place,
+}
+
+/// An operation that is performed once for each of the elements that a path leads to (T17). In its JOIN, its own INPUT is
+/// the one line; without a JOIN, the line is the request.
+#[derive(Clone, Debug)]
+pub struct Iteration {
+    /// Where the lines are.
+    pub lines: Mapping,
+    /// More lines than this fail the operation.
+    pub lines_max: u32,
+    /// How many lines are under way at once.
+    pub concurrent_max: u32,
     /// Where the definition has it.
     pub place: Place,
 }
@@ -81,13 +153,15 @@ pub struct Broadcast {
     pub expression: Option<Expression>,
     /// Whether peers are asked too.
     pub federation: bool,
+    /// The services that are asked, where not all are: a multicast (T13). Empty, everybody who signed up is.
+    pub services: Vec<ServiceName>,
 }
 
 impl Broadcast {
     /// Whether `response` to the broadcast with index `operation` counts towards the minimum.
     ///
     /// # Errors
-    /// [`Code::ExpressionFailed`](crate::code::Code::ExpressionFailed) where the expression cannot be evaluated.
+    /// [`Code::ExpressionFailed`] where the expression cannot be evaluated.
     pub fn counts(&self, operation: usize, documents: &impl Documents, response: &Text) -> Result<bool, Fault> {
         match &self.expression {
             None => Ok(true),
@@ -134,7 +208,7 @@ impl Split {
     /// definition's operations. A link that no true statement names is not followed.
     ///
     /// # Errors
-    /// [`Code::ExpressionFailed`](crate::code::Code::ExpressionFailed) where a statement cannot be evaluated.
+    /// [`Code::ExpressionFailed`] where a statement cannot be evaluated.
     pub fn followed(&self, documents: &impl Documents) -> Result<Vec<usize>, Fault> {
         let evaluation = Evaluation::new(documents);
         let mut followed = Vec::new();
@@ -247,7 +321,7 @@ impl Operation {
     /// The organization that shall perform the operation, where the definition says.
     ///
     /// # Errors
-    /// [`Code::ExpressionFailed`](crate::code::Code::ExpressionFailed) where it cannot be evaluated.
+    /// [`Code::ExpressionFailed`] where it cannot be evaluated.
     pub fn organization(&self, documents: &impl Documents) -> Result<Option<String>, Fault> {
         match &self.organization {
             None => Ok(None),

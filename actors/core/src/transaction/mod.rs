@@ -22,7 +22,8 @@ mod tests;
 
 pub use catalogue::{Catalogue, Definitions};
 pub use definition::{
-    ANY, Argument, Broadcast, Definition, HEAD, Join, Mapping, Operation, Source, Split, Statement, TAIL,
+    ANY, Argument, Broadcast, Compensation, Definition, HEAD, Iteration, Join, Mapping, Operation, Retry, Source,
+    Split, Statement, TAIL, Work,
 };
 pub use expression::{Documents, Evaluation, Expression, Function, Operator, Side, Variable};
 pub use grammar::EXTENSIONS;

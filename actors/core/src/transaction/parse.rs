@@ -6,7 +6,7 @@
 mod expressions;
 
 use super::{
-    definition::{ANY, Argument, Broadcast, HEAD, Join, Mapping, Operation, Source, Split, Statement, TAIL},
+    definition::{ANY, Argument, Broadcast, HEAD, Join, Mapping, Operation, Source, Split, Statement, TAIL, Work},
     expression::{Expression, Side},
     faults::Faults,
     grammar::{EXTENSIONS, Occurs, meant, rule},
@@ -127,6 +127,8 @@ pub(super) fn draft(root: &Element, faults: &mut Faults) -> Option<Draft> {
         operations.push(Operation {
             id: ids[index].unwrap_or_default(),
             name: reader.names[index].clone(),
+            performs: reader.names[index].clone(),
+            work: Work::Service,
             service: fields.one("CXCNAME").and_then(|name| reader.service(name, index)),
             timeout_ms: fields.one("TIMEOUT").and_then(|timeout| reader.timeout(timeout)),
             broadcast: fields.one("BROADCAST").map(|broadcast| reader.broadcast(broadcast, index)),
@@ -135,6 +137,10 @@ pub(super) fn draft(root: &Element, faults: &mut Faults) -> Option<Draft> {
             organization: fields
                 .one("hx:ORGANIZATION")
                 .and_then(|organization| reader.organization(organization, index)),
+            retry: None,
+            compensation: None,
+            iteration: None,
+            priority: 0,
             links,
             predecessors: Vec::new(),
             place: element.place,
@@ -450,7 +456,7 @@ impl Reader<'_> {
                 _ => None,
             })
         });
-        Broadcast { minimum, expression, federation: federation.unwrap_or(false) }
+        Broadcast { minimum, expression, federation: federation.unwrap_or(false), services: Vec::new() }
     }
 
     fn split(&mut self, element: &Element, index: usize, links: &BTreeSet<usize>) -> Split {
