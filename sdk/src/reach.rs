@@ -1,7 +1,7 @@
 //! Getting to a node: one attempt at a connection that is open for business, and the pauses between attempts. Service and
 //! client use it; what they do on the connection is theirs.
 
-use crate::cxip::{Acknowledgement, Ended, Incoming, Message, Password, Wire};
+use crate::cxip::{Acknowledgement, Ended, Incoming, Message, Password, Stream, Wire};
 use hansa_core::{
     code::{Code, Fault},
     dice::Dice,
@@ -32,15 +32,15 @@ pub struct Welcome {
 impl Door {
     /// Connect and wait until the node says that it is connected. A refusal is the node's own fault; everything else is
     /// [`Code::NodeStopped`].
-    pub(crate) async fn open(&self) -> Result<(Wire<TcpStream>, Welcome), Fault> {
+    pub(crate) async fn open(&self) -> Result<(Wire<Stream>, Welcome), Fault> {
         let patience = Duration::from_millis(limit::CXIP_CONNECT_MS_MAX);
         timeout(patience, self.knock()).await.unwrap_or_else(|_| Err(self.unanswered("it did not answer in time")))
     }
 
-    async fn knock(&self) -> Result<(Wire<TcpStream>, Welcome), Fault> {
+    async fn knock(&self) -> Result<(Wire<Stream>, Welcome), Fault> {
         let stream = TcpStream::connect(&*self.address).await.map_err(|error| self.unanswered(error))?;
         stream.set_nodelay(true).map_err(|error| self.unanswered(error))?;
-        let mut wire = Wire::new(stream, limit::CXIP_CREDIT);
+        let mut wire = Wire::new(Stream::Plain(stream), limit::CXIP_CREDIT);
         let connect = Message::Connect { name: self.name.clone(), password: self.password.clone() };
         let Acknowledgement { organization, city, .. } =
             settle(&mut wire, &connect, |ended| self.unanswered(ended)).await?;
@@ -55,7 +55,7 @@ impl Door {
 
 /// Send a message of the opening, before which nothing else can come, and wait for its acknowledgement.
 pub(crate) async fn settle(
-    wire: &mut Wire<TcpStream>,
+    wire: &mut Wire<Stream>,
     message: &Message,
     ended: impl Fn(Ended) -> Fault,
 ) -> Result<Acknowledgement, Fault> {

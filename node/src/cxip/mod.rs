@@ -1,19 +1,17 @@
-//! The CXIP listener (T14): accepts the connections of services and clients and turns their messages into
-//! [`FromSession`] and [`ToSession`] back into messages. The wiring starts it and gives it a [`Door`] to the machines.
-//! It knows the protocol and sessions; what a message brings about is the machines' business.
-
-mod session;
+//! The CXIP listener (T14): accepts the connections of services and clients, as many as there may be, and has the SDK's
+//! [`session`] serve each. The wiring starts it and gives it a [`Door`] to the machines.
 
 #[cfg(test)]
 mod tests;
 
 use hansa_core::{
     code::{Code, Fault},
-    ident::{City, OrganizationName},
     limit,
-    session::{Asker, FromSession, SessionId, ToSession},
 };
-use hansa_sdk::cxip::{Password, Wire};
+use hansa_sdk::cxip::{
+    Wire,
+    session::{self, Door},
+};
 use std::{
     io,
     net::SocketAddr,
@@ -25,7 +23,6 @@ use std::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::mpsc,
     task::{JoinHandle, JoinSet},
     time::sleep,
 };
@@ -33,39 +30,6 @@ use tokio_util::sync::CancellationToken;
 
 /// How long the listener pauses when the system has no room for another connection.
 const ACCEPT_PAUSE_MS: u64 = 100;
-
-/// Whose node it is: what a Connect is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Welcome {
-    /// The organization.
-    pub organization: OrganizationName,
-    /// Its city.
-    pub city: City,
-}
-
-/// The way from connections to the machines. None of its methods waits.
-pub trait Door: Send + Sync + 'static {
-    /// Whether `name` may attach, and to whom.
-    ///
-    /// # Errors
-    /// [`Code::AccessDenied`], or another reason for the one who tries.
-    fn welcome(&self, name: &str, password: Option<&Password>) -> Result<Welcome, Fault>;
-
-    /// A session begins; what it is to be told goes to `to_session`. The session drains that channel without waiting for
-    /// its connection, and ends when more than [`limit::CXIP_QUEUE_BYTES_MAX`] wait for a connection that is slow.
-    /// When the last sender is dropped the session ends.
-    fn open(&self, to_session: mpsc::UnboundedSender<ToSession>) -> SessionId;
-
-    /// A session has something to say. Taken, it is answered later in [`ToSession`], with `asker.message`; an asker with
-    /// message 0 hears no answer.
-    ///
-    /// # Errors
-    /// Why it is refused at once; [`Code::Busy`] where it may be tried again.
-    fn deliver(&self, asker: Asker, input: FromSession) -> Result<(), Fault>;
-
-    /// A session is over; what it held unanswered goes to others.
-    fn close(&self, session: SessionId);
-}
 
 /// A running listener. Dropped, it ends at once.
 #[derive(Debug)]
@@ -129,7 +93,7 @@ async fn accept<D: Door>(listener: TcpListener, door: Arc<D>, stop: Cancellation
             }
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) if sessions.len() < limit::CXIP_CONNECTIONS_MAX => {
-                    sessions.spawn(session::run(stream, peer, Arc::clone(&door), stop.clone()));
+                    sessions.spawn(attend(stream, peer, Arc::clone(&door), stop.clone()));
                 }
                 // The few that are being sent away have room of their own, and no more than that.
                 Ok((stream, peer)) if sessions.len() < limit::CXIP_CONNECTIONS_MAX + limit::CXIP_CONNECTIONS_MAX / 16 => {
@@ -148,6 +112,13 @@ async fn accept<D: Door>(listener: TcpListener, door: Arc<D>, stop: Cancellation
     drop(listener);
     while sessions.join_next().await.is_some() {
         count.store(sessions.len(), Ordering::Relaxed);
+    }
+}
+
+async fn attend<D: Door>(stream: TcpStream, peer: SocketAddr, door: Arc<D>, stop: CancellationToken) {
+    match stream.set_nodelay(true) {
+        Ok(()) => session::serve(stream.into(), peer, &*door, &stop).await,
+        Err(error) => tracing::debug!(%peer, %error, "a CXIP connection was over before it began"),
     }
 }
 

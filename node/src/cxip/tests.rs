@@ -1,6 +1,6 @@
 //! The listener and the SDK together, over real sockets, with a door behind which the test itself plays the machines.
 
-use super::{Door, Listener, Welcome};
+use super::{Door, Listener};
 use bytes::BytesMut;
 use hansa_core::{
     code::{Code, Fault},
@@ -12,7 +12,7 @@ use hansa_core::{
     session::{Asker, Ending, FromSession, Response, SessionId, Status, ToSession, Tracking},
 };
 use hansa_sdk::{
-    Client, Request, Service,
+    Client, Request, Service, Welcome,
     cxip::{Ended, Frame, HEADER_BYTES, Incoming, MAGIC, Message, NAMESPACE, Password, Wire, decode},
 };
 use std::{
@@ -52,7 +52,7 @@ impl Door for Pretended {
         if name == "burglar" || password.is_some_and(|password| password.0 != "open sesame") {
             return Err(Fault::new(Code::AccessDenied, format!("{name} has no key")));
         }
-        Ok(Welcome { organization: "Acme BV".parse().unwrap(), city: "Rotterdam".parse().unwrap() })
+        Ok(Welcome { organization: Some("Acme BV".parse().unwrap()), city: Some("Rotterdam".parse().unwrap()) })
     }
 
     fn open(&self, to_session: mpsc::UnboundedSender<ToSession>) -> SessionId {

@@ -9,12 +9,7 @@ mod sessions;
 mod views;
 mod world;
 
-use crate::{
-    admin::time::Time,
-    config::Configuration,
-    cxip::{Door, Listener, Welcome},
-    folder::Folder,
-};
+use crate::{admin::time::Time, config::Configuration, cxip::Listener, folder::Folder};
 use hansa_actors::{
     clock,
     house::{House, HouseOptions},
@@ -30,7 +25,10 @@ use hansa_core::{
     signed::{Purpose, Signed},
 };
 use hansa_federation::{Identity, Keys, Latency, Options};
-use hansa_sdk::cxip::Password;
+use hansa_sdk::{
+    Welcome,
+    cxip::{Password, session::Door},
+};
 use peers::Peers;
 use sessions::Sessions;
 use std::{
@@ -354,7 +352,7 @@ fn terms_hash() -> [u8; 32] {
 impl Door for Machines {
     fn welcome(&self, _: &str, _: Option<&Password>) -> Result<Welcome, Fault> {
         let organization = self.start.configuration.organization();
-        Ok(Welcome { organization: organization.name().clone(), city: organization.city().clone() })
+        Ok(Welcome { organization: Some(organization.name().clone()), city: Some(organization.city().clone()) })
     }
 
     fn open(&self, to_session: mpsc::UnboundedSender<ToSession>) -> SessionId {

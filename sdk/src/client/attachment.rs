@@ -2,13 +2,12 @@
 
 use super::ledger::{Ask, Ledger};
 use crate::{
-    cxip::{Ended, Incoming, Message, Wire},
+    cxip::{Ended, Incoming, Message, Stream, Wire},
     reach::{Door, Pauses, Welcome},
 };
 use hansa_core::code::{Code, Fault};
 use std::time::Duration;
 use tokio::{
-    net::TcpStream,
     sync::{mpsc, watch},
     time::{Instant, sleep, sleep_until},
 };
@@ -55,7 +54,7 @@ impl Attachment {
         Ok(welcome)
     }
 
-    async fn run(mut self, mut wire: Wire<TcpStream>) {
+    async fn run(mut self, mut wire: Wire<Stream>) {
         loop {
             self.connected.send_replace(true);
             let over = self.serve(wire).await;
@@ -79,7 +78,7 @@ impl Attachment {
     }
 
     /// Carry what is open over one connection until it is over.
-    async fn serve(&mut self, mut wire: Wire<TcpStream>) -> Over {
+    async fn serve(&mut self, mut wire: Wire<Stream>) -> Over {
         self.ledger.reconnected();
         let mut batch = Vec::with_capacity(BATCH_MAX);
         let over = loop {
@@ -118,7 +117,7 @@ impl Attachment {
         over
     }
 
-    fn take_in(&mut self, wire: &mut Wire<TcpStream>, incoming: Incoming) -> Result<(), Over> {
+    fn take_in(&mut self, wire: &mut Wire<Stream>, incoming: Incoming) -> Result<(), Over> {
         match incoming {
             Incoming::Acknowledged { message, acknowledgement } => {
                 self.pauses.reset();

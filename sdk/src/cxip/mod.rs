@@ -7,6 +7,8 @@
 mod envelope;
 mod header;
 mod read;
+pub mod session;
+mod stream;
 mod wire;
 mod write;
 
@@ -18,6 +20,7 @@ mod tests;
 mod wire_tests;
 
 pub use header::{HEADER_BYTES, Header, Kind, MAGIC, VERSION};
+pub use stream::Stream;
 pub use wire::{Ended, Incoming, Wire};
 
 use bytes::{Buf, BytesMut};

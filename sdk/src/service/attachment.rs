@@ -7,7 +7,7 @@ use super::{
     request::{Cancellation, Request},
 };
 use crate::{
-    cxip::{Acknowledgement, Ended, Incoming, Message, Refusal, Wire},
+    cxip::{Acknowledgement, Ended, Incoming, Message, Refusal, Stream, Wire},
     reach::{Door, Pauses, Welcome},
 };
 use hansa_core::{
@@ -24,7 +24,6 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::TcpStream,
     sync::{oneshot, watch},
     task::{Id, JoinError, JoinHandle, JoinSet},
     time::{Instant, sleep, sleep_until},
@@ -111,7 +110,7 @@ pub(super) struct Attachment {
 
 /// A connection, and what is known of it only.
 struct Line {
-    wire: Wire<TcpStream>,
+    wire: Wire<Stream>,
     welcome: Welcome,
     /// The number of the Register message, until it is acknowledged.
     registering: Option<u64>,

@@ -1,6 +1,10 @@
-//! One connection of a service or a client, from its Connect to its end: one task that drives a [`Wire`] and a [`Door`].
+//! The node's side of one connection of a service or a client, from its Connect to its end: one task that drives a [`Wire`]
+//! and a [`Door`] to the machines. The node's listener runs one for each connection that it accepts, the in-memory node of
+//! [`crate::test`] one for each stream. What a message brings about is the machines' business, and what carries the bytes
+//! the caller's.
 
-use super::Door;
+use super::{Acknowledgement, Ended, Incoming, Message, Password, Refusal, Stream, Wire};
+use crate::reach::Welcome;
 use hansa_core::{
     code::{Code, Fault},
     ident::{InvocationId, ServiceName},
@@ -8,15 +12,13 @@ use hansa_core::{
     limit,
     session::{Asker, Ending, FromSession, SessionId, ToSession, Tracking},
 };
-use hansa_sdk::cxip::{Acknowledgement, Ended, Incoming, Message, Refusal, Wire};
 use std::{
     collections::{HashMap, VecDeque},
-    net::SocketAddr,
+    fmt,
     pin::pin,
-    sync::Arc,
     time::Duration,
 };
-use tokio::{net::TcpStream, sync::mpsc, time::timeout};
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How many of the machines' words are taken from the channel at once.
@@ -24,16 +26,37 @@ const BATCH_MAX: usize = 256;
 /// What a queued message counts besides its document.
 const MESSAGE_BYTES: usize = 512;
 
-/// Serve one connection.
-pub(super) async fn run<D: Door>(stream: TcpStream, peer: SocketAddr, door: Arc<D>, stop: CancellationToken) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "a CXIP connection was over before it began");
-        return;
-    }
+/// The way from connections to the machines. None of its methods waits.
+pub trait Door: Send + Sync + 'static {
+    /// Whether `name` may attach, and to whom.
+    ///
+    /// # Errors
+    /// [`Code::AccessDenied`], or another reason for the one who tries.
+    fn welcome(&self, name: &str, password: Option<&Password>) -> Result<Welcome, Fault>;
+
+    /// A session begins; what it is to be told goes to `to_session`. The session drains that channel without waiting for
+    /// its connection, and ends when more than [`limit::CXIP_QUEUE_BYTES_MAX`] wait for a connection that is slow.
+    /// When the last sender is dropped the session ends.
+    fn open(&self, to_session: mpsc::UnboundedSender<ToSession>) -> SessionId;
+
+    /// A session has something to say. Taken, it is answered later in [`ToSession`], with `asker.message`; an asker with
+    /// message 0 hears no answer.
+    ///
+    /// # Errors
+    /// Why it is refused at once; [`Code::Busy`] where it may be tried again.
+    fn deliver(&self, asker: Asker, input: FromSession) -> Result<(), Fault>;
+
+    /// A session is over; what it held unanswered goes to others.
+    fn close(&self, session: SessionId);
+}
+
+/// Serve one connection, from its first message to its end, or until `stop`. `peer` is what logs call the other side.
+/// Dropped, it ends at once, and the door is told.
+pub async fn serve<D: Door>(stream: Stream, peer: impl fmt::Display, door: &D, stop: &CancellationToken) {
     let mut wire = Wire::new(stream, limit::CXIP_CREDIT);
     let connected = tokio::select! {
         () = stop.cancelled() => None,
-        connected = timeout(Duration::from_millis(limit::CXIP_CONNECT_MS_MAX), connect(&mut wire, &*door)) => {
+        connected = timeout(Duration::from_millis(limit::CXIP_CONNECT_MS_MAX), connect(&mut wire, door)) => {
             connected.unwrap_or_else(|_| {
                 let words = "the connection did not begin with a Connect in time";
                 wire.refuse_all(Fault::new(Code::MessageOutOfOrder, words));
@@ -49,10 +72,9 @@ pub(super) async fn run<D: Door>(stream: TcpStream, peer: SocketAddr, door: Arc<
     let id = door.open(to_session);
     tracing::info!(%peer, name, session = id.0, "CXIP session begins");
     // Closed whatever happens, also when this task is aborted or panics.
-    let open = Open { door: &*door, id };
-    let mut session =
-        Session { id, door: &*door, wire, queue: VecDeque::new(), queue_bytes: 0, performs: HashMap::new() };
-    let end = session.serve(from_machines, &stop).await;
+    let open = Open { door, id };
+    let mut session = Session { id, door, wire, queue: VecDeque::new(), queue_bytes: 0, performs: HashMap::new() };
+    let end = session.serve(from_machines, stop).await;
     tracing::info!(%peer, name, session = id.0, %end, "CXIP session ends");
     let Session { wire, .. } = session;
     drop(open);
@@ -60,13 +82,12 @@ pub(super) async fn run<D: Door>(stream: TcpStream, peer: SocketAddr, door: Arc<
 }
 
 /// Wait for the Connect that a connection begins with; says the name of who connected. All else is refused.
-async fn connect<D: Door>(wire: &mut Wire<TcpStream>, door: &D) -> Option<String> {
+async fn connect<D: Door>(wire: &mut Wire<Stream>, door: &D) -> Option<String> {
     match wire.receive().await {
         Ok(Incoming::Message { number, message: Message::Connect { name, password }, .. }) => {
             match door.welcome(&name, password.as_ref()) {
-                Ok(welcome) => {
+                Ok(Welcome { organization, city }) => {
                     let tracking = Tracking { word: Some("connected".to_owned()), ..Tracking::default() };
-                    let (organization, city) = (Some(welcome.organization), Some(welcome.city));
                     wire.acknowledge(number, Acknowledgement { tracking, organization, city });
                     Some(name)
                 }
@@ -105,8 +126,8 @@ enum End {
     Over(Ended),
 }
 
-impl std::fmt::Display for End {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for End {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stopped => out.write_str("the node stops"),
             Self::Released => out.write_str("the node let go of it"),
@@ -126,7 +147,7 @@ struct Queued {
 struct Session<'d, D: Door> {
     id: SessionId,
     door: &'d D,
-    wire: Wire<TcpStream>,
+    wire: Wire<Stream>,
     /// Messages that wait for the other side's credit, or for room on the wire.
     queue: VecDeque<Queued>,
     queue_bytes: usize,
