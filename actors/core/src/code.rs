@@ -116,6 +116,21 @@ codes! {
     TransactionCancelled "transaction-cancelled"
         "The transaction was cancelled."
         "Nothing is needed; submit a new one to try again.";
+    SignalUnknown "signal-unknown"
+        "A signal was sent to a transaction none of whose operations waits for a signal of this name."
+        "Correct the name; `hansa transaction show ID` lists the operations and the signals that they wait for.";
+    SignalConflict "signal-conflict"
+        "A signal was sent to a transaction that has had this signal already, with another document."
+        "Each signal counts once; the document that came first stays.";
+    CompensationFailed "compensation-failed"
+        "A transaction that did not complete could not be undone whole: the compensation of an operation failed for good."
+        "The help of the fault names what was not undone; mend it by hand, and see `hansa transaction show ID` for the documents.";
+    SubtransactionTooDeep "subtransaction-too-deep"
+        "Transactions run each other as operations deeper than the limit, or in a circle."
+        "Look at which definitions name each other in hx:TRANSACTION.";
+    IterationTooLong "iteration-too-long"
+        "The document of an iteration has more lines than the hx:MAX of the operation."
+        "Raise hx:MAX, or divide the document.";
     OperationFailed "operation-failed"
         "A service answered that it could not perform the operation."
         "The message has the service's own words; ask whoever runs the service.";

@@ -268,9 +268,11 @@ impl Housed for Instance {
     fn asker(input: &transaction::Input) -> Option<Asker> {
         use transaction::Input;
         match input {
-            Input::Submit { asker, .. } | Input::Await { asker } | Input::Query { asker } | Input::Cancel { asker } => {
-                Some(*asker)
-            }
+            Input::Submit { asker, .. }
+            | Input::Await { asker }
+            | Input::Query { asker }
+            | Input::Cancel { asker }
+            | Input::Signal { asker, .. } => Some(*asker),
             Input::Answer { asker, .. } => *asker,
             Input::Inquire { .. }
             | Input::Advance
@@ -471,6 +473,9 @@ pub fn from_session(asker: Asker, message: FromSession, fresh: TransactionId) ->
         FromSession::Await { transaction } => Input::Transaction(transaction, ToTransaction::Await { asker }),
         FromSession::Query { transaction } => Input::Transaction(transaction, ToTransaction::Query { asker }),
         FromSession::Cancel { transaction } => Input::Transaction(transaction, ToTransaction::Cancel { asker }),
+        FromSession::Signal { transaction, signal, document } => {
+            Input::Transaction(transaction, ToTransaction::Signal { asker, signal, document })
+        }
         FromSession::Answer { invocation, service, outcome } => {
             Input::Mailbox(service, mailbox::Input::Answer { asker, invocation, outcome })
         }

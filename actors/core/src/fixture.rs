@@ -47,6 +47,7 @@ pub fn invocation(by: u8, operation: &str, number: u32) -> Invocation {
             definition: "purchase".parse().unwrap(),
             operation: number,
             attempt: 1,
+            priority: 0,
             hops: 0,
         },
         target: Target { operation: operation.parse().unwrap(), service: None },

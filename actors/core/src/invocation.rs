@@ -40,6 +40,8 @@ pub struct Context {
     pub operation: u32,
     /// Which attempt at it, from one.
     pub attempt: u32,
+    /// How urgent it is, from 0 to 9: a service is given what is more urgent first.
+    pub priority: u8,
     /// How many nodes it has crossed (F7).
     pub hops: u8,
 }

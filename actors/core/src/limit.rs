@@ -37,6 +37,10 @@ pub const PERFORMER_RETRY_MS_MIN: u64 = 100;
 pub const PERFORMER_RETRY_MS_MAX: u64 = 2_000;
 /// Peers that are asked for one operation, one after the other, while each refuses.
 pub const OPERATION_ATTEMPTS_MAX: u32 = 32;
+/// The highest priority of an operation.
+pub const PRIORITY_MAX: u8 = 9;
+/// Transactions that run each other as operations, one inside the other.
+pub const SUBTRANSACTION_DEPTH_MAX: u32 = 16;
 /// Requesters that wait for one transaction's response.
 pub const REQUESTERS_MAX: usize = 64;
 

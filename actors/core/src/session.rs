@@ -4,7 +4,7 @@
 use crate::{
     code::Fault,
     document::Text,
-    ident::{DefinitionName, InvocationId, ServiceName, TransactionId},
+    ident::{DefinitionName, InvocationId, ServiceName, SignalName, TransactionId},
     invocation::{Invocation, Outcome},
     moment::Moment,
     offer::Service,
@@ -108,6 +108,15 @@ pub enum FromSession {
     Cancel {
         /// Which.
         transaction: TransactionId,
+    },
+    /// What this transaction waits for has happened outside (T17).
+    Signal {
+        /// Which transaction.
+        transaction: TransactionId,
+        /// The signal, by the name that its definition gives it.
+        signal: SignalName,
+        /// What there is to say about it: the output of the operation that waits.
+        document: Text,
     },
     /// An invocation was performed, or could not be.
     Answer {

@@ -184,6 +184,7 @@ fn invocation(id: u128) -> Invocation {
             definition: "purchase".parse().unwrap(),
             operation: 2,
             attempt: 1,
+            priority: 0,
             hops: 3,
         },
         target: Target { operation: "check-credit".parse().unwrap(), service: None },

@@ -57,6 +57,7 @@ fn conversation() -> Vec<Example> {
             definition: purchase.clone(),
             operation: 2,
             attempt: 1,
+            priority: 0,
             hops: 0,
         },
         target: Target { operation: "check-credit".parse().unwrap(), service: None },

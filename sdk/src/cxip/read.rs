@@ -112,6 +112,7 @@ fn perform(envelope: &mut Envelope) -> Result<Message, Fault> {
                 definition: needed(envelope, "definition")?,
                 operation: number(envelope, "operation-id")?,
                 attempt: number(envelope, "attempt")?,
+                priority: optional_number(envelope, "priority")?.unwrap_or_default(),
                 // How the invocation came to the node is none of the service's business.
                 hops: 0,
             },

@@ -77,13 +77,14 @@ fn invocation_id() -> impl Strategy<Value = InvocationId> {
 }
 
 fn invocation() -> impl Strategy<Value = Invocation> {
-    let context = (any::<[u8; 32]>(), transaction(), parsed(), any::<u32>(), any::<u32>());
-    let context = context.prop_map(|(organization, transaction, definition, operation, attempt)| Context {
+    let context = (any::<[u8; 32]>(), transaction(), parsed(), any::<u32>(), any::<u32>(), any::<u8>());
+    let context = context.prop_map(|(organization, transaction, definition, operation, attempt, priority)| Context {
         organization: OrganizationId(organization),
         transaction,
         definition,
         operation,
         attempt,
+        priority,
         hops: 0,
     });
     (invocation_id(), context, parsed(), document(), option::of(any::<u64>())).prop_map(

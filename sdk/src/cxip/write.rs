@@ -46,6 +46,7 @@ pub(super) fn content(buffer: &mut BytesMut, message: &Message) {
                 .value("definition", &context.definition)
                 .value("operation-id", context.operation)
                 .value("attempt", context.attempt)
+                .optional("priority", (context.priority > 0).then_some(context.priority).as_ref())
                 .optional("deadline", deadline.map(|moment| moment.0).as_ref())
                 .value("organization", context.organization)
                 .document(document);

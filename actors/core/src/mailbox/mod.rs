@@ -15,7 +15,10 @@ use crate::{
     session::{Asker, SessionId},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 #[cfg(test)]
 mod tests;
@@ -28,9 +31,9 @@ pub struct Mailbox {
     sessions: BTreeMap<SessionId, Holding>,
     #[serde(skip)]
     entries: BTreeMap<InvocationId, Entry>,
-    /// Invocations that no session holds, by their turn: the oldest first.
+    /// Invocations that no session holds, by their turn: the most urgent first, of one priority the oldest.
     #[serde(skip)]
-    waiting: BTreeMap<u64, InvocationId>,
+    waiting: BTreeMap<Turn, InvocationId>,
     /// How many turns were given.
     #[serde(skip)]
     turns: u64,
@@ -49,12 +52,15 @@ impl Holding {
     }
 }
 
+/// When it is an invocation's turn.
+type Turn = (Reverse<u8>, u64);
+
 #[derive(Clone, Debug)]
 struct Entry {
     caller: Caller,
     invocation: Invocation,
     /// Its place among those that wait; it keeps it when a session that held it goes.
-    turn: u64,
+    turn: Turn,
     holder: Option<SessionId>,
 }
 
@@ -198,8 +204,8 @@ impl Mailbox {
         free.max_by_key(|(_, holding)| holding.free()).map(|(session, _)| *session)
     }
 
-    /// The oldest invocation that no session holds.
-    fn oldest_waiting(&self) -> Option<&Entry> {
+    /// The most urgent invocation that no session holds, and of those the oldest.
+    fn first_waiting(&self) -> Option<&Entry> {
         self.waiting.first_key_value().and_then(|(_, id)| self.entries.get(id))
     }
 
@@ -223,7 +229,7 @@ impl Mailbox {
     }
 
     fn assign(&self) -> Decision<Self> {
-        let (Some(session), Some(entry)) = (self.freest(), self.oldest_waiting()) else {
+        let (Some(session), Some(entry)) = (self.freest(), self.first_waiting()) else {
             return Decision::nothing();
         };
         Decision::nothing()
@@ -315,9 +321,9 @@ impl Machine for Mailbox {
         match record {
             Record::Offered { caller, invocation } => {
                 self.turns += 1;
-                self.waiting.insert(self.turns, invocation.id);
-                let entry =
-                    Entry { caller: caller.clone(), invocation: invocation.clone(), turn: self.turns, holder: None };
+                let turn = (Reverse(invocation.context.priority.min(limit::PRIORITY_MAX)), self.turns);
+                self.waiting.insert(turn, invocation.id);
+                let entry = Entry { caller: caller.clone(), invocation: invocation.clone(), turn, holder: None };
                 self.entries.insert(invocation.id, entry);
             }
             Record::Assigned { invocation, session } => {

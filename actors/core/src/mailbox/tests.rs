@@ -75,6 +75,26 @@ fn no_session_gets_more_than_its_credit_and_the_freest_gets_the_next() {
     assert_eq!(told(&mailbox.give(answer(7, 3))), ["3 done", "7 performs 4"], "an answer makes room for the next");
 }
 
+// T5: of one priority, first come, first served; what a session held keeps its place.
+#[test]
+fn what_is_more_urgent_is_given_first_and_of_one_priority_the_oldest() {
+    let mut mailbox = mailbox();
+    for (number, priority) in [(1, 0), (2, 5), (3, 9), (4, 5), (5, 0), (6, 200)] {
+        let mut invocation = invocation(1, "check-credit", number);
+        invocation.context.priority = priority;
+        mailbox.give(Input::Offer { caller: caller(), invocation });
+    }
+    let mut told_all = told(&mailbox.give(attach(7, 1)));
+    for number in [3, 6, 2] {
+        told_all.extend(told(&mailbox.give(answer(7, number))));
+    }
+    let expected =
+        ["7 registered", "7 performs 3", "3 done", "7 performs 6", "6 done", "7 performs 2", "2 done", "7 performs 4"];
+    assert_eq!(told_all, expected, "more than the highest priority is no more than it");
+    mailbox.give(Input::Detach { session: SessionId(7) });
+    assert_eq!(told(&mailbox.give(attach(8, 1))), ["8 registered", "8 performs 4"]);
+}
+
 #[test]
 fn an_invocation_that_is_offered_again_is_one_still() {
     let mut mailbox = mailbox();

@@ -637,6 +637,7 @@ fn word(said: &FromSession) -> &'static str {
         FromSession::Await { .. } => "await",
         FromSession::Query { .. } => "query",
         FromSession::Cancel { .. } => "cancel",
+        FromSession::Signal { .. } => "signal",
         FromSession::Answer { .. } => "answer",
     }
 }

@@ -158,7 +158,7 @@ impl Instance {
         dice: &mut Dice,
         before: Option<&Operation>,
     ) -> Choice {
-        let target = Target { operation: defined.name.clone(), service: defined.service.clone() };
+        let target = Target { operation: defined.performs.clone(), service: defined.service.clone() };
         let nobody = |what: String| Choice::Nobody(Fault::new(Code::NoPerformer, what));
         if let Some(broadcast) = &defined.broadcast {
             let mut performers = around.offers.performers(&target.operation, broadcast.federation);
@@ -166,6 +166,14 @@ impl Instance {
                 performers.retain(|performer| match performer {
                     Performer::Local(service) => service == wanted,
                     Performer::Peer { service, .. } => service.as_ref() == Some(wanted),
+                });
+            }
+            if !broadcast.services.is_empty() {
+                performers.retain(|performer| match performer {
+                    Performer::Local(service) => broadcast.services.contains(service),
+                    Performer::Peer { service, .. } => {
+                        service.as_ref().is_some_and(|service| broadcast.services.contains(service))
+                    }
                 });
             }
             performers.truncate(limit::BROADCAST_LEGS_MAX);
@@ -260,9 +268,10 @@ impl Instance {
                 definition: begun.definition.clone(),
                 operation: defined.id,
                 attempt,
+                priority: defined.priority,
                 hops: 0,
             },
-            target: Target { operation: defined.name.clone(), service },
+            target: Target { operation: defined.performs.clone(), service },
             document: document.clone(),
             deadline: deadline.into_iter().chain(begun.deadline).min(),
         };

@@ -8,6 +8,7 @@
 mod advance;
 mod answer;
 mod picture;
+mod signal;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ use crate::{
     code::{Code, Fault},
     dice::Dice,
     document::Text,
-    ident::{DefinitionHash, DefinitionName, InvocationId, OrganizationId, ServiceName, TransactionId},
+    ident::{DefinitionHash, DefinitionName, InvocationId, OrganizationId, ServiceName, SignalName, TransactionId},
     invocation::{Invocation, Outcome, Performer},
     limit,
     machine::{Decision, Machine},
@@ -67,6 +68,15 @@ pub enum Input {
     Cancel {
         /// Whom to acknowledge.
         asker: Asker,
+    },
+    /// What an operation waits for has happened outside.
+    Signal {
+        /// Whom to acknowledge.
+        asker: Asker,
+        /// Its name.
+        signal: SignalName,
+        /// What there is to say about it.
+        document: Text,
     },
     /// An outcome came.
     Answer {
@@ -158,6 +168,15 @@ pub enum Record {
         at: Moment,
         /// When it times out.
         deadline: Option<Moment>,
+    },
+    /// A signal came. It may come before the operation that waits for it, and counts once.
+    Signalled {
+        /// Its name.
+        signal: SignalName,
+        /// What it says.
+        document: Text,
+        /// When.
+        at: Moment,
     },
     /// A recipient answered.
     Answered {
@@ -491,6 +510,7 @@ impl Machine for Instance {
                 decision.effects.insert(0, Effect::Acknowledge { asker, invocation: None, word: "cancelled" });
                 Ok(decision)
             }
+            Input::Signal { asker, signal, document } => self.signal(around, begun, now, asker, signal, document),
             Input::Answer { invocation, outcome, asker, peer } => {
                 let known = begun.filter(|begun| begun.invocations.contains_key(&invocation));
                 let decision = match known {

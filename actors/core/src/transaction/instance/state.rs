@@ -4,7 +4,7 @@ use super::{Effect, Record};
 use crate::{
     code::Fault,
     document::Text,
-    ident::{DefinitionHash, DefinitionName, InvocationId, OrganizationId, TransactionId},
+    ident::{DefinitionHash, DefinitionName, InvocationId, OrganizationId, SignalName, TransactionId},
     invocation::{Outcome, Performer},
     moment::Moment,
     session::{Asker, Ending},
@@ -46,6 +46,8 @@ pub(super) struct Begun {
     pub(super) invocations: BTreeMap<InvocationId, (u32, u32)>,
     /// When which operation wants to be looked at.
     pub(super) timers: BTreeSet<(Moment, u32)>,
+    /// The signals that came.
+    pub(super) signals: BTreeMap<SignalName, Text>,
     /// The first thing that went wrong: why the transaction fails, should it fail.
     pub(super) cause: Option<Fault>,
 }
@@ -243,6 +245,7 @@ impl Instance {
                     dead: BTreeSet::new(),
                     invocations: BTreeMap::new(),
                     timers: BTreeSet::new(),
+                    signals: BTreeMap::new(),
                     cause: None,
                 }));
                 return;
@@ -292,6 +295,9 @@ impl Instance {
                     state.answered += 1;
                     state.counted += u32::from(*counted);
                 }
+            }
+            Record::Signalled { signal, document, .. } => {
+                begun.signals.insert(signal.clone(), document.clone());
             }
             Record::AnsweredLate { operation, leg } => {
                 let leg = begun.operations.get_mut(operation).and_then(|state| state.legs.get_mut(*leg as usize));

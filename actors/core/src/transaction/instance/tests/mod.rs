@@ -203,6 +203,7 @@ fn recorded(came: &Came<Instance>) -> Vec<String> {
             format!("answered {operation}.{leg}{}", if *counted { "" } else { " uncounted" })
         }
         Record::AnsweredLate { operation, leg } => format!("late {operation}.{leg}"),
+        Record::Signalled { signal, .. } => format!("signalled {signal}"),
         Record::Retried { operation, .. } => format!("retried {operation}"),
         Record::Ended { operation, state, .. } => format!("ended {operation} {state:?}").to_lowercase(),
         Record::Finished { ending, .. } => format!("finished {}", ending.word()),
