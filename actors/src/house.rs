@@ -2,11 +2,12 @@
 //! cut. What the shards share is here too. It knows neither CXIP nor libp2p: what leaves the node goes to a [`World`].
 
 use crate::{
-    clock,
+    checkpoint,
     journal::{Entry, Journal, JournalOptions, Release, Statistics},
     recovery::{self, Recovered, Recovery},
-    shard::{Order, Shard, Sight, Slot, Start},
-    store::{Change, Position, RedbStore, Store as _, WriteBehind},
+    shard::{Shard, Sight, Slot, Start},
+    store::{Change, RedbStore, Store as _, WriteBehind},
+    stored::{decode, encode},
     supervisor::{Fatal, Supervisor},
     switchboard::{Connected, Line, Lines, Switchboard},
 };
@@ -17,9 +18,7 @@ use hansa_core::{
     dispatch::{Change as Redrawn, Housed, Input, Outward, Surroundings, Tally},
     ident::{OrganizationId, TransactionId},
     limit,
-    link::Link,
     machine::Machine,
-    membership::Membership,
     moment::Moment,
     transaction::{Catalogue, Instance},
 };
@@ -31,9 +30,8 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::task::JoinHandle;
 
 /// Where what leaves the node goes. Called on the journal's thread, in order, so it must not wait.
 pub trait World: Send + Sync + 'static {
@@ -48,6 +46,8 @@ pub struct HouseOptions {
     pub folder: PathBuf,
     /// Length of a journal segment.
     pub segment_bytes: u64,
+    /// Bytes of journal segments that are kept behind checkpoints, for the history of transactions.
+    pub journal_keep_bytes: u64,
     /// Journal bytes after which a checkpoint is made.
     pub checkpoint_bytes: u64,
     /// Transactions that may be open at once.
@@ -67,6 +67,7 @@ impl HouseOptions {
         Self {
             folder: folder.into(),
             segment_bytes: 32 << 20,
+            journal_keep_bytes: 4 << 30,
             checkpoint_bytes: 128 << 20,
             transactions_open_max: limit::TRANSACTIONS_OPEN_MAX as u64,
             finished_keep_ms: 30 * 24 * 3_600_000,
@@ -76,27 +77,17 @@ impl HouseOptions {
     }
 }
 
-/// How long the longest pause between two checkpoints is while anything changes.
-const CHECKPOINT_PAUSE: Duration = Duration::from_secs(30);
-/// How often it is looked whether a checkpoint is due.
-const CHECKPOINT_LOOK: Duration = Duration::from_millis(250);
-/// Bytes of put-away machines that wait for a checkpoint before one is made.
-const PUT_AWAY_BYTES_MAX: usize = 64 << 20;
 /// Ended machines are kept under a kind of their own, so that a start need not look through them.
 pub(crate) const ENDED: u8 = 0x80;
-/// After a checkpoint that failed, how long until the next attempt.
-const CHECKPOINT_RETRY: Duration = Duration::from_secs(5);
-/// Ended transactions that are looked at at once to be purged.
-const PURGED_AT_ONCE: usize = 1_000;
-/// Ended transactions that one checkpoint looks at to purge them.
-const PURGED_MAX: usize = 200_000;
 /// Machines that a start resumes at once.
 const RESUMED_AT_ONCE: usize = 256;
 
 /// What all shards share.
 pub struct Common {
-    journal: Arc<Journal<Outward>>,
-    store: WriteBehind,
+    pub(crate) journal: Arc<Journal<Outward>>,
+    pub(crate) store: WriteBehind,
+    /// The sequence up to which the store has everything.
+    pub(crate) behind: AtomicU64,
     pub(crate) switchboard: Switchboard,
     surroundings: RwLock<Arc<Surroundings>>,
     counters: Counters,
@@ -196,45 +187,13 @@ impl Common {
     }
 }
 
-/// A stored machine: the sequence that it has applied, the length of its state, and the state in CBOR, compressed:
-/// business documents are mostly markup, and what is not written need not be synced.
-fn encode<M: Housed>(slot: &Slot<M>) -> Vec<u8> {
-    let mut state = Vec::new();
-    ciborium::into_writer(&slot.machine, &mut state).expect("encoding into memory cannot fail");
-    let mut bytes = slot.applied.to_be_bytes().to_vec();
-    bytes.extend((state.len() as u64).to_be_bytes());
-    bytes.extend(lz4_flex::block::compress(&state));
-    bytes
-}
-
-/// The most that a byte of the compression can stand for: what a stored machine claims beyond that is not believed.
-const EXPANSION_MAX: u64 = 255;
-
-pub(crate) fn decode<M: Housed>(bytes: &[u8]) -> Result<Slot<M>, Fault> {
-    let unreadable = |what: String| {
-        Fault::new(Code::StoreFailed, format!("a stored {:?} cannot be read: {what}", M::KIND))
-            .help("the look-up store is damaged or of another version; remove it, and it is made anew from the journal")
-    };
-    let cut_off = || unreadable("it is cut off".to_owned());
-    let (applied, rest) = bytes.split_first_chunk::<8>().ok_or_else(cut_off)?;
-    let (length, compressed) = rest.split_first_chunk::<8>().ok_or_else(cut_off)?;
-    let length = u64::from_be_bytes(*length);
-    if length > (compressed.len() as u64).saturating_mul(EXPANSION_MAX) {
-        return Err(unreadable(format!("it claims {length} bytes")));
-    }
-    let state = lz4_flex::block::decompress(compressed, usize::try_from(length).map_err(|_| cut_off())?)
-        .map_err(|error| unreadable(error.to_string()))?;
-    let machine = ciborium::from_reader(&state[..]).map_err(|error| unreadable(error.to_string()))?;
-    Ok(Slot::stored(machine, u64::from_be_bytes(*applied)))
-}
-
 /// The running house.
 pub struct House {
-    common: Arc<Common>,
-    options: HouseOptions,
+    pub(crate) common: Arc<Common>,
+    pub(crate) options: HouseOptions,
     supervisor: ActorRef<()>,
     checkpoints: JoinHandle<()>,
-    checkpointing: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) checkpointing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl House {
@@ -262,6 +221,7 @@ impl House {
         let common = Arc::new(Common {
             journal: Arc::new(journal),
             store,
+            behind: AtomicU64::new(position.applied),
             switchboard: Switchboard::default(),
             surroundings: RwLock::default(),
             counters: Counters::default(),
@@ -322,7 +282,7 @@ impl House {
             let checkpoints = tokio::spawn(async move {
                 let mut last = (0, tokio::time::Instant::now());
                 loop {
-                    tokio::time::sleep(CHECKPOINT_LOOK).await;
+                    tokio::time::sleep(checkpoint::LOOK).await;
                     let Some(house) = house.upgrade() else { return };
                     house.checkpoint_if_due(&mut last).await;
                 }
@@ -468,47 +428,6 @@ impl House {
         }
     }
 
-    async fn checkpoint_if_due(&self, last: &mut (u64, tokio::time::Instant)) {
-        let written = self.common.journal.statistics().bytes_written;
-        let grown = written.saturating_sub(last.0);
-        let full = grown >= self.options.checkpoint_bytes || self.common.store.waiting_bytes() >= PUT_AWAY_BYTES_MAX;
-        if full || (grown > 0 && last.1.elapsed() >= CHECKPOINT_PAUSE) {
-            if let Err(fault) = self.checkpoint().await {
-                tracing::error!(%fault, "no checkpoint could be made; it is tried again");
-                return tokio::time::sleep(CHECKPOINT_RETRY).await;
-            }
-            *last = (written, tokio::time::Instant::now());
-        }
-    }
-
-    /// Write to the store what changed, and drop the part of the journal that is behind it.
-    ///
-    /// # Errors
-    /// Journal or store failed. The journal still has everything.
-    pub async fn checkpoint(&self) -> Result<(), Fault> {
-        let one_at_a_time = Arc::clone(&self.checkpointing).lock_owned().await;
-        // Every record up to here was absorbed before the shard that it is of comes to its checkpoint.
-        let applied = self.common.journal.tail();
-        let lines = self.common.switchboard.lines();
-        checkpoint_along(Instance::lines(lines)).await?;
-        checkpoint_along(Link::lines(lines)).await?;
-        checkpoint_along(Directory::lines(lines)).await?;
-        checkpoint_along(Catalogue::lines(lines)).await?;
-        checkpoint_along(Membership::lines(lines)).await?;
-        let common = Arc::clone(&self.common);
-        let keep_ms = self.options.finished_keep_ms;
-        let work = tokio::task::spawn_blocking(move || {
-            // Held until the end even if nobody waits for it any more: an older checkpoint must not overtake a newer one.
-            let _one_at_a_time = one_at_a_time;
-            common.purge(clock::now(), keep_ms)?;
-            // What the store is given has absorbed records up to the tail of that moment, and shards go on putting machines
-            // away; the store must never be ahead of the journal.
-            common.store.flush_when(Position { applied }, || common.journal.wait_durable(common.journal.tail()))?;
-            common.journal.truncate_before(applied + 1).map(|_| ())
-        });
-        work.await.unwrap_or_else(|error| Err(Fault::new(Code::Internal, format!("the checkpoint ended: {error}"))))
-    }
-
     /// Stop the shards after what they were told, make everything durable, and leave a fresh checkpoint.
     ///
     /// # Errors
@@ -521,41 +440,6 @@ impl House {
         let journal = Arc::clone(&self.common.journal);
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;
         made.and(closed.unwrap_or_else(|error| Err(Fault::new(Code::Internal, error.to_string()))))
-    }
-}
-
-impl Common {
-    /// Forget transactions that ended long ago (T11).
-    fn purge(&self, now: Moment, keep_ms: u64) -> Result<(), Fault> {
-        let kind = Kind::Transaction as u8 | ENDED;
-        let before = Moment(now.0.saturating_sub(keep_ms));
-        // One that began later cannot have ended earlier.
-        let end = TransactionId::new(before, [0; 16]).to_bytes();
-        let (mut from, mut looked, mut purged) = (Vec::new(), 0, 0);
-        while looked < PURGED_MAX {
-            let page = self.store.scan(kind, &from, false, PURGED_AT_ONCE)?;
-            let Some((last, _)) = page.last() else { break };
-            from.clone_from(last);
-            from.push(0);
-            looked += page.len();
-            let mut old = Vec::new();
-            for (key, value) in page.into_iter().take_while(|(key, _)| *key < end) {
-                // What cannot be read is left to whoever can; the others need not wait for that.
-                let ended = decode::<Instance>(&value).ok().and_then(|slot| slot.machine.ended_at());
-                if ended.is_some_and(|ended| ended < before) {
-                    old.push(Change { kind, key, value: None });
-                }
-            }
-            purged += old.len();
-            self.store.change(old);
-            if from >= end {
-                break;
-            }
-        }
-        if purged > 0 {
-            tracing::info!(transactions = purged, "purged transactions that ended long ago");
-        }
-        Ok(())
     }
 }
 
@@ -587,17 +471,6 @@ fn stored_too<M: Housed>(common: &Common, machines: &mut Recovered<M>) -> Result
         {
             machines.insert(key, decode(&value)?);
         }
-    }
-    Ok(())
-}
-
-async fn checkpoint_along<M: Housed>(lines: Vec<&Line<M>>) -> Result<(), Fault> {
-    // Without what this shard has, the store would not be as far as it said, and the journal would be cut too early.
-    let gone = || Fault::new(Code::Internal, format!("a shard of kind {:?} has ended", M::KIND));
-    for line in lines {
-        let (done, waiting) = oneshot::channel();
-        line.actor.send_message(Order::Checkpoint(done)).map_err(|_| gone())?;
-        waiting.await.map_err(|_| gone())?;
     }
     Ok(())
 }

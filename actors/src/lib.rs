@@ -5,11 +5,15 @@
 //! keeps what is put away. It knows neither CXIP nor libp2p; `node` joins them to it.
 #![warn(missing_docs)]
 
+mod checkpoint;
 pub mod clock;
+pub mod history;
 pub mod house;
 pub mod journal;
 mod recovery;
 pub mod shard;
 pub mod store;
+mod stored;
 pub mod supervisor;
 pub mod switchboard;
+pub mod trail;

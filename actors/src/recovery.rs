@@ -1,7 +1,7 @@
 //! Recovery: from the journal's entries to machines. The store has every machine as some checkpoint left it; the entries
 //! after that bring it up to date. A machine that has applied an entry already passes it over.
 
-use crate::{house::decode, journal::Entry, shard::Slot, store::WriteBehind};
+use crate::{journal::Entry, shard::Slot, store::WriteBehind, stored::decode, trail::Trail};
 use hansa_core::{
     address::{KeyBytes, Kind},
     code::{Code, Fault},
@@ -51,21 +51,23 @@ fn absorb<M: Housed>(machines: &mut Recovered<M>, store: &WriteBehind, entry: &E
     let slot = match machines.entry(key) {
         std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
         std::collections::hash_map::Entry::Vacant(vacant) => {
-            let slot = stored(store, bytes)?.unwrap_or_else(|| Slot::stored(M::new(vacant.key()), 0));
+            let slot = stored(store, bytes)?.unwrap_or_else(|| Slot::stored(M::new(vacant.key()), 0, Trail::default()));
             vacant.insert(slot)
         }
     };
     if entry.sequence <= slot.applied {
         return Ok(());
     }
-    let records: Vec<M::Record> =
-        ciborium::from_reader(&entry.record[..]).map_err(|error| unreadable(entry, &error.to_string()))?;
-    for record in &records {
+    for record in &records::<M>(entry)? {
         slot.machine.absorb(record);
     }
-    slot.applied = entry.sequence;
-    slot.changed = true;
+    slot.note(entry.sequence);
     Ok(())
+}
+
+/// The records of an entry.
+pub(crate) fn records<M: Housed>(entry: &Entry) -> Result<Vec<M::Record>, Fault> {
+    ciborium::from_reader(&entry.record[..]).map_err(|error| unreadable(entry, &error.to_string()))
 }
 
 /// A machine as the store has it.

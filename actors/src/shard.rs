@@ -4,13 +4,13 @@
 //! what leaves the node, and passes on what is for other machines of the node. It decides nothing itself. A machine that is
 //! idle is put away into the store and costs no memory but its timer; its next input wakes it.
 
-use crate::{clock, house::Common};
+use crate::{clock, house::Common, trail::Trail};
 use hansa_core::{
-    address::KeyBytes,
+    address::{KeyBytes, Kind},
     code::Fault,
     dice::Dice,
     dispatch::{Delivery, Housed, Outward},
-    machine::{self, Machine},
+    machine,
     moment::Moment,
     session::{Asker, ToSession},
 };
@@ -68,6 +68,16 @@ impl<M: Housed> Sight<'_, M> {
         }
     }
 
+    /// The same with the last sequence that it has applied, and where in the journal its entries are.
+    #[must_use]
+    pub fn trailed(&self, key: &M::Key) -> Option<(M, u64, Trail)> {
+        let slot = match self.0.machines.get(key) {
+            Some(slot) => slot.clone(),
+            None => self.0.stored(key)?,
+        };
+        Some((slot.machine, slot.applied, slot.trail))
+    }
+
     /// How many times are waited for: one for each machine that waits for one, awake or not.
     #[must_use]
     pub fn timers(&self) -> usize {
@@ -86,6 +96,8 @@ pub struct Slot<M> {
     pub(crate) machine: M,
     /// The sequence of the last record of its own that it has absorbed.
     pub(crate) applied: u64,
+    /// Where in the journal its entries are, if it is a transaction: the others' would grow without end.
+    pub(crate) trail: Trail,
     /// Whether the store has an older state of it, or none.
     pub(crate) changed: bool,
     /// Whether the store has any state of it.
@@ -95,10 +107,19 @@ pub struct Slot<M> {
     timer: Option<Moment>,
 }
 
-impl<M: Machine> Slot<M> {
+impl<M: Housed> Slot<M> {
     /// A machine as the store has it; with nothing applied, a new one.
-    pub(crate) fn stored(machine: M, applied: u64) -> Self {
-        Self { machine, applied, changed: false, stored: applied > 0, used: Moment(0), timer: None }
+    pub(crate) fn stored(machine: M, applied: u64, trail: Trail) -> Self {
+        Self { machine, applied, trail, changed: false, stored: applied > 0, used: Moment(0), timer: None }
+    }
+
+    /// It has absorbed the entry with this sequence.
+    pub(crate) fn note(&mut self, sequence: u64) {
+        self.applied = sequence;
+        self.changed = true;
+        if M::KIND == Kind::Transaction {
+            self.trail.note(sequence);
+        }
     }
 }
 
@@ -241,8 +262,7 @@ impl<M: Housed> State<M> {
             records.iter().filter_map(M::tally).for_each(|tally| self.common.count(tally));
             self.buffer.clear();
             ciborium::into_writer(&records, &mut self.buffer).expect("encoding into memory cannot fail");
-            slot.applied = self.common.append::<M>(&key, &self.buffer, now, outward);
-            slot.changed = true;
+            slot.note(self.common.append::<M>(&key, &self.buffer, now, outward));
         } else if !outward.is_empty() {
             self.common.release_later(now, outward);
         }
@@ -288,7 +308,9 @@ impl<M: Housed> State<M> {
 
     /// A machine that is not in memory: from the store, or new.
     fn woken(&mut self, key: &M::Key) -> Result<Slot<M>, Fault> {
-        let Some(mut slot) = self.common.stored::<M>(&key.to_bytes())? else { return Ok(Slot::stored(M::new(key), 0)) };
+        let Some(mut slot) = self.common.stored::<M>(&key.to_bytes())? else {
+            return Ok(Slot::stored(M::new(key), 0, Trail::default()));
+        };
         if slot.machine.is_open() && self.counted.as_mut().is_some_and(|counted| counted.insert(key.clone())) {
             self.common.opened::<M>(true);
         }

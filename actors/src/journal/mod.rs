@@ -3,13 +3,15 @@
 //!
 //! The shell appends what machines recorded, together with the effects that rest on it, and goes on at once. One writer
 //! thread ([`writer`]) takes all that has queued up, writes it with one write, syncs once, and hands the effects to the
-//! [`Release`]. When a journal is opened, [`recovery`] verifies the chain and hands every entry back. [`mod@format`] says how
-//! entries lie in a file, [`disk`] how a file is reached, [`spare`] prepares the next one.
+//! [`Release`]. When a journal is opened, [`recovery`] verifies the chain and hands every entry back; [`reading`] finds single
+//! ones again while it runs. [`mod@format`] says how entries lie in a file, [`disk`] how a file is reached, [`spare`] prepares
+//! the next one.
 //!
 //! Addresses and records are bytes here; what they mean, the journal must not know.
 
 pub mod disk;
 mod format;
+mod reading;
 mod recovery;
 mod spare;
 mod statistics;
@@ -18,6 +20,7 @@ mod tests;
 mod writer;
 
 pub use blake3::Hash;
+pub use reading::OnEntry;
 pub use statistics::{DiskState, Statistics};
 
 use disk::{Disk, FolderDisk};
@@ -29,6 +32,7 @@ use hansa_core::{
 use spare::Spares;
 use std::{
     collections::VecDeque,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -143,8 +147,18 @@ struct Shared<E> {
     /// The writer itself met a full disk, and tries again.
     write_full: AtomicBool,
     spares: Spares,
-    /// First sequences of the segments on disk.
-    segments: Mutex<VecDeque<u64>>,
+    /// The segments on disk, the oldest first.
+    segments: Mutex<VecDeque<SegmentPlace>>,
+    segments_dropped: AtomicU64,
+}
+
+/// A segment on disk.
+#[derive(Clone, Copy, Debug)]
+struct SegmentPlace {
+    /// The sequence of its first entry.
+    first: u64,
+    /// The length of its file.
+    bytes: u64,
 }
 
 /// The journal of one node. Shared by reference; the last to let go of it closes it.
@@ -211,7 +225,8 @@ impl<E: Send + 'static> Journal<E> {
             durable: AtomicU64::new(recovered.tail),
             write_full: AtomicBool::new(false),
             spares: Spares::start(Arc::clone(&disk), options.segment_bytes, retry_delay)?,
-            segments: Mutex::new(recovered.segments.iter().copied().collect()),
+            segments: Mutex::new(recovery::places(disk.as_ref(), &recovered.segments)?),
+            segments_dropped: AtomicU64::new(0),
             options,
             disk,
         });
@@ -300,7 +315,7 @@ impl<E: Send + 'static> Journal<E> {
     /// The first sequence that is kept.
     #[must_use]
     pub fn first(&self) -> u64 {
-        locked(&self.shared.segments).front().copied().unwrap_or(1)
+        locked(&self.shared.segments).front().map_or(1, |segment| segment.first)
     }
 
     /// Blocks until `sequence` is durable; an error says that it never will be.
@@ -321,15 +336,17 @@ impl<E: Send + 'static> Journal<E> {
         outcome
     }
 
-    /// Drops whole segments whose entries all lie before `sequence`, oldest first; gives how many.
-    pub fn truncate_before(&self, sequence: u64) -> Result<usize, Fault> {
+    /// Drops whole segments whose entries all lie before `sequence`, oldest first, until all that are left take at most
+    /// `keep_bytes`; gives how many.
+    pub fn truncate_before(&self, sequence: u64, keep_bytes: u64) -> Result<usize, Fault> {
         let _one_at_a_time = locked(&self.truncating);
         let mut dropped = 0;
         loop {
             let oldest = {
                 let segments = locked(&self.shared.segments);
+                let kept_bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
                 match (segments.front(), segments.get(1)) {
-                    (Some(&first), Some(&next)) if next <= sequence => first,
+                    (Some(oldest), Some(next)) if next.first <= sequence && kept_bytes > keep_bytes => oldest.first,
                     _ => return Ok(dropped),
                 }
             };
@@ -341,17 +358,32 @@ impl<E: Send + 'static> Journal<E> {
                 Fault::new(Code::JournalFailed, message)
             })?;
             locked(&self.shared.segments).pop_front();
+            self.shared.segments_dropped.fetch_add(1, Ordering::Relaxed);
             dropped += 1;
         }
+    }
+
+    /// Hands those entries of `address` that lie in the ranges of `wanted`, which ascend, to `on_entry`, until that says
+    /// to stop. Entries that are no longer kept are passed over. Every entry on the way is checked against the chain of
+    /// its segment. It waits for the disk, and blocks.
+    ///
+    /// # Errors
+    /// What is wanted never becomes durable, the disk cannot be read, or the chain is broken ([`Code::JournalBroken`]).
+    pub fn read(&self, address: &[u8], wanted: &[RangeInclusive<u64>], on_entry: OnEntry<'_>) -> Result<(), Fault> {
+        let Some(last) = wanted.last() else { return Ok(()) };
+        self.wait_durable(*last.end())?;
+        let segments: Vec<u64> = locked(&self.shared.segments).iter().map(|segment| segment.first).collect();
+        reading::read(self.shared.disk.as_ref(), &segments, address, wanted, on_entry)
     }
 
     /// What the journal has done so far, for metrics.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         let mut statistics = locked(&self.shared.progress).statistics.clone();
-        let (first, segments) = {
+        let (first, segments, segment_bytes) = {
             let segments = locked(&self.shared.segments);
-            (segments.front().copied().unwrap_or(1), segments.len())
+            let bytes = segments.iter().map(|segment| segment.bytes).sum();
+            (segments.front().map_or(1, |segment| segment.first), segments.len(), bytes)
         };
         let failed = matches!(locked(&self.shared.progress).ended, Some(Err(_)));
         statistics.disk = match self.shared.obstacle() {
@@ -359,7 +391,8 @@ impl<E: Send + 'static> Journal<E> {
             Some(_) => DiskState::Full,
             None => DiskState::Ready,
         };
-        (statistics.first, statistics.segments) = (first, segments);
+        (statistics.first, statistics.segments, statistics.segment_bytes) = (first, segments, segment_bytes);
+        statistics.segments_dropped = self.shared.segments_dropped.load(Ordering::Relaxed);
         (statistics.tail, statistics.durable) = (self.tail(), self.durable());
         statistics.queued_bytes = locked(&self.shared.queue).frames.len();
         statistics

@@ -23,14 +23,14 @@
 //! after a failed sync the page cache may show bytes that the disk does not have, and call them clean.
 
 use super::{
-    Entry,
+    Entry, SegmentPlace,
     disk::{Disk, Segment},
     format::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, HASH_BYTES, HeaderFlaw, SEGMENT_HEADER_BYTES, SegmentHeader},
     format::{SegmentKey, chain_hash},
 };
 use blake3::Hash;
 use hansa_core::code::{Code, Fault};
-use std::io;
+use std::{collections::VecDeque, io};
 
 /// The name of the segment that is being prepared; never anything that was acknowledged.
 pub(super) const PREPARED_NAME: &str = "next.prepared";
@@ -57,6 +57,16 @@ pub(super) fn segments(disk: &dyn Disk) -> Result<Vec<u64>, Fault> {
         .collect();
     firsts.sort_unstable();
     Ok(firsts)
+}
+
+/// The segments with the lengths of their files.
+pub(super) fn places(disk: &dyn Disk, firsts: &[u64]) -> Result<VecDeque<SegmentPlace>, Fault> {
+    let place = |&first: &u64| {
+        let name = segment_name(first);
+        let bytes = disk.open(&name).and_then(|segment| segment.length());
+        Ok(SegmentPlace { first, bytes: bytes.map_err(|error| unreadable(disk, &name, &error))? })
+    };
+    firsts.iter().map(place).collect()
 }
 
 /// Where a recovered journal goes on.
@@ -117,7 +127,7 @@ pub(super) fn recover(
                 Some(&next) => {
                     let why =
                         format!("the entry is not whole, but later ones follow: the next segment begins at {next}");
-                    return Err(broken(disk, &name, state.offset, state.sequence + 1, &why));
+                    return Err(broken(disk, &name, state.offset as u64, state.sequence + 1, &why));
                 }
                 None => {
                     state.cut_tail(disk, &name, segment.as_ref(), &mut buffer, &header.key)?;
@@ -146,7 +156,7 @@ fn read_segment(disk: &dyn Disk, name: &str, buffer: &mut Vec<u8>) -> Result<Box
     read().map_err(|error| unreadable(disk, name, &error))
 }
 
-fn parse_header(disk: &dyn Disk, name: &str, buffer: &[u8]) -> Result<SegmentHeader, Fault> {
+pub(super) fn parse_header(disk: &dyn Disk, name: &str, buffer: &[u8]) -> Result<SegmentHeader, Fault> {
     SegmentHeader::parse(buffer).map_err(|flaw| match flaw {
         HeaderFlaw::Newer(version) => Fault::new(
             Code::DataNewer,
@@ -241,7 +251,7 @@ impl Walk {
                     "the entry is not whole, but was durable before entry {} at byte {offset} was written",
                     later.sequence
                 );
-                return Err(broken(disk, name, self.offset, hole, &why));
+                return Err(broken(disk, name, self.offset as u64, hole, &why));
             }
         }
         let torn_end = buffer.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1).max(self.offset);
@@ -264,7 +274,7 @@ impl Walk {
     }
 }
 
-fn broken(disk: &dyn Disk, name: &str, offset: usize, sequence: u64, why: &str) -> Fault {
+pub(super) fn broken(disk: &dyn Disk, name: &str, offset: u64, sequence: u64, why: &str) -> Fault {
     let place = format!("{}/{name}, byte {offset}, entry {sequence}", disk.place());
     Fault::new(Code::JournalBroken, format!("the journal is broken at {place}: {why}"))
 }
@@ -277,6 +287,6 @@ fn missing(disk: &dyn Disk, needed: u64, fact: &str) -> Fault {
     )
 }
 
-fn unreadable(disk: &dyn Disk, name: &str, error: &io::Error) -> Fault {
+pub(super) fn unreadable(disk: &dyn Disk, name: &str, error: &io::Error) -> Fault {
     Fault::new(Code::JournalBroken, format!("the journal file {}/{name} cannot be read: {error}", disk.place()))
 }

@@ -36,6 +36,10 @@ pub struct Statistics {
     pub batch_entries: [u64; CLASSES],
     /// Segment files.
     pub segments: usize,
+    /// Bytes of the segment files.
+    pub segment_bytes: u64,
+    /// Segments that were dropped, the oldest first, to keep within their room.
+    pub segments_dropped: u64,
     /// The first entry kept.
     pub first: u64,
     /// The last entry appended.

@@ -6,7 +6,7 @@
 //! lost and nothing is let out.
 
 use super::{
-    Fatal, Queue, Release, Shared,
+    Fatal, Queue, Release, SegmentPlace, Shared,
     disk::{Segment, is_full},
     format::{self, MARK_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKey},
     locked,
@@ -82,7 +82,8 @@ impl<R: Release> Writer<R> {
                     .and_then(|()| shared.disk.rename(PREPARED_NAME, &segment_name(tail + 1)))
                     .and_then(|()| shared.disk.sync_folder())
                     .map_err(failed)?;
-                locked(&shared.segments).push_back(tail + 1);
+                locked(&shared.segments)
+                    .push_back(SegmentPlace { first: tail + 1, bytes: shared.options.segment_bytes });
                 (segment, header.key, SEGMENT_HEADER_BYTES as u64)
             }
         };
@@ -302,7 +303,7 @@ impl<R: Release> Writer<R> {
         let disk = &self.shared.disk;
         let named = disk.rename(PREPARED_NAME, &segment_name(first)).and_then(|()| disk.sync_folder());
         named.map_err(|error| self.failed("continued in a new segment", &error))?;
-        locked(&self.shared.segments).push_back(first);
+        locked(&self.shared.segments).push_back(SegmentPlace { first, bytes: spare.bytes });
         locked(&self.shared.progress).statistics.count_sync(bytes.len(), took);
         (self.segment, self.key, self.offset, self.length) =
             (spare.segment, header.key, SEGMENT_HEADER_BYTES as u64, spare.bytes);

@@ -141,6 +141,7 @@ pub fn copied(folder: &Path) -> TempDir {
 pub fn options(folder: &Path) -> HouseOptions {
     HouseOptions {
         segment_bytes: 16 << 10,
+        journal_keep_bytes: 0,
         checkpoint_bytes: u64::MAX,
         rest_ms: 3_600_000,
         ..HouseOptions::new(folder)

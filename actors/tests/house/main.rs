@@ -2,6 +2,7 @@
 //! writes down what leaves. It shows what the machines' own tests cannot: durability, restarts, and what is at rest.
 
 mod fixture;
+mod history;
 mod limits;
 mod rest;
 mod restarts;

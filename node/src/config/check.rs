@@ -33,6 +33,7 @@ pub fn check(settings: &Settings, faults: &mut Vec<Fault>) -> Option<Configurati
     let socket = check.path("admin.socket");
     let segment_mib = check.whole("journal.segment_mib");
     let checkpoint_mib = check.whole("journal.checkpoint_mib");
+    let keep_mib = check.whole("journal.keep_mib");
     let open_max = check.whole("transactions.open_max");
     let finished_keep_hours = check.whole("transactions.finished_keep_hours");
     let format = check.format("log.format");
@@ -60,7 +61,7 @@ pub fn check(settings: &Settings, faults: &mut Vec<Fault>) -> Option<Configurati
         },
         http: Http { listen: http? },
         admin: Admin { socket: socket? },
-        journal: Journal { segment_mib: segment_mib?, checkpoint_mib: checkpoint_mib? },
+        journal: Journal { segment_mib: segment_mib?, checkpoint_mib: checkpoint_mib?, keep_mib: keep_mib? },
         transactions: Transactions { open_max: open_max?, finished_keep_hours: finished_keep_hours? },
         log: Log { format: format?, filter: filter? },
         emulation: links?,

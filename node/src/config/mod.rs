@@ -103,6 +103,8 @@ section!(
         segment_mib: u64 => u64, |value| *value;
         /// After how much to checkpoint.
         checkpoint_mib: u64 => u64, |value| *value;
+        /// How much is kept in all.
+        keep_mib: u64 => u64, |value| *value;
     }
 );
 section!(

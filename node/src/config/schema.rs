@@ -166,6 +166,13 @@ pub const KEYS: &[Key] = &[
         "After how many MiB of journal the state is put away, so that a start reads less.",
     ),
     key(
+        "journal",
+        "keep_mib",
+        Kind::Whole { min: 0, max: 1 << 24 },
+        Some("4096"),
+        "How many MiB of journal are kept in all, so that the history of transactions can be read; the oldest go first.",
+    ),
+    key(
         "transactions",
         "open_max",
         Kind::Whole { min: 1, max: limit::TRANSACTIONS_OPEN_MAX as u64 },

@@ -151,7 +151,7 @@ impl Administration for Machines {
                 sequence: statistics.journal.tail,
                 durable: statistics.journal.durable,
                 segments: statistics.journal.segments as u64,
-                bytes: statistics.journal.segments as u64 * (configuration.journal().segment_mib() << 20),
+                bytes: statistics.journal.segment_bytes,
                 sync_us_last: statistics.journal.last_sync_us,
                 disk: crate::disk::space(self.start.folder.path()).unwrap_or_default(),
             },
@@ -406,6 +406,16 @@ impl Administration for Machines {
                 journal.sync_us_total as f64 / 1e6,
             ),
             Reading::gauge("hansa_journal_segments", "Segment files of the journal.", journal.segments as f64),
+            Reading::gauge(
+                "hansa_journal_kept_bytes",
+                "Bytes of the journal's segment files.",
+                journal.segment_bytes as f64,
+            ),
+            Reading::counter(
+                "hansa_journal_segments_dropped",
+                "Segment files that were dropped, the oldest first.",
+                journal.segments_dropped as f64,
+            ),
             Reading::gauge("hansa_journal_queued_bytes", "Bytes that wait for the disk.", journal.queued_bytes as f64),
         ];
         let count = |tally: Tally| {

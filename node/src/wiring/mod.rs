@@ -160,6 +160,7 @@ fn house_options(start: &Start) -> HouseOptions {
     HouseOptions {
         segment_bytes: configuration.journal().segment_mib() << 20,
         checkpoint_bytes: configuration.journal().checkpoint_mib() << 20,
+        journal_keep_bytes: configuration.journal().keep_mib() << 20,
         transactions_open_max: configuration.transactions().open_max(),
         finished_keep_ms: configuration.transactions().finished_keep_hours().saturating_mul(3_600_000),
         ..HouseOptions::new(start.folder.path())

@@ -32,7 +32,7 @@ fn play(disk: &MemoryDisk, script: &[Vec<Item>], rng: &mut Rng) -> u64 {
                 acknowledged = sequence;
             }
             if rng.u32(0..4) == 0 {
-                let _ = journal.truncate_before(journal.durable() / 2);
+                let _ = journal.truncate_before(journal.durable() / 2, 0);
             }
         }
         let _ = journal.close();

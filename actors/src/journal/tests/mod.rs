@@ -3,6 +3,7 @@
 mod crash;
 mod memory_disk;
 mod promises;
+mod reading;
 
 use super::{Entry, Fatal, Journal, JournalOptions, Release, disk::Disk};
 use hansa_core::{

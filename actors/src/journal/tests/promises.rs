@@ -195,15 +195,15 @@ fn truncation_drops_whole_segments_and_nothing_that_may_be_needed() {
     let disk = MemoryDisk::new();
     let journal = long_journal(&disk);
     let before = journal.statistics().segments;
-    assert_eq!(journal.truncate_before(1).unwrap(), 0);
-    let dropped = journal.truncate_before(10).unwrap();
+    assert_eq!(journal.truncate_before(1, 0).unwrap(), 0);
+    let dropped = journal.truncate_before(10, 0).unwrap();
     assert!(dropped > 0 && journal.statistics().segments == before - dropped);
     assert!(journal.first() <= 10);
     let first = journal.first();
     // Even without a further sync the folder keeps what it became.
     let entries = recover(&disk.after_power_loss(1, &mut || false), first).unwrap();
     assert_eq!(entries.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), (first..=20).collect::<Vec<_>>());
-    assert!(journal.truncate_before(u64::MAX).unwrap() > 0);
+    assert!(journal.truncate_before(u64::MAX, 0).unwrap() > 0);
     assert_eq!(journal.statistics().segments, 1, "the segment that is written stays");
     let last = append(&journal, &[item(1, 10)]);
     journal.close().unwrap();
@@ -227,7 +227,7 @@ fn replay_begins_where_the_store_left_off() {
 fn a_journal_that_does_not_reach_what_is_needed_is_refused() {
     let disk = MemoryDisk::new();
     let journal = long_journal(&disk);
-    journal.truncate_before(10).unwrap();
+    journal.truncate_before(10, 0).unwrap();
     journal.close().unwrap();
     let early = recover(&disk, 1).unwrap_err();
     assert_eq!(early.code, Code::JournalBroken);
@@ -325,7 +325,7 @@ fn a_real_folder_shows_its_first_sequence_without_being_opened() {
         append(&journal, &[item(number, 500)]);
     }
     journal.wait_durable(40).unwrap();
-    journal.truncate_before(30).unwrap();
+    journal.truncate_before(30, 0).unwrap();
     assert_eq!(super::super::first_kept_sequence(&path).unwrap(), Some(journal.first()));
     assert!(journal.first() > 1);
 }
