@@ -21,6 +21,20 @@ pub const OPERATIONS_MAX: usize = 20_000;
 pub const LINKS_MAX: usize = 100_000;
 /// Nesting of expressions.
 pub const EXPRESSION_DEPTH_MAX: usize = 32;
+/// Bytes of values that one evaluation makes: of a SPLIT, a JOIN, a broadcast's EXPR.
+pub const EVALUATION_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Characters to which PADLEFT and PADRIGHT fill a text.
+pub const FUNCTION_PADDING_MAX: i64 = 10_000;
+/// Exponent of POWER, on either side of zero.
+pub const FUNCTION_EXPONENT_MAX: i64 = 100;
+/// Bytes of a compiled regular expression.
+pub const PATTERN_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of an XPath expression.
+pub const XPATH_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of a document that XPath works on.
+pub const XPATH_DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+/// Nodes that one evaluation of an XPath expression visits.
+pub const XPATH_VISITS_MAX: usize = 200_000;
 /// Faults of one definition that are told.
 pub const DEFINITION_FAULTS_MAX: usize = 1_000;
 /// Recipients of one broadcast operation.

@@ -151,6 +151,28 @@ impl Element {
         text
     }
 
+    /// Roughly how many bytes of memory it takes with all that is below it.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let own = |element: &Self| {
+            let values = element.attributes.iter().map(|attribute| size_of::<Attribute>() + attribute.value.len());
+            size_of::<Self>() + values.sum::<usize>()
+        };
+        let mut weight = own(self);
+        let mut open = vec![self.children.iter()];
+        while let Some(children) = open.last_mut() {
+            match children.next() {
+                Some(Node::Text(run)) => weight += run.len(),
+                Some(Node::Element(element)) => {
+                    weight += own(element);
+                    open.push(element.children.iter());
+                }
+                None => drop(open.pop()),
+            }
+        }
+        weight
+    }
+
     /// The elements right below it.
     pub fn elements(&self) -> impl Iterator<Item = &Element> {
         self.children.iter().filter_map(|child| match child {

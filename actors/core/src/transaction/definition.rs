@@ -16,6 +16,7 @@ use crate::{
     code::{Code, Fault, Place},
     document::Text,
     ident::{DefinitionHash, DefinitionName, OperationName, ServiceName, SignalName},
+    moment::Moment,
 };
 use std::collections::BTreeMap;
 
@@ -184,6 +185,10 @@ impl<D: Documents> Documents for Judging<'_, D> {
         } else {
             self.documents.document(operation, side)
         }
+    }
+
+    fn submitted(&self) -> Moment {
+        self.documents.submitted()
     }
 }
 

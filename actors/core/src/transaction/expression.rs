@@ -7,17 +7,22 @@
 //! Numbers are exact decimals of up to 28 digits, for expressions compute money.
 
 use super::{
+    function::{Function, Prepared, weight},
     path::{Found, Path, shown},
-    value::{self, Value, ValueType},
+    value::{Value, ValueType},
 };
 use crate::{
     code::{Code, Fault, Place},
     document::{Document, Text},
     ident::OperationName,
     limit,
+    moment::Moment,
 };
-use rust_decimal::Decimal;
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+};
 
 /// Which of an operation's two documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,11 +44,14 @@ impl Side {
     }
 }
 
-/// The documents that expressions and joins look at; the instance has them.
+/// What expressions and joins look at; the instance has it.
 pub trait Documents {
     /// The document of the operation with this index, if there is one: an operation that was not performed has none, one
     /// that failed has no output. The head has the transaction's input on both sides.
     fn document(&self, operation: usize, side: Side) -> Option<&Text>;
+
+    /// When the transaction was submitted: the present, as far as functions know, so that replay agrees.
+    fn submitted(&self) -> Moment;
 }
 
 /// A well-typed expression.
@@ -55,10 +63,11 @@ pub struct Expression {
 }
 
 #[derive(Clone, Debug)]
-enum Kind {
+pub(super) enum Kind {
     Value(Value),
     Operator(Operator, Box<[Expression; 2]>),
-    Function(Function, Vec<Expression>),
+    /// With what was made of a constant argument.
+    Function(&'static Function, Vec<Expression>, Option<Prepared>),
     Variable(Variable),
 }
 
@@ -119,14 +128,6 @@ words! {
     Operator {
         Greater "GREATER" Less "LESS" Equal "EQUAL" NotEqual "NOTEQUAL" GreaterOrEqual "GREATEROREQUAL"
         LessOrEqual "LESSOREQUAL" Plus "PLUS" Minus "MINUS" Multiply "MULTIPLY" Divide "DIVIDE" And "AND" Or "OR"
-    }
-}
-
-words! {
-    /// What FUNCNAME can be.
-    Function {
-        Not "NOT" Count "COUNT" Sum "SUM" Min "MIN" Max "MAX" Exists "EXISTS" Concat "CONCAT" Number "NUMBER"
-        String "STRING"
     }
 }
 
@@ -204,64 +205,13 @@ impl Expression {
         Ok(Self { kind: Kind::Operator(operator, Box::new([left, right])), value_type, place })
     }
 
-    /// A function of its arguments.
-    ///
-    /// # Errors
-    /// [`Code::DefinitionType`] where the arguments do not fit it.
-    pub fn function(function: Function, arguments: Vec<Self>, place: Place) -> Result<Self, Fault> {
-        use Function as F;
-        use ValueType as T;
-        let name = function.as_str();
-        let one = !matches!(function, F::Sum | F::Min | F::Max | F::Concat);
-        if arguments.is_empty() || one && arguments.len() > 1 {
-            let (wanted, count) = (if one { "one argument" } else { "at least one argument" }, arguments.len());
-            return Err(mistyped(
-                place,
-                format!("{name} takes {wanted}, and here are {count}"),
-                "each EXPR in the FUNCTION is one argument",
-            ));
-        }
-        for argument in &arguments {
-            let given = argument.value_type;
-            match function {
-                F::Not => argument.check_condition(name)?,
-                F::Count | F::Exists if !matches!(argument.kind, Kind::Variable(_)) => {
-                    return Err(mistyped(
-                        argument.place,
-                        format!("{name} takes a variable, and this is none"),
-                        "write a VAR in its EXPR",
-                    ));
-                }
-                F::Sum | F::Min | F::Max if given != T::Number => {
-                    return Err(mistyped(
-                        argument.place,
-                        format!("{name} works on numbers, and this is a {given}"),
-                        "give it VALTYPE NUMVALUE, or convert it with the function NUMBER",
-                    ));
-                }
-                F::Concat if given != T::Text => {
-                    return Err(mistyped(
-                        argument.place,
-                        format!("{name} works on texts, and this is a {given}"),
-                        "give it VALTYPE STRVALUE, or convert it with the function STRING",
-                    ));
-                }
-                F::Number | F::String if given == T::Document => {
-                    return Err(mistyped(
-                        argument.place,
-                        format!("{name} cannot convert a whole document section (DOCVALUE)"),
-                        "lead the variable's path to a single element or attribute, and give it STRVALUE",
-                    ));
-                }
-                _ => {}
-            }
-        }
-        let value_type = match function {
-            F::Not | F::Exists => T::Boolean,
-            F::Count | F::Sum | F::Min | F::Max | F::Number => T::Number,
-            F::Concat | F::String => T::Text,
-        };
-        Ok(Self { kind: Kind::Function(function, arguments), value_type, place })
+    /// One whose parts were found to fit.
+    pub(super) fn of(kind: Kind, value_type: ValueType, place: Place) -> Self {
+        Self { kind, value_type, place }
+    }
+
+    pub(super) fn kind(&self) -> &Kind {
+        &self.kind
     }
 
     /// Whether it can be a condition.
@@ -341,12 +291,16 @@ impl Trouble {
 pub struct Evaluation<'a, D> {
     documents: &'a D,
     trees: RefCell<BTreeMap<(usize, Side), Rc<Document>>>,
+    /// How many bytes of values it may still make: a few elements of a definition can ask for very much of a large
+    /// document.
+    bytes_left: Cell<usize>,
 }
 
 impl<'a, D: Documents> Evaluation<'a, D> {
     /// An evaluation on these documents.
     pub fn new(documents: &'a D) -> Self {
-        Self { documents, trees: RefCell::new(BTreeMap::new()) }
+        let bytes_left = Cell::new(limit::EVALUATION_BYTES_MAX);
+        Self { documents, trees: RefCell::new(BTreeMap::new()), bytes_left }
     }
 
     /// The value of an expression.
@@ -362,9 +316,27 @@ impl<'a, D: Documents> Evaluation<'a, D> {
             Kind::Value(value) => value.clone(),
             Kind::Variable(variable) => self.single(expression, variable)?,
             Kind::Operator(operator, operands) => self.operate(expression, *operator, operands)?,
-            Kind::Function(function, arguments) => self.call(expression, *function, arguments)?,
+            Kind::Function(function, arguments, prepared) => {
+                self.call(expression, function, arguments, prepared.as_ref())?
+            }
         };
+        self.charge(expression, &value)?;
         Ok(value)
+    }
+
+    fn charge(&self, expression: &Expression, value: &Value) -> Result<(), Trouble> {
+        let left = self.bytes_left.get().checked_sub(weight(value)).ok_or_else(|| {
+            let most = limit::EVALUATION_BYTES_MAX >> 20;
+            let fault = expression.failed(format!("its values are more than {most} MiB together"));
+            Trouble::Wrong(fault.help("lead variables to the elements that are needed"))
+        })?;
+        self.bytes_left.set(left);
+        Ok(())
+    }
+
+    /// When the transaction was submitted.
+    pub(super) fn submitted(&self) -> Moment {
+        self.documents.submitted()
     }
 
     fn operate(
@@ -412,65 +384,16 @@ impl<'a, D: Documents> Evaluation<'a, D> {
         }
     }
 
-    fn call(&self, expression: &Expression, function: Function, arguments: &[Expression]) -> Result<Value, Trouble> {
-        use Function as F;
-        let wrong = |message: String| Trouble::Wrong(expression.failed(message));
-        let Some(first) = arguments.first() else {
-            return Err(wrong(format!("{} has no argument", function.as_str())));
-        };
-        match function {
-            F::Not => Ok(Value::Boolean(!self.evaluate(first)?.truth(first).map_err(Trouble::Wrong)?)),
-            F::Count | F::Exists => {
-                let Kind::Variable(variable) = &first.kind else {
-                    return Err(wrong(format!("{} takes a variable", function.as_str())));
-                };
-                let count = match self.tree(first, variable.operation, variable.side)? {
-                    Some(tree) => variable.path.find(&tree.root).count(),
-                    None => 0,
-                };
-                Ok(if function == F::Exists { Value::Boolean(count > 0) } else { Value::Number(Decimal::from(count)) })
-            }
-            F::Sum | F::Min | F::Max => {
-                let mut result: Option<Decimal> = None;
-                for argument in arguments {
-                    for value in self.values(argument)? {
-                        let Value::Number(number) = value else {
-                            return Err(wrong(format!("{} works on numbers", function.as_str())));
-                        };
-                        result = Some(match (function, result) {
-                            (_, None) => number,
-                            (F::Min, Some(least)) => least.min(number),
-                            (F::Max, Some(most)) => most.max(number),
-                            (_, Some(sum)) => sum
-                                .checked_add(number)
-                                .ok_or_else(|| wrong("SUM has a result of more than 28 digits".to_owned()))?,
-                        });
-                    }
-                }
-                result.map(Value::Number).ok_or_else(|| wrong(format!("{} has nothing to work on", function.as_str())))
-            }
-            F::Concat => {
-                let mut texts = Vec::new();
-                for argument in arguments {
-                    texts.extend(self.values(argument)?.into_iter().map(|value| value.to_string()));
-                }
-                join_texts(texts.iter()).map(Value::Text).ok_or_else(|| wrong(TEXT_TOO_LONG.to_owned()))
-            }
-            F::Number => match self.evaluate(first)? {
-                Value::Boolean(truth) => Ok(Value::Number(Decimal::from(u8::from(truth)))),
-                Value::Text(text) => value::number(&text).map(Value::Number).map_err(wrong),
-                number => Ok(number),
-            },
-            F::String => Ok(Value::Text(self.evaluate(first)?.to_string())),
-        }
-    }
-
     /// The values of an argument that may be many: all that a variable leads to, at least one.
-    fn values(&self, expression: &Expression) -> Result<Vec<Value>, Trouble> {
+    pub(super) fn values(&self, expression: &Expression) -> Result<Vec<Value>, Trouble> {
         match &expression.kind {
-            Kind::Variable(variable) => self.read(expression, variable, |found| {
-                texts_as(&found, expression.value_type).map_err(|message| unusable(expression, variable, &message))
-            }),
+            Kind::Variable(variable) => {
+                let values = self.read(expression, variable, |found| {
+                    texts_as(&found, expression.value_type).map_err(|message| unusable(expression, variable, &message))
+                })?;
+                values.iter().try_for_each(|value| self.charge(expression, value))?;
+                Ok(values)
+            }
             _ => Ok(vec![self.evaluate(expression)?]),
         }
     }

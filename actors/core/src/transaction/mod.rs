@@ -10,6 +10,7 @@ mod check;
 mod definition;
 mod expression;
 mod faults;
+mod function;
 mod grammar;
 mod instance;
 mod join;
@@ -25,7 +26,8 @@ pub use definition::{
     ANY, Argument, Broadcast, Compensation, Definition, HEAD, Iteration, Join, Mapping, Operation, Retry, Source,
     Split, Statement, TAIL, Work,
 };
-pub use expression::{Documents, Evaluation, Expression, Function, Operator, Side, Variable};
+pub use expression::{Documents, Evaluation, Expression, Operator, Side, Variable};
+pub use function::{Count, FUNCTIONS, Function, Makes, Parameter, Sample, Takes};
 pub use grammar::EXTENSIONS;
 pub use instance::{
     Around, Effect, Input, Instance, LegPicture, Link, OperationPicture, OperationState, Picture, Record, Request,

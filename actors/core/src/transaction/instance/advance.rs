@@ -47,6 +47,10 @@ impl Documents for View<'_> {
             Side::Output => state.output(),
         }
     }
+
+    fn submitted(&self) -> Moment {
+        self.begun.submitted
+    }
 }
 
 /// Who shall be asked.

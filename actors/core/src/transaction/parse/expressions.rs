@@ -9,7 +9,8 @@ use crate::{
     document::Element,
     limit,
     transaction::{
-        expression::{Expression, Function, Operator, Variable},
+        expression::{Expression, Operator, Variable},
+        function::{FUNCTIONS, Function, Site},
         path::Path,
         value::{Value, ValueType},
     },
@@ -91,22 +92,24 @@ impl Reader<'_> {
 
     fn function(&mut self, element: &Element, scope: Scope, depth: usize, place: Place) -> Option<Expression> {
         let fields = self.fields(element, "FUNCTION");
-        let names: Vec<&str> = Function::ALL.iter().map(|function| function.as_str()).collect();
+        let names: Vec<&str> = FUNCTIONS.iter().map(|function| function.name).collect();
         let function =
             fields.one("FUNCNAME").and_then(|at| self.chosen(at, Code::DefinitionType, &names, Function::named));
-        let wanted = fields.one("VALTYPE").and_then(|at| Some((at, self.value_type(at)?)));
+        let declared = match fields.one("VALTYPE") {
+            None => None,
+            Some(at) => Some((self.value_type(at)?, at.place)),
+        };
         let arguments: Vec<_> =
             fields.all("EXPR").map(|argument| self.expression(argument, scope, depth + 1)).collect();
         let arguments = arguments.into_iter().collect::<Option<Vec<_>>>()?;
-        let expression = self.well_typed(Expression::function(function?, arguments, place))?;
-        if let Some((at, wanted)) = wanted
-            && wanted != expression.value_type()
-        {
-            let message = format!("{} makes a {}, not a {wanted}", function?.as_str(), expression.value_type());
-            let help = format!("write VALTYPE {}, or leave it out", expression.value_type().as_str());
-            self.add(Code::DefinitionType, at.place, message, help);
+        let namespace = |prefix: &str| element.namespace_of(prefix).map(str::to_owned);
+        match function?.on(arguments, &Site { place, declared, namespace: &namespace }) {
+            Ok(expression) => Some(expression),
+            Err(faults) => {
+                faults.into_iter().for_each(|fault| self.faults.add(fault));
+                None
+            }
         }
-        Some(expression)
     }
 
     fn variable(&mut self, element: &Element, scope: Scope, place: Place) -> Option<Expression> {

@@ -16,34 +16,34 @@ const INPUT: &str = r#"<Order xmlns="urn:example:order" xmlns:c="urn:example:com
   <Long>1.00000000000000000000000000000000000</Long>
 </Order>"#;
 
-fn value(text: &str, value_type: &str) -> String {
+pub(super) fn value(text: &str, value_type: &str) -> String {
     format!("<EXPR><VALUE>{text}</VALUE><VALTYPE>{value_type}</VALTYPE></EXPR>")
 }
 
-fn number(text: &str) -> String {
+pub(super) fn number(text: &str) -> String {
     value(text, "NUMVALUE")
 }
 
-fn text(text: &str) -> String {
+pub(super) fn text(text: &str) -> String {
     value(text, "STRVALUE")
 }
 
-fn var(path: &str, value_type: &str) -> String {
+pub(super) fn var(path: &str, value_type: &str) -> String {
     format!(
         "<EXPR><VAR><VARNAME>{path}</VARNAME><OPID>0</OPID><OPDOCIOTYPE>INPUT</OPDOCIOTYPE><VALTYPE>{value_type}</VALTYPE></VAR></EXPR>"
     )
 }
 
-fn op(name: &str, left: &str, right: &str) -> String {
+pub(super) fn op(name: &str, left: &str, right: &str) -> String {
     format!("<EXPR><OPERATOR><OPNAME>{name}</OPNAME>{left}{right}</OPERATOR></EXPR>")
 }
 
-fn call(name: &str, arguments: &[&str]) -> String {
+pub(super) fn call(name: &str, arguments: &[&str]) -> String {
     format!("<EXPR><FUNCTION><FUNCNAME>{name}</FUNCNAME>{}</FUNCTION></EXPR>", arguments.concat())
 }
 
 /// The value on the order above as text, or the message of the fault.
-fn evaluated(expression: &str) -> Result<String, String> {
+pub(super) fn evaluated(expression: &str) -> Result<String, String> {
     let definition = ["NUMVALUE", "STRVALUE", "BOOLVALUE", "DOCVALUE"].into_iter().find_map(|value_type| {
         let argument = format!("<ARG><NAME>x</NAME><VALTYPE>{value_type}</VALTYPE>{expression}</ARG>");
         parse(&around(&format!("<JOIN>{argument}</JOIN>"))).ok()

@@ -2,12 +2,13 @@
 
 mod evaluation;
 mod faults;
+mod functions;
 mod joins;
 mod properties;
 mod schemas;
 
 use super::{Definition, Documents, Side};
-use crate::{code::Fault, document::Text};
+use crate::{code::Fault, document::Text, moment::Moment};
 use std::collections::BTreeMap;
 
 /// A sound definition that uses every element; the tables of faults change one thing in it.
@@ -121,6 +122,11 @@ impl Papers {
 impl Documents for Papers {
     fn document(&self, operation: usize, side: Side) -> Option<&Text> {
         self.0.get(&(operation, side))
+    }
+
+    fn submitted(&self) -> Moment {
+        // 2026-11-24T09:30:00.007Z
+        Moment(1_795_512_600_007)
     }
 }
 
