@@ -3,12 +3,15 @@
 //!
 //! The protocol is CXIP; [`cxip`] has its messages, for those who go without the two. What is told to a person is always
 //! a [`Fault`]: what is wrong, where, and what to do.
+//!
+//! [`test::Node`] is a node in memory, with which a service's test needs no process and no network.
 #![warn(missing_docs)]
 
 mod client;
 pub mod cxip;
 mod reach;
 mod service;
+pub mod test;
 
 pub use client::{Client, Connecting, Submission};
 pub use hansa_core::{

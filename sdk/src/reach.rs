@@ -2,6 +2,7 @@
 //! client use it; what they do on the connection is theirs.
 
 use crate::cxip::{Acknowledgement, Ended, Incoming, Message, Password, Stream, Wire};
+use crate::test::Pipe;
 use hansa_core::{
     code::{Code, Fault},
     dice::Dice,
@@ -18,6 +19,8 @@ pub(crate) struct Door {
     pub(crate) address: String,
     pub(crate) name: String,
     pub(crate) password: Option<Password>,
+    /// The node in memory, instead of one that listens.
+    pub(crate) pipe: Option<Pipe>,
 }
 
 /// Whose node it is.
@@ -38,13 +41,20 @@ impl Door {
     }
 
     async fn knock(&self) -> Result<(Wire<Stream>, Welcome), Fault> {
-        let stream = TcpStream::connect(&*self.address).await.map_err(|error| self.unanswered(error))?;
-        stream.set_nodelay(true).map_err(|error| self.unanswered(error))?;
-        let mut wire = Wire::new(Stream::Plain(stream), limit::CXIP_CREDIT);
+        let mut wire = Wire::new(self.carrier().await?, limit::CXIP_CREDIT);
         let connect = Message::Connect { name: self.name.clone(), password: self.password.clone() };
         let Acknowledgement { organization, city, .. } =
             settle(&mut wire, &connect, |ended| self.unanswered(ended)).await?;
         Ok((wire, Welcome { organization, city }))
+    }
+
+    async fn carrier(&self) -> Result<Stream, Fault> {
+        if let Some(pipe) = &self.pipe {
+            return pipe.connect();
+        }
+        let stream = TcpStream::connect(&*self.address).await.map_err(|error| self.unanswered(error))?;
+        stream.set_nodelay(true).map_err(|error| self.unanswered(error))?;
+        Ok(Stream::Plain(stream))
     }
 
     pub(crate) fn unanswered(&self, why: impl std::fmt::Display) -> Fault {

@@ -7,7 +7,7 @@
 //! Vocabulary: [`ident`], [`moment`], [`dice`], [`limit`], [`code`], [`document`], [`invocation`], [`session`],
 //! [`offer`], [`signed`], [`machine`], [`address`]. Rooms, which know the vocabulary and not each other:
 //! [`transaction`], [`mailbox`], [`link`], [`directory`], [`membership`] (but the directory opens the papers that membership
-//! defines). [`dispatch`] knows them all.
+//! defines). [`dispatch`] knows them all, and [`ensemble`] joins them to a node in one thread.
 #![warn(missing_docs)]
 
 pub mod address;
@@ -16,6 +16,7 @@ pub mod dice;
 pub mod directory;
 pub mod dispatch;
 pub mod document;
+pub mod ensemble;
 #[cfg(test)]
 mod fixture;
 pub mod ident;

@@ -129,3 +129,5 @@ pub const SUBMISSIONS_OPEN: usize = 4_096;
 pub const REPLIES_REMEMBERED_MAX: usize = 65_536;
 /// Bytes of the replies that a service remembers.
 pub const REPLIES_REMEMBERED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Invocations that an in-memory node remembers for a test to look at.
+pub const TEST_INVOCATIONS_MAX: usize = 65_536;

@@ -6,6 +6,7 @@ mod ledger;
 use crate::{
     cxip::Password,
     reach::{Door, Welcome, now, random},
+    test,
 };
 use attachment::Attachment;
 use hansa_core::{
@@ -86,7 +87,19 @@ impl Connecting {
     /// # Errors
     /// No node answers, or it refuses the client.
     pub async fn connect(self, address: &str) -> Result<Client, Fault> {
-        let door = Door { address: address.to_owned(), name: self.name, password: self.password };
+        self.connect_over(address, None).await
+    }
+
+    /// Connect to a node in memory, in a test.
+    ///
+    /// # Errors
+    /// The node is stopped, or refuses the client.
+    pub async fn connect_to(self, node: &test::Node) -> Result<Client, Fault> {
+        self.connect_over("memory", Some(node.pipe())).await
+    }
+
+    async fn connect_over(self, address: &str, pipe: Option<test::Pipe>) -> Result<Client, Fault> {
+        let door = Door { address: address.to_owned(), name: self.name, password: self.password, pipe };
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (connects, connected) = watch::channel(false);
         let welcome = Attachment::begin(door, asked, connects, self.patience).await?;

@@ -7,7 +7,7 @@ mod request;
 pub use attachment::Running;
 pub use request::{Cancellation, Request};
 
-use crate::{cxip::Password, reach::Door};
+use crate::{cxip::Password, reach::Door, test};
 use attachment::Attachment;
 use hansa_core::{
     code::{Code, Fault},
@@ -123,7 +123,19 @@ impl Service {
     /// # Errors
     /// No node answers, or it refuses the service.
     pub async fn attach(self, address: &str) -> Result<Running, Fault> {
-        let door = Door { address: address.to_owned(), name: self.name.to_string(), password: self.password };
+        self.attach_over(address, None).await
+    }
+
+    /// Attach to a node in memory, in a test.
+    ///
+    /// # Errors
+    /// The node is stopped, or refuses the service.
+    pub async fn attach_to(self, node: &test::Node) -> Result<Running, Fault> {
+        self.attach_over("memory", Some(node.pipe())).await
+    }
+
+    async fn attach_over(self, address: &str, pipe: Option<test::Pipe>) -> Result<Running, Fault> {
+        let door = Door { address: address.to_owned(), name: self.name.to_string(), password: self.password, pipe };
         let offer = offer::Service {
             name: self.name,
             operations: self.handlers.keys().cloned().collect(),

@@ -1,25 +1,25 @@
-//! A whole node: the shipped machines, joined by the shipped `dispatch`, over a journal whose tail a crash loses. What a shell
-//! of actors does with threads, this does one input at a time. It knows no network and no clock of its own.
+//! A whole node: the shipped machines as an [`Ensemble`], over a journal whose tail a crash loses. What a shell of actors does
+//! with threads, this does one input at a time. It knows no network and no clock of its own.
 
 use ed25519_dalek::SigningKey;
 use hansa_core::{
     address::{KeyBytes, Kind},
-    code::Fault,
     dice::Dice,
-    directory::{self, Directory, Own, Subnode},
-    dispatch::{Delivery, Housed, Input, Outward, Surroundings},
+    directory::{self, Own, Subnode},
+    dispatch::{Housed, Input, Outward, Surroundings},
     document::Text,
+    ensemble::{Ensemble, Scribe},
     ident::{OrganizationId, ServiceName, SubnodeId, TransactionId},
-    link::{self, Link},
-    machine::{Machine, feed},
-    mailbox::{self, Mailbox},
+    mailbox,
     membership::{Admission, Certificate, Charter, Credentials},
     moment::Moment,
-    session::{Asker, SessionId, ToSession},
+    session::{Asker, SessionId},
     signed::{Purpose, Signed},
-    transaction::{self, Catalogue, Instance, catalogue},
+    transaction::{Instance, catalogue},
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+pub use hansa_core::ensemble::Refused;
 
 /// One entry of the journal.
 #[derive(Clone)]
@@ -39,13 +39,16 @@ pub struct Journal {
     outward: VecDeque<(usize, Outward)>,
 }
 
-#[derive(Default)]
-struct Machines {
-    transactions: BTreeMap<TransactionId, Instance>,
-    mailboxes: BTreeMap<ServiceName, Mailbox>,
-    links: BTreeMap<OrganizationId, Link>,
-    directory: BTreeMap<(), Directory>,
-    catalogue: BTreeMap<(), Catalogue>,
+impl Scribe for Journal {
+    fn append<M: Housed>(&mut self, key: &M::Key, record: &M::Record) {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(record, &mut bytes).expect("encoding into memory cannot fail");
+        self.entries.push(Entry { kind: M::KIND, key: key.to_bytes(), record: bytes });
+    }
+
+    fn release(&mut self, outward: Outward) {
+        self.outward.push_back((self.entries.len(), outward));
+    }
 }
 
 pub struct Node {
@@ -54,16 +57,10 @@ pub struct Node {
     own: Own,
     pub is_up: bool,
     pub journal: Journal,
-    machines: Machines,
-    pub surroundings: Surroundings,
-    /// Inputs from machine to machine; those for one machine keep their order, and nothing else is promised.
-    inward: BTreeMap<(Kind, Vec<u8>), VecDeque<Input>>,
+    ensemble: Ensemble,
     /// The sessions that are connected, with the services that each registered.
     pub sessions: BTreeMap<SessionId, BTreeSet<ServiceName>>,
 }
-
-/// A machine's input is refused, and there is nobody to tell.
-pub type Refused = Vec<(OrganizationId, Fault)>;
 
 fn signing_key(number: u8) -> SigningKey {
     SigningKey::from_bytes(&[number; 32])
@@ -117,9 +114,7 @@ impl Node {
             key,
             is_up: false,
             journal: Journal::default(),
-            machines: Machines::default(),
-            surroundings: Surroundings::default(),
-            inward: BTreeMap::new(),
+            ensemble: Ensemble::default(),
             sessions: BTreeMap::new(),
         }
     }
@@ -127,32 +122,19 @@ impl Node {
     /// Start: replay what is durable, then cause again whatever may have been lost.
     pub fn start(&mut self, now: Moment, dice: &mut Dice, definitions: &[Text]) {
         self.is_up = true;
-        self.machines = Machines::default();
+        self.ensemble = Ensemble::default();
         for Entry { kind, key, record } in &self.journal.entries {
-            match kind {
-                Kind::Transaction => absorb(&mut self.machines.transactions, key, record),
-                Kind::Link => absorb(&mut self.machines.links, key, record),
-                Kind::Directory => absorb(&mut self.machines.directory, key, record),
-                Kind::Catalogue => absorb(&mut self.machines.catalogue, key, record),
-                Kind::Mailbox | Kind::Membership => panic!("{kind:?} writes nothing here"),
-            }
+            self.ensemble.absorb(*kind, key, record);
         }
         // The surroundings first: transactions look at them.
-        self.take(now, dice, Input::Catalogue(catalogue::Input::Resumed));
-        self.take(now, dice, Input::Directory(directory::Input::Resumed));
+        self.ensemble.redraw(now, dice, &mut self.journal);
         let nobody = Asker { session: SessionId(0), message: 0 };
         for text in definitions {
             let define = catalogue::Input::Define { asker: nobody, text: text.clone() };
             self.take(now, dice, Input::Catalogue(define));
         }
         self.take(now, dice, Input::Directory(directory::Input::Introduce(self.own.clone())));
-        let mut open: Vec<_> = self.machines.links.keys().map(|key| Input::Link(*key, link::Input::Resumed)).collect();
-        let transactions = self.machines.transactions.iter().filter(|(_, instance)| instance.is_open());
-        open.extend(transactions.map(|(key, _)| Input::Transaction(*key, transaction::Input::Resumed)));
-        while !open.is_empty() {
-            let next = dice.below(open.len() as u64) as usize;
-            self.take(now, dice, open.swap_remove(next));
-        }
+        self.ensemble.resume(now, dice, &mut self.journal);
     }
 
     /// Crash: everything volatile is gone, and of the tail of the journal all but `kept` entries.
@@ -161,9 +143,7 @@ impl Node {
         self.journal.entries.truncate(self.journal.durable + kept);
         self.journal.durable = self.journal.entries.len();
         self.journal.outward.clear();
-        self.machines = Machines::default();
-        self.surroundings = Surroundings::default();
-        self.inward.clear();
+        self.ensemble = Ensemble::default();
         self.sessions.clear();
     }
 
@@ -193,18 +173,12 @@ impl Node {
 
     /// When a machine next wants to be told the time.
     pub fn wakes_at(&self) -> Option<Moment> {
-        let transactions = self.machines.transactions.values().filter_map(Machine::wakes_at);
-        transactions.chain(self.machines.links.values().filter_map(Machine::wakes_at)).min()
+        self.ensemble.wakes_at()
     }
 
     /// Tell every machine whose time has come.
     pub fn wake(&mut self, now: Moment, dice: &mut Dice) -> Refused {
-        let is_due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
-        let transactions = self.machines.transactions.iter().filter(|(_, instance)| is_due(instance.wakes_at()));
-        let mut due: Vec<_> = transactions.map(|(key, _)| Input::Transaction(*key, transaction::Input::Due)).collect();
-        let links = self.machines.links.iter().filter(|(_, link)| is_due(link.wakes_at()));
-        due.extend(links.map(|(key, _)| Input::Link(*key, link::Input::Due)));
-        due.into_iter().flat_map(|input| self.take(now, dice, input)).collect()
+        self.ensemble.wake(now, dice, &mut self.journal)
     }
 
     /// A session is gone.
@@ -216,124 +190,21 @@ impl Node {
 
     /// Take an input in, and all that machines tell each other because of it, in any order that actors could have.
     pub fn take(&mut self, now: Moment, dice: &mut Dice, input: Input) -> Refused {
-        self.put(input);
-        let mut refused = Refused::new();
-        while !self.inward.is_empty() {
-            let next = dice.below(self.inward.len() as u64) as usize;
-            let address = self.inward.keys().nth(next).cloned().expect("it is one of them");
-            let queue = self.inward.get_mut(&address).expect("it is one of them");
-            let input = queue.pop_front().expect("empty queues are removed");
-            if queue.is_empty() {
-                self.inward.remove(&address);
-            }
-            refused.extend(self.step(now, dice, input));
-        }
-        refused
-    }
-
-    fn put(&mut self, input: Input) {
-        let address = match &input {
-            Input::Transaction(key, _) => (Kind::Transaction, key.to_bytes()),
-            Input::Mailbox(key, _) => (Kind::Mailbox, key.to_bytes()),
-            Input::Link(key, _) => (Kind::Link, key.to_bytes()),
-            Input::Directory(_) => (Kind::Directory, Vec::new()),
-            Input::Catalogue(_) => (Kind::Catalogue, Vec::new()),
-            Input::Membership(_) => (Kind::Membership, Vec::new()),
-        };
-        self.inward.entry(address).or_default().push_back(input);
-    }
-
-    fn step(&mut self, now: Moment, dice: &mut Dice, input: Input) -> Option<(OrganizationId, Fault)> {
-        let mut turn =
-            Turn { surroundings: &self.surroundings, now, dice, journal: &mut self.journal, deliveries: vec![] };
-        let machines = &mut self.machines;
-        let (peer, refused) = match input {
-            Input::Transaction(key, input) => (None, turn.feed(&mut machines.transactions, &key, input)),
-            Input::Mailbox(key, input) => (None, turn.feed(&mut machines.mailboxes, &key, input)),
-            Input::Link(key, input) => (Some(key), turn.feed(&mut machines.links, &key, input)),
-            Input::Directory(input) => (None, turn.feed(&mut machines.directory, &(), input)),
-            Input::Catalogue(input) => (None, turn.feed(&mut machines.catalogue, &(), input)),
-            Input::Membership(_) => (None, Ok(())),
-        };
-        for delivery in turn.deliveries {
-            match delivery {
-                Delivery::Inward(input) => self.put(input),
-                Delivery::Outward(_) => unreachable!("the turn has queued it"),
-                Delivery::Redraw(change) => self.surroundings = self.surroundings.changed(change),
-            }
-        }
-        Some((peer?, refused.err()?))
+        self.ensemble.take(now, dice, input, &mut self.journal)
     }
 
     // What the checks look at.
 
+    pub fn surroundings(&self) -> &Surroundings {
+        self.ensemble.surroundings()
+    }
+
     pub fn transaction(&self, id: TransactionId) -> Option<&Instance> {
-        self.machines.transactions.get(&id)
+        self.ensemble.transaction(id)
     }
 
     /// What is left over where nothing should be.
     pub fn left_over(&self) -> Vec<String> {
-        let mut left = Vec::new();
-        for (id, link) in &self.machines.links {
-            let counts = [("outbox", link.outbox()), ("asked", link.asked()), ("performing", link.performing())];
-            left.extend(counts.iter().filter(|it| it.1 > 0).map(|it| format!("{} {} of {}", it.1, it.0, id.short())));
-        }
-        for (name, mailbox) in &self.machines.mailboxes {
-            let counts = [("queued", mailbox.queued()), ("in flight", mailbox.in_flight())];
-            left.extend(counts.iter().filter(|it| it.1 > 0).map(|it| format!("{} {} of {name}", it.1, it.0)));
-        }
-        let open = self.machines.transactions.iter().filter(|(_, instance)| instance.is_open());
-        left.extend(open.map(|(id, _)| format!("transaction {id} is open")));
-        left
+        self.ensemble.left_over()
     }
-}
-
-/// One machine at work.
-struct Turn<'a> {
-    surroundings: &'a Surroundings,
-    now: Moment,
-    dice: &'a mut Dice,
-    journal: &'a mut Journal,
-    deliveries: Vec<Delivery>,
-}
-
-impl Turn<'_> {
-    /// Decide, absorb, append, release: the law of whoever feeds machines.
-    fn feed<M: Housed>(
-        &mut self,
-        machines: &mut BTreeMap<M::Key, M>,
-        key: &M::Key,
-        input: M::Input,
-    ) -> Result<(), Fault> {
-        let asker = M::asker(&input);
-        let machine = machines.entry(key.clone()).or_insert_with(|| M::new(key));
-        let (journal, deliveries) = (&mut *self.journal, &mut self.deliveries);
-        let fed = feed(machine, M::around(self.surroundings), self.now, self.dice, input, |records, effects| {
-            for record in records.iter().filter(|record| M::is_journaled(record)) {
-                let mut bytes = Vec::new();
-                ciborium::into_writer(record, &mut bytes).expect("encoding into memory cannot fail");
-                journal.entries.push(Entry { kind: M::KIND, key: key.to_bytes(), record: bytes });
-            }
-            for effect in effects {
-                match M::dispatch(key, effect) {
-                    Delivery::Outward(outward) => journal.outward.push_back((journal.entries.len(), outward)),
-                    other => deliveries.push(other),
-                }
-            }
-        });
-        if !machine.is_open() && !machine.is_kept() {
-            machines.remove(key);
-        }
-        if let (Err(fault), Some(asker)) = (&fed, asker) {
-            let refusal = ToSession::Refused { message: asker.message, fault: fault.clone() };
-            journal.outward.push_back((journal.entries.len(), Outward::Session(asker.session, refusal)));
-        }
-        fed
-    }
-}
-
-fn absorb<M: Housed>(machines: &mut BTreeMap<M::Key, M>, key: &[u8], record: &[u8]) {
-    let key = M::Key::from_bytes(key).expect("a key that this node wrote");
-    let record = ciborium::from_reader(record).expect("a record that this node wrote");
-    machines.entry(key.clone()).or_insert_with(|| M::new(&key)).absorb(&record);
 }

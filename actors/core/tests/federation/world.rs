@@ -593,7 +593,7 @@ impl World {
 
     fn everybody_knows_everybody(&self) -> bool {
         self.nodes.iter().all(|node| {
-            let offers = node.surroundings.offers();
+            let offers = node.surroundings().offers();
             node.undurable() == 0
                 && offers.local().count() == 1
                 && offers.peers().filter(|peer| peer.services.len() == 1).count() == self.nodes.len() - 1

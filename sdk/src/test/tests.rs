@@ -1,0 +1,318 @@
+//! The in-memory node, as a test of a service uses it.
+
+use super::Node;
+use crate::{Answer, Client, Code, Ending, Fault, Request, Running, Service, Text, test::Outcome};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::Semaphore;
+
+fn text(xml: &str) -> Text {
+    Text::parse(xml.as_bytes()).unwrap()
+}
+
+/// A service with one operation, which counts its calls.
+async fn attach<F>(
+    node: &Node,
+    name: &str,
+    operation: &str,
+    handler: impl Fn(Request) -> F + Send + Sync + 'static,
+) -> Running
+where
+    F: Future<Output = Answer> + Send + 'static,
+{
+    Service::new(name).unwrap().operation(operation, handler).unwrap().attach_to(node).await.unwrap()
+}
+
+async fn attach_fixed(node: &Node, name: &str, operation: &str, answer: &'static str) -> Running {
+    attach(node, name, operation, move |_| async move { Ok(text(answer)) }).await
+}
+
+/// A definition out of operations, each with its id, what stands in it besides, and where it links to.
+fn definition(name: &str, operations: &[(&str, u32, &str, &[u32])]) -> String {
+    let operations = operations.iter().map(|(name, id, more, links)| {
+        let links = links.iter().map(|to| format!("<OPLINK><SRCOPID>{id}</SRCOPID><DSTOPID>{to}</DSTOPID></OPLINK>"));
+        format!("<OPERATION><NAME>{name}</NAME><OPID>{id}</OPID>{}{more}</OPERATION>", links.collect::<String>())
+    });
+    format!("<TRANSACTION><NAME>{name}</NAME>{}</TRANSACTION>", operations.collect::<String>())
+}
+
+const ANY: &str = "<CXCNAME>ANY</CXCNAME>";
+
+fn credit() -> String {
+    let tail = "<JOIN><DOCUMENT><OPID>1</OPID><OPDOCIOTYPE>OUTPUT</OPDOCIOTYPE></DOCUMENT></JOIN>";
+    definition("purchase", &[("CXtsHeadOp", 0, "", &[1]), ("check-credit", 1, ANY, &[2]), ("CXtsTailOp", 2, tail, &[])])
+}
+
+// T15: the whole way of a test, as the page on developing has it.
+#[tokio::test]
+async fn a_service_is_asked_and_its_answer_comes_back() {
+    let node = Node::start().await;
+    let running = attach(&node, "credit", "check-credit", |request: Request| async move {
+        let order = request.document().tree()?;
+        let total: u32 = order.root.attribute("total").unwrap_or_default().parse().unwrap_or_default();
+        if total == 0 {
+            return Err(Fault::new(Code::OperationFailed, "the order has no total"));
+        }
+        Ok(text(&format!("<Credit granted='{}'/>", total <= 1_000)))
+    })
+    .await;
+    assert_eq!(
+        node.perform("check-credit", text("<Order total='250'/>")).await.unwrap().as_str(),
+        "<Credit granted='true'/>"
+    );
+    let refused = node.perform("check-credit", text("<Order/>")).await.unwrap_err();
+    assert_eq!((refused.code, refused.message.contains("no total")), (Code::OperationFailed, true));
+
+    let asked = node.invocations("check-credit");
+    assert_eq!(asked.len(), 2);
+    assert_eq!(asked[0].document.as_str(), "<Order total='250'/>");
+    assert_eq!(asked[0].outcome, Some(Outcome::Completed(text("<Credit granted='true'/>"))));
+    assert_eq!((asked[0].service.as_str(), asked[0].deliveries, asked[0].withdrawn), ("credit", 1, false));
+    assert!(matches!(asked[1].outcome, Some(Outcome::Failed(_))));
+    assert!(node.left_over().is_empty(), "{:?}", node.left_over());
+    running.stop().await;
+    let nobody = node.invocations("fly");
+    assert!(nobody.is_empty());
+}
+
+#[tokio::test]
+async fn what_nobody_is_signed_up_for_is_said_at_once() {
+    let node = Node::start().await;
+    assert_eq!(node.perform("fly", text("<Order/>")).await.unwrap_err().code, Code::NoPerformer);
+    assert_eq!(node.submit("fly", text("<Order/>")).await.unwrap_err().code, Code::DefinitionUnknown);
+}
+
+#[tokio::test]
+async fn every_fault_of_a_definition_is_told() {
+    let node = Node::start().await;
+    let links_to_nowhere = definition(
+        "purchase",
+        &[("CXtsHeadOp", 0, "", &[7]), ("check-credit", 1, ANY, &[8]), ("CXtsTailOp", 2, "", &[])],
+    );
+    let fault = node.define(links_to_nowhere).unwrap_err();
+    assert!(fault.message.lines().count() >= 2, "{}", fault.message);
+    assert!(fault.message.contains('7') && fault.message.contains('8'), "{}", fault.message);
+    assert_eq!(node.define("<TRANSACTION>").unwrap_err().code, Code::DocumentMalformed);
+}
+
+// T5, T6, T7: it is the engine of the real node, so splits, eliminations and joins are those of the real node.
+#[tokio::test]
+async fn a_transaction_splits_and_joins_as_on_a_real_node() {
+    let node = Node::start().await;
+    let dear = "<SPLIT><STMT><EXPR><OPERATOR><OPNAME>GREATER</OPNAME>\
+        <EXPR><VAR><VARNAME>@total</VARNAME><OPID>0</OPID><OPDOCIOTYPE>INPUT</OPDOCIOTYPE><VALTYPE>NUMVALUE</VALTYPE></VAR></EXPR>\
+        <EXPR><VALUE>1000</VALUE><VALTYPE>NUMVALUE</VALTYPE></EXPR></OPERATOR></EXPR><OPID>1</OPID><OPID>2</OPID></STMT>\
+        <STMT><EXPR><VALUE>true</VALUE><VALTYPE>BOOLVALUE</VALTYPE></EXPR><OPID>2</OPID></STMT></SPLIT>";
+    let tail = "<JOIN><DOCUMENT><OPID>3</OPID><OPDOCIOTYPE>OUTPUT</OPDOCIOTYPE></DOCUMENT></JOIN>";
+    node.define(definition(
+        "order",
+        &[
+            ("CXtsHeadOp", 0, dear, &[1, 2]),
+            ("check-credit", 1, ANY, &[3]),
+            ("check-stock", 2, ANY, &[3]),
+            ("ship", 3, ANY, &[4]),
+            ("CXtsTailOp", 4, tail, &[]),
+        ],
+    ))
+    .unwrap();
+    let _credit = attach_fixed(&node, "credit", "check-credit", "<Credit granted='true'/>").await;
+    let _stock = attach_fixed(&node, "stock", "check-stock", "<Stock there='true'/>").await;
+    let _depot = attach(&node, "depot", "ship", |request: Request| async move {
+        let whole = request.document().as_str();
+        assert!(whole.contains("Stock"), "the join has what came before: {whole}");
+        Ok(text("<Shipped/>"))
+    })
+    .await;
+    let states = async |total: &str| {
+        let order = text(&format!("<Order total='{total}'/>"));
+        let mut submission = node.submit("order", order).await.unwrap();
+        assert_eq!(submission.response().await.unwrap().ending, Ending::Completed(text("<Shipped/>")));
+        let picture = node.picture(submission.transaction()).unwrap();
+        picture.operations.into_iter().map(|operation| operation.state).collect::<Vec<_>>()
+    };
+    assert_eq!(states("5000").await, ["completed"; 5]);
+    assert_eq!(states("5").await, ["completed", "eliminated", "completed", "completed", "completed"]);
+    assert_eq!(node.invocations("check-credit").len(), 1);
+    assert_eq!(node.invocations("ship").len(), 2);
+}
+
+// T11: hours of a time limit in no time.
+#[tokio::test]
+async fn time_is_moved_and_whatever_was_to_happen_on_the_way_happens() {
+    let node = Node::start().await;
+    node.define(credit().replace(ANY, "<CXCNAME>ANY</CXCNAME><TIMEOUT>7200</TIMEOUT>")).unwrap();
+    let withdrawn = Arc::new(Semaphore::new(0));
+    let tells = Arc::clone(&withdrawn);
+    let _thinker = attach(&node, "thinker", "check-credit", move |request: Request| {
+        let tells = Arc::clone(&tells);
+        async move {
+            request.cancellation().cancelled().await;
+            tells.add_permits(1);
+            Err(Fault::new(Code::OperationFailed, "nobody waits"))
+        }
+    })
+    .await;
+    let mut submission = node.submit("purchase", text("<Order/>")).await.unwrap();
+    let before = node.now();
+    node.advance(Duration::from_secs(7_199)).await;
+    assert_eq!(node.picture(submission.transaction()).unwrap().state, "running");
+    node.advance(Duration::from_secs(1)).await;
+    assert!(node.now().since_ms(before) >= 7_200_000);
+    let ending = submission.response().await.unwrap().ending;
+    assert!(matches!(&ending, Ending::Failed(fault) if fault.code == Code::OperationTimedOut), "{ending:?}");
+    assert!(withdrawn.acquire().await.is_ok(), "and the handler was told");
+    assert!(node.invocations("check-credit")[0].withdrawn);
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_a_paused_clock_time_limits_come_by_themselves() {
+    let node = Node::start().await;
+    node.define(credit().replace(ANY, "<CXCNAME>ANY</CXCNAME><TIMEOUT>3600</TIMEOUT>")).unwrap();
+    let _never = attach(&node, "credit", "check-credit", |_| std::future::pending()).await;
+    let mut submission = node.submit("purchase", text("<Order/>")).await.unwrap();
+    let ending = submission.response().await.unwrap().ending;
+    assert!(matches!(ending, Ending::Failed(fault) if fault.code == Code::OperationTimedOut));
+}
+
+// T4: a cancelled transaction withdraws what it asked for.
+#[tokio::test]
+async fn a_cancelled_transaction_withdraws_what_it_asked_for() {
+    let node = Node::start().await;
+    node.define(credit()).unwrap();
+    let begun = Arc::new(Semaphore::new(0));
+    let tells = Arc::clone(&begun);
+    let _credit = attach(&node, "credit", "check-credit", move |request: Request| {
+        tells.add_permits(1);
+        async move {
+            request.cancellation().cancelled().await;
+            Err(Fault::new(Code::OperationFailed, "nobody waits"))
+        }
+    })
+    .await;
+    let mut submission = node.submit("purchase", text("<Order/>")).await.unwrap();
+    begun.acquire().await.unwrap().forget();
+    node.cancel(submission.transaction()).await.unwrap();
+    assert_eq!(submission.response().await.unwrap().ending, Ending::Cancelled);
+    assert!(node.invocations("check-credit")[0].withdrawn);
+    assert_eq!(node.cancel(submission.transaction()).await.unwrap_err().code, Code::TransactionEnded);
+}
+
+/// A service that holds each request until it is let go, and counts how often its handler is called.
+async fn attach_held(node: &Node, calls: &Arc<AtomicU32>, gate: &Arc<Semaphore>) -> Running {
+    let (calls, gate) = (Arc::clone(calls), Arc::clone(gate));
+    attach(node, "credit", "check-credit", move |_| {
+        let (calls, gate) = (Arc::clone(&calls), Arc::clone(&gate));
+        async move {
+            calls.fetch_add(1, Ordering::SeqCst);
+            gate.acquire().await.unwrap().forget();
+            Ok(text("<Credit granted='true'/>"))
+        }
+    })
+    .await
+}
+
+// T5: a broken connection is made again, and nothing is performed twice.
+#[tokio::test]
+async fn a_broken_connection_loses_nothing_and_doubles_nothing() {
+    let node = Node::start().await;
+    node.define(credit()).unwrap();
+    let (calls, gate) = (Arc::default(), Arc::new(Semaphore::new(0)));
+    let mut running = attach_held(&node, &calls, &gate).await;
+    let mut submission = node.submit("purchase", text("<Order/>")).await.unwrap();
+    while calls.load(Ordering::SeqCst) == 0 {
+        node.settle().await;
+    }
+    node.drop_connections().await;
+    gate.add_permits(1);
+    running.connected().await;
+    assert!(matches!(submission.response().await.unwrap().ending, Ending::Completed(_)));
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    assert_eq!(node.invocations("check-credit").len(), 1, "the same invocation, however often it was delivered");
+}
+
+// T12: what a node had written down it goes on with, under the same ids.
+#[tokio::test]
+async fn a_restarted_node_asks_again_under_the_same_id() {
+    let node = Node::start().await;
+    node.define(credit()).unwrap();
+    let (calls, gate) = (Arc::default(), Arc::new(Semaphore::new(0)));
+    let running = attach_held(&node, &calls, &gate).await;
+    let mut submission = node.submit("purchase", text("<Order/>")).await.unwrap();
+    while calls.load(Ordering::SeqCst) == 0 {
+        node.settle().await;
+    }
+    // The service's process dies as well, so it remembers nothing and its handler is called again.
+    drop(running);
+    node.stop().await;
+    assert_eq!(Client::named("late").connect_to(&node).await.unwrap_err().code, Code::NodeStopped);
+    node.restart().await;
+    let _again = attach_held(&node, &calls, &gate).await;
+    gate.add_permits(2);
+    assert!(matches!(submission.response().await.unwrap().ending, Ending::Completed(_)));
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+    let asked = node.invocations("check-credit");
+    assert_eq!((asked.len(), asked[0].deliveries), (1, 2));
+}
+
+// X4, T15: how to test that a handler does nothing twice.
+#[tokio::test]
+async fn an_invocation_that_is_delivered_again_has_no_second_effect() {
+    let node = Node::start().await;
+    // What the service keeps in its database: ids with their answers.
+    let booked: Arc<Mutex<BTreeMap<u128, Text>>> = Arc::default();
+    let calls = Arc::new(AtomicU32::new(0));
+    let service = || {
+        let (booked, calls) = (Arc::clone(&booked), Arc::clone(&calls));
+        attach(&node, "ledger", "book", move |request: Request| {
+            calls.fetch_add(1, Ordering::SeqCst);
+            let mut booked = booked.lock().unwrap();
+            let number = booked.len() + 1;
+            let answer =
+                booked.entry(request.invocation().0).or_insert_with(|| text(&format!("<Booked number='{number}'/>")));
+            std::future::ready(Ok(answer.clone()))
+        })
+    };
+    let running = service().await;
+    let first = node.perform("book", text("<Amount>12</Amount>")).await.unwrap();
+    let id = node.invocations("book")[0].id;
+
+    assert_eq!(node.redeliver(id).await.unwrap(), first, "the service remembers what it answered");
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+
+    running.stop().await;
+    assert_eq!(node.redeliver(id).await.unwrap_err().code, Code::ServiceUnknown);
+    let _again = service().await;
+    assert_eq!(node.redeliver(id).await.unwrap(), first, "and so does its database");
+    assert_eq!((calls.load(Ordering::SeqCst), booked.lock().unwrap().len()), (2, 1));
+}
+
+#[tokio::test]
+async fn who_shows_the_wrong_password_is_refused() {
+    let node = Node::start().await;
+    node.require_password("open sesame");
+    let service =
+        || Service::new("credit").unwrap().operation("check-credit", |_| async { Ok(text("<Yes/>")) }).unwrap();
+    assert_eq!(service().attach_to(&node).await.unwrap_err().code, Code::AccessDenied);
+    assert_eq!(service().password("sesame").attach_to(&node).await.unwrap_err().code, Code::AccessDenied);
+    let _running = service().password("open sesame").attach_to(&node).await.unwrap();
+    assert!(node.perform("check-credit", text("<Order/>")).await.is_ok(), "the node's own client needs none");
+}
+
+#[tokio::test]
+async fn with_the_last_handle_the_node_is_gone() {
+    let node = Node::start().await;
+    let copy = node.clone();
+    let running = attach_fixed(&node, "credit", "check-credit", "<Yes/>").await;
+    drop(node);
+    assert!(copy.perform("check-credit", text("<Order/>")).await.is_ok());
+    drop(copy);
+    while running.is_connected() {
+        tokio::task::yield_now().await;
+    }
+}
