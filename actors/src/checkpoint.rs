@@ -6,6 +6,7 @@ use crate::{
     house::{Common, ENDED, House},
     journal::DiskState,
     shard::Order,
+    stage::{self, Stage},
     store::{Change, Position},
     stored::decode,
     switchboard::{Connected as _, Line},
@@ -78,12 +79,14 @@ impl House {
         let work = tokio::task::spawn_blocking(move || {
             // Held until the end even if nobody waits for it any more: an older checkpoint must not overtake a newer one.
             let _one_at_a_time = one_at_a_time;
-            common.purge(clock::now(), keep_ms)?;
-            // What the store is given has absorbed records up to the tail of that moment, and shards go on putting machines
-            // away; the store must never be ahead of the journal.
-            common.store.flush_when(Position { applied }, || common.journal.wait_durable(common.journal.tail()))?;
-            common.behind.store(applied, Ordering::Release);
-            common.journal.truncate_before(applied + 1, keep_bytes).map(|_| ())
+            stage::measured(Stage::Store, || {
+                common.purge(clock::now(), keep_ms)?;
+                // What the store is given has absorbed records up to the tail of that moment, and shards go on putting
+                // machines away; the store must never be ahead of the journal.
+                common.store.flush_when(Position { applied }, || common.journal.wait_durable(common.journal.tail()))?;
+                common.behind.store(applied, Ordering::Release);
+                common.journal.truncate_before(applied + 1, keep_bytes).map(|_| ())
+            })
         });
         work.await.unwrap_or_else(|error| Err(Fault::new(Code::Internal, format!("the checkpoint ended: {error}"))))
     }

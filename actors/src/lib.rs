@@ -12,6 +12,7 @@ pub mod house;
 pub mod journal;
 mod recovery;
 pub mod shard;
+pub mod stage;
 pub mod store;
 mod stored;
 pub mod supervisor;

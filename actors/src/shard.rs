@@ -4,7 +4,12 @@
 //! what leaves the node, and passes on what is for other machines of the node. It decides nothing itself. A machine that is
 //! idle is put away into the store and costs no memory but its timer; its next input wakes it.
 
-use crate::{clock, house::Common, trail::Trail};
+use crate::{
+    clock,
+    house::Common,
+    stage::{self, Stage},
+    trail::Trail,
+};
 use hansa_core::{
     address::{KeyBytes, Kind},
     code::Fault,
@@ -233,23 +238,18 @@ impl<M: Housed> State<M> {
         let (mut records, mut outward, mut inward, mut redrawn) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let surroundings = self.common.surroundings();
         let now = clock::now();
-        let fed = machine::feed(
-            &mut slot.machine,
-            M::around(&surroundings),
-            now,
-            &mut self.dice,
-            input,
-            |happened, effects| {
-                records.extend(happened.into_iter().filter(M::is_journaled));
-                for effect in effects {
-                    match M::dispatch(&key, effect) {
-                        Delivery::Inward(input) => inward.push(input),
-                        Delivery::Outward(effect) => outward.push(effect),
-                        Delivery::Redraw(change) => redrawn.push(change),
-                    }
+        let each = |happened: Vec<M::Record>, effects: Vec<M::Effect>| {
+            records.extend(happened.into_iter().filter(M::is_journaled));
+            for effect in effects {
+                match M::dispatch(&key, effect) {
+                    Delivery::Inward(input) => inward.push(input),
+                    Delivery::Outward(effect) => outward.push(effect),
+                    Delivery::Redraw(change) => redrawn.push(change),
                 }
-            },
-        );
+            }
+        };
+        let (around, dice) = (M::around(&surroundings), &mut self.dice);
+        let fed = stage::sampled(Stage::Decide, || machine::feed(&mut slot.machine, around, now, dice, input, each));
         if let Err(fault) = fed {
             tracing::debug!(kind = ?M::KIND, ?key, %fault, "refused");
             self.common.refused();
@@ -260,9 +260,12 @@ impl<M: Housed> State<M> {
         }
         if !records.is_empty() {
             records.iter().filter_map(M::tally).for_each(|tally| self.common.count(tally));
-            self.buffer.clear();
-            ciborium::into_writer(&records, &mut self.buffer).expect("encoding into memory cannot fail");
-            slot.note(self.common.append::<M>(&key, &self.buffer, now, outward));
+            let buffer = &mut self.buffer;
+            slot.note(stage::sampled(Stage::Journal, || {
+                buffer.clear();
+                ciborium::into_writer(&records, &mut *buffer).expect("encoding into memory cannot fail");
+                self.common.append::<M>(&key, buffer, now, outward)
+            }));
         } else if !outward.is_empty() {
             self.common.release_later(now, outward);
         }
@@ -333,7 +336,7 @@ impl<M: Housed> State<M> {
 
     fn put_away(&mut self, key: &M::Key, slot: &mut Slot<M>) {
         if std::mem::take(&mut slot.changed) {
-            self.common.keep(key, slot);
+            stage::sampled(Stage::Store, || self.common.keep(key, slot));
         }
     }
 
@@ -394,7 +397,7 @@ impl<M: Housed> State<M> {
     fn checkpoint(&mut self) {
         for (key, slot) in self.machines.iter_mut().filter(|(_, slot)| slot.changed) {
             slot.changed = false;
-            self.common.keep(key, slot);
+            stage::sampled(Stage::Store, || self.common.keep(key, slot));
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{
     locked,
     recovery::{PREPARED_NAME, Recovered, segment_name},
 };
+use crate::stage::{self, Stage};
 use blake3::Hash;
 use hansa_core::{
     code::{Code, Fault},
@@ -186,8 +187,10 @@ impl<R: Release> Writer<R> {
             if next_bytes > self.length - self.offset {
                 self.roll(next_bytes)?;
             }
-            let (end, last) = self.seal_part(start);
-            let took = self.write(start, end)?;
+            let (end, last, took) = stage::measured(Stage::Journal, || {
+                let (end, last) = self.seal_part(start);
+                Ok((end, last, self.write(start, end)?))
+            })?;
             self.offset += (end - start) as u64;
             self.unmarked = true;
             if self.offset > self.length / 2 {

@@ -2,7 +2,7 @@
 
 use super::{Machines, views};
 use crate::admin::{Administration, protocol::*};
-use hansa_actors::{clock, journal::DiskState};
+use hansa_actors::{clock, journal::DiskState, stage};
 use hansa_core::{
     code::{Code, Fault},
     directory::Directory,
@@ -418,6 +418,15 @@ impl Administration for Machines {
             ),
             Reading::gauge("hansa_journal_queued_bytes", "Bytes that wait for the disk.", journal.queued_bytes as f64),
         ];
+        readings.push(Reading::counter(
+            "hansa_processor_seconds",
+            "Processor time of the process.",
+            stage::of_process().as_secs_f64(),
+        ));
+        for (name, spent) in stage::spent() {
+            let help = "Processor time by stage of the work, sampled; the rest is sockets, threads and the runtime.";
+            readings.push(Reading::counter("hansa_stage_seconds", help, spent.as_secs_f64()).label("stage", name));
+        }
         let count = |tally: Tally| {
             let found = statistics.tallies.iter().find(|(counted, _)| *counted == tally);
             found.map_or(0, |(_, count)| *count) as f64

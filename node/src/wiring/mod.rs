@@ -13,6 +13,7 @@ use crate::{admin::time::Time, config::Configuration, cxip::Listener, folder::Fo
 use hansa_actors::{
     clock,
     house::{House, HouseOptions},
+    stage::{self, Stage},
 };
 use hansa_core::{
     code::{Code, Fault},
@@ -371,6 +372,10 @@ impl Door for Machines {
         for service in self.ways.sessions.close(session) {
             self.house.deliver(Input::Mailbox(service, mailbox::Input::Detach { session }));
         }
+    }
+
+    fn coding<T>(&self, work: impl FnOnce() -> T) -> T {
+        stage::sampled(Stage::Parse, work)
     }
 }
 

@@ -48,6 +48,11 @@ pub trait Door: Send + Sync + 'static {
 
     /// A session is over; what it held unanswered goes to others.
     fn close(&self, session: SessionId);
+
+    /// Messages are read or written by `work`; whoever counts what that costs does it here.
+    fn coding<T>(&self, work: impl FnOnce() -> T) -> T {
+        work()
+    }
 }
 
 /// Serve one connection, from its first message to its end, or until `stop`. `peer` is what logs call the other side.
@@ -159,6 +164,10 @@ impl<D: Door> Session<'_, D> {
     async fn serve(&mut self, mut from_machines: mpsc::UnboundedReceiver<ToSession>, stop: &CancellationToken) -> End {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         let mut stopped = pin!(stop.cancelled());
+        // Some may have come together with the Connect.
+        if let Some(end) = self.take_in_all() {
+            return end;
+        }
         loop {
             self.send_queued();
             if self.queue_bytes > limit::CXIP_QUEUE_BYTES_MAX {
@@ -172,17 +181,26 @@ impl<D: Door> Session<'_, D> {
                     }
                     batch.drain(..).for_each(|words| self.tell(words));
                 }
-                incoming = self.wire.receive() => {
-                    let mut incoming = incoming.map(Some);
-                    loop {
-                        match incoming {
-                            Ok(Some(message)) => self.take_in(message),
-                            Ok(None) => break,
-                            Err(ended) => return End::Over(ended),
-                        }
-                        incoming = self.wire.received();
+                // What had come before is taken in already.
+                waited = self.wire.wait() => {
+                    if let Err(ended) = waited {
+                        return End::Over(ended);
+                    }
+                    if let Some(end) = self.take_in_all() {
+                        return end;
                     }
                 }
+            }
+        }
+    }
+
+    /// Everything that has come and needs no waiting for.
+    fn take_in_all(&mut self) -> Option<End> {
+        loop {
+            match self.door.coding(|| self.wire.received()) {
+                Ok(Some(message)) => self.take_in(message),
+                Ok(None) => return None,
+                Err(ended) => return Some(End::Over(ended)),
             }
         }
     }
@@ -191,7 +209,8 @@ impl<D: Door> Session<'_, D> {
     fn tell(&mut self, words: ToSession) {
         match words {
             ToSession::Acknowledged { message, tracking } => {
-                self.wire.acknowledge(message, Acknowledgement { tracking, ..Acknowledgement::default() });
+                let acknowledgement = Acknowledgement { tracking, ..Acknowledgement::default() };
+                self.door.coding(|| self.wire.acknowledge(message, acknowledgement));
             }
             ToSession::Refused { message, fault } => self.wire.refuse(message, fault),
             ToSession::Perform { service, invocation } => {
@@ -220,7 +239,8 @@ impl<D: Door> Session<'_, D> {
         while self.wire.may_send() {
             let Some(Queued { correlation, message, bytes }) = self.queue.pop_front() else { return };
             self.queue_bytes -= bytes;
-            match (self.wire.send(correlation, &message), message) {
+            let sent = self.door.coding(|| self.wire.send(correlation, &message));
+            match (sent, message) {
                 (Ok(number), Message::Perform { service, invocation }) => {
                     self.performs.insert(number, (invocation.id, service));
                 }

@@ -224,9 +224,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             if let Some(incoming) = self.received()? {
                 return Ok(incoming);
             }
-            give_back(&mut self.incoming);
-            poll_fn(|context| self.turn(context)).await?;
+            self.wait().await?;
         }
+    }
+
+    /// Wait until more bytes have come, and send what is queued meanwhile; then look with [`Wire::received`]. Dropped before
+    /// it is ready, nothing is lost.
+    ///
+    /// # Errors
+    /// As [`Wire::receive`].
+    pub async fn wait(&mut self) -> Result<(), Ended> {
+        give_back(&mut self.incoming);
+        poll_fn(|context| self.turn(context)).await
     }
 
     /// What has come already and needs no waiting for. Whoever takes all of it before the next wait has its answers
