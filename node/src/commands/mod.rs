@@ -12,6 +12,7 @@ mod init;
 mod render;
 mod run;
 mod service;
+mod service_new;
 mod status;
 mod transaction;
 

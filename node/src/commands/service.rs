@@ -1,6 +1,6 @@
-//! `hansa service …`: the services of this node, and one to try things out with.
+//! `hansa service …`: the services of this node, one to try things out with, and the beginning of a new one.
 
-use super::{Context, Failure, document::read_document, render};
+use super::{Context, Failure, document::read_document, render, service_new::New};
 use crate::{
     admin::{
         protocol::{Request, Service},
@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde_json::json;
 use std::{path::PathBuf, time::Duration};
 
-/// Look at the services of this node, or be one
+/// Look at the services of this node, be one, or begin to write one
 #[derive(Debug, Args)]
 pub struct ServiceArguments {
     #[command(subcommand)]
@@ -30,6 +30,7 @@ pub struct ServiceArguments {
 enum ServiceCommand {
     List(List),
     Answer(Answer),
+    New(New),
 }
 
 /// List the services that are registered at this node
@@ -89,6 +90,7 @@ impl ServiceArguments {
                 Ok(())
             }
             ServiceCommand::Answer(answer) => answer.perform(context).await,
+            ServiceCommand::New(new) => Ok(new.perform(context)?),
         }
     }
 }

@@ -1,0 +1,92 @@
+//! The service and the requester in Python, which were written from the protocol's page alone, against a real node (X4).
+
+use super::node::{Node, Process, said};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+fn workspace(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// A program of the examples; none where there is no Python that is new enough.
+fn python(program: &str) -> Option<Command> {
+    let check = "import sys; sys.exit(sys.version_info < (3, 9))";
+    let there = Command::new("python3").args(["-c", check]).status().is_ok_and(|status| status.success());
+    if !there {
+        assert!(std::env::var_os("HANSA_PYTHON_REQUIRED").is_none(), "python3, 3.9 or later, is not here");
+        eprintln!("SKIPPED: there is no python3, 3.9 or later, so the client in Python was not tried");
+        return None;
+    }
+    let mut command = Command::new("python3");
+    command.env("PYTHONDONTWRITEBYTECODE", "1").arg(workspace("sdk/examples/python").join(program));
+    Some(command)
+}
+
+/// What the database of the service says: one line a grant, its invocation and the number of the order.
+fn grants(database: &Path) -> Vec<(String, String)> {
+    let select = "import sqlite3, sys\n\
+        for row in sqlite3.connect(sys.argv[1]).execute('SELECT invocation, number FROM grants'): print(*row)";
+    let output = said(Command::new("python3").args(["-c", select]).arg(database));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let row = |line: &str| line.split_once(' ').map(|(id, number)| (id.to_owned(), number.to_owned()));
+    text.lines().filter_map(row).collect()
+}
+
+// X4, T4, T5, T12: node and service are killed in the middle; every order is answered, none is granted twice.
+#[test]
+fn a_service_and_a_requester_in_python_lose_nothing_and_double_nothing() {
+    const ORDERS: usize = 300;
+    let (Some(mut service), Some(mut requester)) = (python("service.py"), python("requester.py")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("grants.sqlite");
+    let mut node = Node::start(folder.path());
+    node.say(["transaction", "define", workspace("docs/examples/purchase.xml").to_str().unwrap()]);
+    service.arg(node.address()).arg(&database);
+    let mut serving = Process::start(&mut service);
+    assert!(serving.line().is_some_and(|line| line.contains("check-credit")));
+
+    let requesting = Process::start(requester.arg(node.address()).arg("purchase").arg(ORDERS.to_string()));
+    let submitted = |line: Option<String>| line.is_some_and(|line| line.starts_with("submitted "));
+    (0..ORDERS / 3).for_each(|_| assert!(submitted(requesting.line())));
+    node.kill_and_start();
+    (0..ORDERS / 3).for_each(|_| assert!(submitted(requesting.line())));
+    serving.kill();
+    serving = Process::start(&mut service);
+    let ended: Vec<_> = requesting.finish().into_iter().filter(|line| line.starts_with("ended ")).collect();
+
+    assert_eq!(ended.len(), ORDERS);
+    for (line, number) in ended.iter().zip(1..) {
+        let credit = format!("completed <Credit number=\"{number}\" granted=\"{}\"/>", number <= 100);
+        assert!(line.starts_with(&format!("ended {number} ")) && line.ends_with(&credit), "{line}");
+    }
+    let grants = grants(&database);
+    let numbers: BTreeSet<_> = grants.iter().map(|(_, number)| number).collect();
+    assert_eq!((grants.len(), numbers.len()), (ORDERS, ORDERS), "one grant an order");
+    drop(serving);
+}
+
+// T4: a transaction that waits is queried and cancelled.
+#[test]
+fn a_requester_in_python_asks_how_far_a_transaction_is_and_cancels_it() {
+    let (Some(mut query), Some(mut cancel)) = (python("requester.py"), python("requester.py")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(folder.path());
+    let input = folder.path().join("order.xml");
+    fs::write(&input, "<Order number=\"1\" total=\"10\"/>").unwrap();
+    let purchase = workspace("docs/examples/purchase.xml");
+    let words = ["--json", "transaction", "submit", "purchase", "--define", purchase.to_str().unwrap(), "--input"];
+    let told: serde_json::Value =
+        serde_json::from_str(&node.say(words.into_iter().chain([input.to_str().unwrap()]))).unwrap();
+    let id = told["transaction"].as_str().unwrap();
+
+    assert_eq!(super::node::done(query.args([&node.address(), "--query", id])).trim(), "running 1 of 3");
+    assert_eq!(super::node::done(cancel.args([&node.address(), "--cancel", id])).trim(), "cancelled");
+    assert_eq!(super::node::done(&mut query).trim(), "cancelled 2 of 3");
+    let output = said(&mut cancel);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("transaction-ended"), "{output:?}");
+}

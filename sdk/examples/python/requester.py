@@ -1,0 +1,45 @@
+"""Submits orders as transactions and prints how each ended:
+
+    python3 requester.py ADDRESS DEFINITION [COUNT]     one line an order: its number, transaction, ending, document
+    python3 requester.py ADDRESS --query TRANSACTION    how far a transaction is
+    python3 requester.py ADDRESS --cancel TRANSACTION   end a transaction
+
+The node may be killed and started again meanwhile: what it acknowledged it goes on with, what it did not acknowledge is
+submitted again under the same id.
+"""
+
+import sys
+
+import cxip
+
+
+def main(address, what, *rest):
+    with cxip.Client(address, "python requester", patience=30) as client:
+        if what == "--query":
+            status = client.query(rest[0])
+            print(status["state"], status["operations-ended"], "of", status["operations"])
+        elif what == "--cancel":
+            client.cancel(rest[0])
+            print("cancelled")
+        else:
+            submit(client, what, int(rest[0]) if rest else 1)
+
+
+def submit(client, definition, count):
+    submissions = []
+    for number in range(1, count + 1):
+        submissions.append(client.submit(definition, f'<Order number="{number}" total="{number * 10}"/>'))
+        print("submitted", number, submissions[-1].transaction, flush=True)
+    for number, submission in enumerate(submissions, 1):
+        ending = submission.ending()
+        said = ending.document.decode() if ending.document else ending.fault or ""
+        print("ended", number, submission.transaction, ending.word, said, flush=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except (OSError, cxip.Fault, cxip.Lost) as error:
+        sys.exit(f"{error}\n{error.help}" if getattr(error, "help", None) else str(error))

@@ -1,0 +1,47 @@
+"""A service that grants credit to small orders and writes down what it granted, so that nothing is granted twice:
+
+    python3 service.py [ADDRESS] [DATABASE]
+
+Every grant is a row of the database, under the invocation that asked for it. The same invocation may come again, after
+the node or this process was killed; then the row answers, and no second one is written.
+"""
+
+import signal
+import sqlite3
+import sys
+import threading
+
+import cxip
+
+ADDRESS = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:4000"
+DATABASE = sys.argv[2] if len(sys.argv) > 2 else "grants.sqlite"
+
+writes = threading.Lock()
+database = sqlite3.connect(DATABASE, check_same_thread=False, isolation_level=None)
+database.execute("CREATE TABLE IF NOT EXISTS grants (invocation TEXT PRIMARY KEY, number TEXT, answer BLOB)")
+
+
+def check_credit(request):
+    order = cxip.parse(request.document)
+    if "total" not in order.attrib:
+        raise cxip.Fault("operation-failed", "the order has no total")
+    granted = "true" if float(order.get("total")) <= 1_000 else "false"
+    answer = cxip.document_bytes(f'<Credit number="{order.get("number")}" granted="{granted}"/>')
+    with writes:
+        row = (request.invocation, order.get("number"), answer)
+        database.execute("INSERT OR IGNORE INTO grants VALUES (?, ?, ?)", row)
+        return database.execute("SELECT answer FROM grants WHERE invocation = ?", row[:1]).fetchone()[0]
+
+
+def main():
+    end = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: end.set())
+    with cxip.Service(ADDRESS, "credit", {"check-credit": check_credit}, public=True, patience=30) as service:
+        service.wait_registered()
+        print(f"credit performs check-credit for the node at {ADDRESS}; end it with Ctrl-C", flush=True)
+        end.wait()
+
+
+if __name__ == "__main__":
+    main()
