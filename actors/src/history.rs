@@ -1,15 +1,26 @@
 //! The history of one transaction: its entries, found in the journal by its trail. The node's administration asks for it;
 //! it says what was recorded and must not know how that is told.
 
-use crate::{house::House, journal::Entry, journal::Hash, recovery, trail::Trail};
+use crate::{
+    difference::first_difference,
+    house::House,
+    journal::{Entry, Hash, Journal, OnEntry},
+    recovery,
+    trail::Trail,
+};
 use hansa_core::{
     address::{KeyBytes as _, Kind},
     code::{Code, Fault},
+    dispatch::Outward,
     ident::TransactionId,
+    machine::Machine as _,
     moment::Moment,
     transaction::{Instance, Record},
 };
-use std::{ops::ControlFlow, sync::Arc};
+use std::{
+    ops::{ControlFlow, RangeInclusive},
+    sync::Arc,
+};
 
 /// Entries of one page.
 pub const HISTORY_ENTRIES_MAX: usize = 1_000;
@@ -44,6 +55,23 @@ pub struct History {
     pub beginning_dropped: bool,
     /// The first sequence that the journal keeps.
     pub first_kept: u64,
+}
+
+/// A transaction that was made anew from its records.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// All its records in order, each with the moment of its entry.
+    pub records: Vec<(Moment, Record)>,
+    /// How many entries they are from.
+    pub entries: u64,
+    /// The first entry.
+    pub first: u64,
+    /// The last entry.
+    pub last: u64,
+    /// The transaction as it is stored.
+    pub stored: Instance,
+    /// The first difference between the two, if there is one.
+    pub difference: Option<String>,
 }
 
 /// A transaction at one moment, and where its entries are.
@@ -81,12 +109,9 @@ impl House {
             .filter(|range| *range.end() > after)
             .map(|range| after.saturating_add(1).max(*range.start())..=*range.end())
             .collect();
-        let journal = Arc::clone(&self.common.journal);
-        let work = tokio::task::spawn_blocking(move || {
-            let mut address = id.to_bytes();
-            address.insert(0, Kind::Transaction as u8);
+        self.reading(move |journal| {
             let (mut episodes, mut bytes, mut next) = (Vec::new(), 0, None);
-            journal.read(&address, &wanted, &mut |entry| {
+            follow(journal, id, &wanted, &mut |entry| {
                 if episodes.len() >= HISTORY_ENTRIES_MAX || bytes >= HISTORY_BYTES_MAX {
                     next = episodes.last().map(|episode: &Episode| episode.sequence);
                     return Ok(ControlFlow::Break(()));
@@ -97,8 +122,89 @@ impl House {
             })?;
             let first_kept = journal.first();
             Ok(History { episodes, next, beginning_dropped: first < first_kept, first_kept })
-        });
+        })
+        .await
+    }
+
+    /// Make a transaction anew from its records, and compare it with the one that is stored.
+    ///
+    /// # Errors
+    /// [`Code::TransactionUnknown`], [`Code::HistoryIncomplete`] if the journal does not reach back to its first record,
+    /// [`Code::JournalBroken`].
+    pub async fn replay(&self, id: TransactionId) -> Result<Replay, Fault> {
+        let Trailed { machine: stored, applied, trail } = self.trailed(id).await?;
+        self.reading(move |journal| {
+            let wanted = trail.ranges(applied);
+            let incomplete = |first: u64| {
+                let message = format!(
+                    "the first record of transaction {id} is entry {first} of the journal, which begins at entry {} now",
+                    journal.first()
+                );
+                Fault::new(Code::HistoryIncomplete, message)
+            };
+            let first = wanted.first().map_or(0, |range| *range.start());
+            if first < journal.first() {
+                return Err(incomplete(first));
+            }
+            let mut anew = Instance::new(&id);
+            let mut replay =
+                Replay { records: Vec::new(), entries: 0, first, last: applied, stored, difference: None };
+            follow(journal, id, &wanted, &mut |entry| {
+                let records = recovery::records::<Instance>(&entry)?;
+                records.iter().for_each(|record| anew.absorb(record));
+                replay.entries += 1;
+                replay.records.extend(records.into_iter().map(|record| (entry.moment, record)));
+                Ok(ControlFlow::Continue(()))
+            })?;
+            // Dropped while it was read.
+            if first < journal.first() {
+                return Err(incomplete(first));
+            }
+            replay.difference = first_difference(&replay.stored, &anew);
+            Ok(replay)
+        })
+        .await
+    }
+
+    /// Read in the journal, on a thread that may wait for the disk.
+    async fn reading<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Journal<Outward>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let journal = Arc::clone(&self.common.journal);
+        let work = tokio::task::spawn_blocking(move || read(&journal));
         work.await.unwrap_or_else(|error| Err(Fault::new(Code::Internal, format!("the reading ended: {error}"))))
+    }
+}
+
+/// Follow a trail through the journal. Every entry that it names and the journal keeps must be there.
+fn follow(
+    journal: &Journal<Outward>,
+    id: TransactionId,
+    wanted: &[RangeInclusive<u64>],
+    on_entry: OnEntry<'_>,
+) -> Result<(), Fault> {
+    let mut address = id.to_bytes();
+    address.insert(0, Kind::Transaction as u8);
+    let mut named = wanted.iter().filter(|range| range.start() == range.end()).map(|range| *range.start()).peekable();
+    let strayed = |sequence: u64| {
+        let message = format!("entry {sequence} of the journal should be of transaction {id}, and is not");
+        Fault::new(Code::JournalBroken, message)
+    };
+    let mut stopped = false;
+    journal.read(&address, wanted, &mut |entry| {
+        while let Some(sequence) = named.next_if(|sequence| *sequence <= entry.sequence) {
+            if sequence < entry.sequence && sequence >= journal.first() {
+                return Err(strayed(sequence));
+            }
+        }
+        let on = on_entry(entry)?;
+        stopped = on.is_break();
+        Ok(on)
+    })?;
+    match named.find(|sequence| *sequence >= journal.first()) {
+        Some(sequence) if !stopped => Err(strayed(sequence)),
+        _ => Ok(()),
     }
 }
 

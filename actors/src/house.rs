@@ -170,6 +170,12 @@ impl Common {
         recovery::stored(&self.store, key)
     }
 
+    /// Take the machine out of the store; durable with the next checkpoint.
+    pub(crate) fn forget<M: Housed>(&self, key: &M::Key) {
+        let kinds = [M::KIND as u8, M::KIND as u8 | ENDED];
+        self.store.change(kinds.map(|kind| Change { kind, key: key.to_bytes(), value: None }).to_vec());
+    }
+
     /// Put the machine's state into the store; it is written with the next checkpoint.
     pub(crate) fn keep<M: Housed>(&self, key: &M::Key, slot: &mut Slot<M>) {
         let open = M::KIND as u8;
@@ -390,27 +396,6 @@ impl House {
         look: impl Fn(&Sight<'_, M>) -> T + Clone + Send + 'static,
     ) -> Vec<T> {
         self.common.switchboard.look_all(look).await
-    }
-
-    /// Transactions in the store, newest first: those before `before`, or the newest of all.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub fn stored_transactions(
-        &self,
-        before: Option<TransactionId>,
-        ended: bool,
-        count_max: usize,
-    ) -> Result<Vec<(TransactionId, Instance)>, Fault> {
-        let kind = Kind::Transaction as u8 | if ended { ENDED } else { 0 };
-        let from = before.map_or_else(|| vec![0xff; 17], |id| id.to_bytes());
-        let page = self.common.store.scan(kind, &from, true, count_max.saturating_add(1))?;
-        page.into_iter()
-            .filter(|(key, _)| *key != from)
-            .take(count_max)
-            .filter_map(|(key, bytes)| Some((TransactionId::from_bytes(&key)?, bytes)))
-            .map(|(id, bytes)| Ok((id, decode::<Instance>(&bytes)?.machine)))
-            .collect()
     }
 
     /// Figures for status and metrics.

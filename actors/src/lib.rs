@@ -7,9 +7,11 @@
 
 mod checkpoint;
 pub mod clock;
+mod difference;
 pub mod history;
 pub mod house;
 pub mod journal;
+pub mod listing;
 mod recovery;
 pub mod shard;
 pub mod stage;
@@ -18,3 +20,4 @@ mod stored;
 pub mod supervisor;
 pub mod switchboard;
 pub mod trail;
+pub mod upkeep;

@@ -21,7 +21,8 @@ use hansa_core::{
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    cmp::Reverse,
+    collections::{BTreeSet, BinaryHeap, HashMap, HashSet},
     marker::PhantomData,
     sync::{
         Arc,
@@ -53,8 +54,23 @@ pub enum Order<M: Housed> {
     Sweep,
     /// Give everything that changed to the store, and say so.
     Checkpoint(oneshot::Sender<()>),
+    /// Forget these machines, if they have ended and nobody needs them, and say of each what became of it.
+    Forget(Vec<M::Key>, oneshot::Sender<Vec<Result<Forgotten, Fault>>>),
     /// Look at machines, and change nothing.
     Look(Glance<M>),
+}
+
+/// What became of a machine that was to be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgotten {
+    /// It is.
+    Done,
+    /// There is none.
+    Unknown,
+    /// It has work open.
+    Open,
+    /// Another machine needs it still.
+    Needed,
 }
 
 /// What is done with a look.
@@ -87,6 +103,27 @@ impl<M: Housed> Sight<'_, M> {
     #[must_use]
     pub fn timers(&self) -> usize {
         self.0.timers.len()
+    }
+
+    /// The newest machines that are awake and wanted, by their keys downwards: those before `before`, or of all.
+    pub fn newest_before(
+        &self,
+        before: Option<&M::Key>,
+        count_max: usize,
+        wanted: impl Fn(&M) -> bool,
+    ) -> Vec<(M::Key, M)> {
+        let mut newest = BinaryHeap::new();
+        for (key, slot) in &self.0.machines {
+            if before.is_none_or(|before| key < before) && wanted(&slot.machine) {
+                newest.push(Reverse(key));
+                if newest.len() > count_max {
+                    newest.pop();
+                }
+            }
+        }
+        // Ascending in what is reversed.
+        let keys = newest.into_sorted_vec().into_iter().map(|Reverse(key)| key);
+        keys.map(|key| (key.clone(), self.0.machines[key].machine.clone())).collect()
     }
 
     /// The machines that are awake.
@@ -215,6 +252,9 @@ impl<M: Housed> Actor for Shard<M> {
             Order::Checkpoint(done) => {
                 state.checkpoint();
                 let _ = done.send(());
+            }
+            Order::Forget(keys, done) => {
+                let _ = done.send(keys.iter().map(|key| state.forget(key)).collect());
             }
             Order::Look(look) => look(&Sight(state)),
         }
@@ -392,6 +432,24 @@ impl<M: Housed> State<M> {
                 self.beside.insert(key, slot.machine.waiting().to_vec());
             }
         }
+    }
+
+    fn forget(&mut self, key: &M::Key) -> Result<Forgotten, Fault> {
+        let awake = self.machines.get(key).map(|slot| (slot.machine.is_open(), slot.machine.is_needed()));
+        let state = match awake {
+            Some(state) => Some(state),
+            None => self.common.stored::<M>(&key.to_bytes())?.map(|it| (it.machine.is_open(), it.machine.is_needed())),
+        };
+        match state {
+            None => return Ok(Forgotten::Unknown),
+            Some((true, _)) => return Ok(Forgotten::Open),
+            Some((_, true)) => return Ok(Forgotten::Needed),
+            Some((false, false)) => {}
+        }
+        self.machines.remove(key);
+        self.beside.remove(key);
+        self.common.forget::<M>(key);
+        Ok(Forgotten::Done)
     }
 
     fn checkpoint(&mut self) {

@@ -1,5 +1,8 @@
 //! What a user of the command line meets: the real binary, in real data folders, with and without a running node.
 
+#[path = "commands/transactions.rs"]
+mod transactions;
+
 use serde_json::Value;
 use std::{
     fs,
@@ -140,6 +143,11 @@ fn every_command_has_help_with_an_example() {
         "transaction show",
         "transaction submit",
         "transaction cancel",
+        "transaction history",
+        "transaction replay",
+        "transaction signal",
+        "transaction recover",
+        "transaction purge",
     ];
     for command in commands {
         let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();

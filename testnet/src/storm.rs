@@ -132,7 +132,7 @@ pub async fn raise(executable: &Executable, options: &Options) -> Result<Report>
 async fn stuck(stage: &Stage) -> Result<String> {
     let mut lines = Vec::new();
     let open = stage.buyer().ask("list", json!({ "state": "running" })).await?;
-    for transaction in open.as_array().into_iter().flatten().filter_map(|entry| entry["id"].as_str()) {
+    for transaction in open["transactions"].as_array().into_iter().flatten().filter_map(|entry| entry["id"].as_str()) {
         let seen = TransactionSeen::look(&stage.buyer().admin()?, transaction).await?;
         for operation in seen.operations.iter().filter(|operation| operation.state == "running") {
             lines.push(format!("{transaction} {}: {:?}", operation.name, operation.performers));

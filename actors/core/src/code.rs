@@ -116,6 +116,18 @@ codes! {
     TransactionCancelled "transaction-cancelled"
         "The transaction was cancelled."
         "Nothing is needed; submit a new one to try again.";
+    TransactionOpen "transaction-open"
+        "The transaction has not ended, so it cannot be purged."
+        "Wait for its end, or cancel it with `hansa transaction cancel ID`.";
+    TransactionNeeded "transaction-needed"
+        "The transaction is a sub-transaction, and the one that it belongs to has not recorded its end yet, so it cannot be purged."
+        "Purge it when the transaction that it belongs to has gone on.";
+    HistoryIncomplete "history-incomplete"
+        "The journal no longer has all records of the transaction: its oldest segments were dropped to keep within journal.keep_mib."
+        "Raise journal.keep_mib if histories must reach back further; `hansa transaction history ID` shows what is left.";
+    ReplayDiffers "replay-differs"
+        "A transaction that was made anew from the journal is not the one that is stored."
+        "Keep a copy of the data folder, and report this with the difference that the message names.";
     SignalUnknown "signal-unknown"
         "A signal was sent to a transaction none of whose operations waits for a signal of this name."
         "Correct the name; `hansa transaction show ID` lists the operations and the signals that they wait for.";

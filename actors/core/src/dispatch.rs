@@ -186,6 +186,10 @@ pub trait Housed: Machine<Key: KeyBytes> {
     fn waits(_: Asker) -> Option<Self::Record> {
         None
     }
+    /// Whether another machine still needs it, though nothing is open: it is not forgotten then, however old it is.
+    fn is_needed(&self) -> bool {
+        false
+    }
     /// What it looks at.
     fn around(surroundings: &Surroundings) -> &Self::Around;
     /// What becomes of its effect.

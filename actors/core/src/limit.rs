@@ -84,6 +84,12 @@ pub const INVITES_MAX: usize = 1_024;
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// Bytes of one line there: a document as a JSON string, which escapes some characters.
 pub const ADMIN_LINE_BYTES_MAX: usize = 2 * DOCUMENT_BYTES_MAX + 64 * 1024;
+/// Bytes of the documents of a transaction's operations that are shown at once.
+pub const SHOWN_DOCUMENTS_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
+/// Transactions that one request for a list looks at.
+pub const LIST_LOOKED_MAX: usize = 10_000;
+/// Transactions of a list that are in memory at once, from each place where they are kept.
+pub const LIST_STEP: usize = 128;
 /// Lines there over [`ADMIN_LINE_BYTES_SMALL`] that are in memory at once.
 pub const ADMIN_LINES_LARGE_MAX: usize = 4;
 /// Up to how many bytes a line there is nothing special.

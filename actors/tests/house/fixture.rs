@@ -2,7 +2,10 @@
 //! client and a service would say. A crash is a copy of the folder that is taken while everything runs.
 
 use ed25519_dalek::SigningKey;
-use hansa_actors::house::{House, HouseOptions, World};
+use hansa_actors::{
+    house::{House, HouseOptions, World},
+    listing::Which,
+};
 use hansa_core::{
     code::Fault,
     directory::{self, Own},
@@ -42,6 +45,13 @@ pub struct Left {
     pub session: u64,
     pub message: ToSession,
     pub durable: u64,
+}
+
+impl Left {
+    /// Whether somebody is to perform something for a transaction.
+    pub fn is_about(&self, id: TransactionId) -> bool {
+        matches!(&self.message, ToSession::Perform { invocation, .. } if invocation.context.transaction == id)
+    }
 }
 
 type Watch = Box<dyn Fn(&ToSession) + Send + Sync>;
@@ -299,6 +309,19 @@ impl Node {
     pub async fn awaited(&self, transaction: TransactionId) -> Response {
         self.say(CLIENT, FromSession::Await { transaction }).await.unwrap();
         self.responded(transaction).await
+    }
+
+    /// All transactions, page by page, as a list shows them.
+    pub async fn listed(&self, which: Which) -> Vec<TransactionId> {
+        let (mut before, mut listed) = (None, Vec::new());
+        loop {
+            let page = self.house.transactions_before(before, which, 3).await.unwrap();
+            listed.extend(page.transactions.iter().map(|(id, _)| *id));
+            before = page.next;
+            if before.is_none() {
+                return listed;
+            }
+        }
     }
 
     /// How many transactions are awake.

@@ -4,6 +4,7 @@
 use crate::fixture::{DESK, Node, definition, transaction};
 use hansa_actors::house::HouseOptions;
 use hansa_core::{
+    code::Code,
     ident::TransactionId,
     machine::Machine as _,
     transaction::{Instance, Record},
@@ -99,5 +100,41 @@ async fn the_journal_keeps_as_much_for_history_as_it_is_told_and_says_what_is_go
     assert_eq!((records, gone.beginning_dropped, gone.first_kept), (Vec::new(), true, statistics.first));
     let (_, last, _) = history(&node, last).await;
     assert!(last.ending().is_some(), "the newest are kept");
+    node.house.stop().await.unwrap();
+}
+
+/// T17: what is stored is what its records make, after any crash, with a checkpoint in between or without.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_is_made_anew_is_the_one_that_is_stored() {
+    let mut node = Node::found(&[definition("purchase", "", 2)], 64, keeps_all).await;
+    let (ended, open) = (transaction(1), transaction(2));
+    run(&node, ended).await;
+    node.submit(open, "purchase").await.unwrap();
+    node.performed(DESK, open, 1).await;
+    for round in 0..4 {
+        for id in [ended, open] {
+            let replay = node.house.replay(id).await.unwrap();
+            assert_eq!(replay.difference, None, "round {round}");
+            assert!(replay.entries > 0 && replay.first <= replay.last);
+        }
+        if round % 2 == 0 {
+            node.house.checkpoint().await.unwrap();
+        }
+        node = node.crash(keeps_all).await;
+    }
+    node.house.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_journal_does_not_have_whole_is_not_proven() {
+    let node = Node::found(&[definition("purchase", "", 2)], 8, |_| ()).await;
+    let first = transaction(1);
+    run(&node, first).await;
+    for number in 2..40 {
+        run(&node, transaction(number)).await;
+    }
+    node.house.checkpoint().await.unwrap();
+    assert_eq!(node.house.replay(first).await.unwrap_err().code, Code::HistoryIncomplete);
+    assert_eq!(node.house.replay(transaction(99)).await.unwrap_err().code, Code::TransactionUnknown);
     node.house.stop().await.unwrap();
 }

@@ -7,3 +7,4 @@ mod limits;
 mod rest;
 mod restarts;
 mod runs;
+mod upkeep;

@@ -2,7 +2,7 @@
 //! memory to speak of (T11, T12, invariant 8).
 
 use crate::fixture::{CLIENT, DESK, Node, definition, text, transaction, until};
-use hansa_actors::clock;
+use hansa_actors::{clock, listing::Which};
 use hansa_core::{
     code::Code,
     dispatch::from_session,
@@ -146,17 +146,13 @@ async fn an_ended_transaction_is_kept_for_a_while_after_its_end() {
         node.responded(*id).await;
     }
     node.house.checkpoint().await.unwrap();
-    let ended = |node: &Node| {
-        let stored = node.house.stored_transactions(None, true, 10).unwrap();
-        stored.into_iter().map(|(id, _)| id).collect::<Vec<_>>()
-    };
-    assert_eq!(ended(&node), [ids[1], ids[0]], "the newest comes first");
+    assert_eq!(node.listed(Which::Ended).await, [ids[1], ids[0]], "the newest comes first");
     let last = clock::now();
 
     let node = node.crash(|options| options.finished_keep_ms = 1).await;
     until("the time has come", || (clock::now() > last.plus_ms(1)).then_some(())).await;
     node.house.checkpoint().await.unwrap();
-    assert_eq!(ended(&node), []);
+    assert_eq!(node.listed(Which::Ended).await, []);
     assert_eq!(node.query(ids[1]).await.unwrap_err().code, Code::TransactionUnknown);
     node.query(ids[2]).await.expect("what is open is not purged");
     node.house.stop().await.unwrap();
@@ -177,9 +173,7 @@ async fn a_transaction_that_is_not_saved_leaves_nothing() {
     node.house.checkpoint().await.unwrap();
     for node in [node.crash(|_| ()).await] {
         assert_eq!(node.query(id).await.unwrap_err().code, Code::TransactionUnknown);
-        for ended in [true, false] {
-            assert!(node.house.stored_transactions(None, ended, 10).unwrap().is_empty());
-        }
+        assert_eq!(node.listed(Which::All).await, []);
         node.house.stop().await.unwrap();
     }
 }

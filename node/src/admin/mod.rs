@@ -12,17 +12,19 @@ pub mod time;
 
 use hansa_core::{
     code::{Code, Fault},
-    ident::{City, DefinitionName, OperationName, TransactionId},
+    ident::{City, DefinitionName, OperationName, SignalName, TransactionId},
 };
 use protocol::{
-    Answer, Awaited, Cancelled, Defined, DefinitionEntry, DirectoryEntry, Invited, Joined, Reading, Request, Service,
-    Show, Status, Submitted, TransactionEntry, TransactionState,
+    Answer, Awaited, Cancelled, Defined, DefinitionEntry, DirectoryEntry, HistoryPage, Invited, Joined, ListFilter,
+    Purged, PurgedPart, Reading, Recovered, RecoveredPart, Replayed, Request, Service, Show, Signalled, Status,
+    Submitted, TransactionPage,
 };
 use std::time::Duration;
+use time::Time;
 
 /// What a running node does for its administrator. The wiring implements it; each method is one request.
 ///
-/// An answer that acknowledges something (`define`, `submit`, `cancel`, `join`, `invite`) is given only when it is durable.
+/// An answer that acknowledges something (`define`, `submit`, `signal`, `cancel`, `purge`, `join`, `invite`) is given only when it is durable.
 pub trait Administration: Send + Sync + 'static {
     /// How the node is.
     fn status(&self) -> impl Future<Output = Result<Status, Fault>> + Send;
@@ -44,15 +46,41 @@ pub trait Administration: Send + Sync + 'static {
     /// The transaction definitions.
     fn definitions(&self) -> impl Future<Output = Result<Vec<DefinitionEntry>, Fault>> + Send;
 
-    /// Transactions, newest first, at most `limit`.
-    fn list(
-        &self,
-        state: Option<TransactionState>,
-        limit: u32,
-    ) -> impl Future<Output = Result<Vec<TransactionEntry>, Fault>> + Send;
+    /// Transactions, newest first. It looks at a bounded number and says where to go on.
+    fn list(&self, filter: ListFilter) -> impl Future<Output = Result<TransactionPage, Fault>> + Send;
 
     /// Everything about one transaction.
     fn show(&self, id: TransactionId) -> impl Future<Output = Result<Show, Fault>> + Send;
+
+    /// What was recorded of a transaction, behind the entry `after`.
+    fn history(&self, id: TransactionId, after: u64) -> impl Future<Output = Result<HistoryPage, Fault>> + Send;
+
+    /// Make a transaction anew from its records, and compare it with the one that is stored.
+    fn replay(&self, id: TransactionId) -> impl Future<Output = Result<Replayed, Fault>> + Send;
+
+    /// Send a signal to a transaction.
+    fn signal(
+        &self,
+        id: TransactionId,
+        signal: SignalName,
+        document: String,
+    ) -> impl Future<Output = Result<Signalled, Fault>> + Send;
+
+    /// Let a transaction ask once more whoever has not answered.
+    fn recover(&self, id: TransactionId) -> impl Future<Output = Result<Recovered, Fault>> + Send;
+
+    /// Let a part of all open transactions do so.
+    fn recover_all(&self, before: Option<TransactionId>) -> impl Future<Output = Result<RecoveredPart, Fault>> + Send;
+
+    /// Forget a transaction that has ended.
+    fn purge(&self, id: TransactionId) -> impl Future<Output = Result<Purged, Fault>> + Send;
+
+    /// Forget a part of the transactions that ended before a moment.
+    fn purge_ended(
+        &self,
+        before: Time,
+        from: Option<TransactionId>,
+    ) -> impl Future<Output = Result<PurgedPart, Fault>> + Send;
 
     /// Begin a transaction; with an id, a repetition finds the first one.
     fn submit(
@@ -90,11 +118,20 @@ pub async fn answer<A: Administration>(administration: &A, request: Request) -> 
         Request::Services => Answer::Services(administration.services().await?),
         Request::Define { text } => Answer::Defined(administration.define(text).await?),
         Request::Definitions => Answer::Definitions(administration.definitions().await?),
-        Request::List { state, limit } => {
-            let limit = limit.unwrap_or(protocol::LIST_DEFAULT).min(protocol::LIST_MAX);
-            Answer::Transactions(administration.list(state, limit).await?)
+        Request::List(filter) => {
+            let limit = filter.limit.unwrap_or(protocol::LIST_DEFAULT).min(protocol::LIST_MAX);
+            Answer::Transactions(administration.list(ListFilter { limit: Some(limit), ..*filter }).await?)
         }
         Request::Show { id } => Answer::Show(Box::new(administration.show(id).await?)),
+        Request::History { id, after } => Answer::History(administration.history(id, after.unwrap_or_default()).await?),
+        Request::Replay { id } => Answer::Replayed(Box::new(administration.replay(id).await?)),
+        Request::Signal { id, signal, document } => {
+            Answer::Signalled(administration.signal(id, signal, document).await?)
+        }
+        Request::Recover { id } => Answer::Recovered(administration.recover(id).await?),
+        Request::RecoverAll { before } => Answer::RecoveredPart(administration.recover_all(before).await?),
+        Request::Purge { id } => Answer::Purged(administration.purge(id).await?),
+        Request::PurgeEnded { before, from } => Answer::PurgedPart(administration.purge_ended(before, from).await?),
         Request::Submit { definition, document, id } => {
             Answer::Submitted(administration.submit(definition, document, id).await?)
         }

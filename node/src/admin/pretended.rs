@@ -4,7 +4,8 @@ use super::{Administration, protocol::*, time::Time};
 use hansa_core::{
     code::{Code, Fault},
     ident::{
-        City, DefinitionHash, DefinitionName, FederationId, OperationName, OrganizationId, SubnodeId, TransactionId,
+        City, DefinitionHash, DefinitionName, FederationId, OperationName, OrganizationId, SignalName, SubnodeId,
+        TransactionId,
     },
     moment::Moment,
 };
@@ -85,6 +86,10 @@ pub fn status() -> Status {
     }
 }
 
+fn unknown(id: TransactionId) -> Fault {
+    Fault::new(Code::TransactionUnknown, format!("there is no transaction {id}"))
+}
+
 fn federation() -> FederationStatus {
     FederationStatus { name: "hansa".parse().unwrap(), id: FederationId([9; 32]), members: 3 }
 }
@@ -111,12 +116,40 @@ impl Administration for Pretended {
         Ok(Vec::new())
     }
 
-    async fn list(&self, _: Option<TransactionState>, _: u32) -> Result<Vec<TransactionEntry>, Fault> {
-        Ok(Vec::new())
+    async fn list(&self, _: ListFilter) -> Result<TransactionPage, Fault> {
+        Ok(TransactionPage { transactions: Vec::new(), next: None })
+    }
+
+    async fn history(&self, id: TransactionId, _: u64) -> Result<HistoryPage, Fault> {
+        Err(unknown(id))
+    }
+
+    async fn replay(&self, id: TransactionId) -> Result<Replayed, Fault> {
+        Err(unknown(id))
+    }
+
+    async fn signal(&self, transaction: TransactionId, signal: SignalName, _: String) -> Result<Signalled, Fault> {
+        Ok(Signalled { transaction, signal, repeated: false })
+    }
+
+    async fn recover(&self, id: TransactionId) -> Result<Recovered, Fault> {
+        Err(unknown(id))
+    }
+
+    async fn recover_all(&self, _: Option<TransactionId>) -> Result<RecoveredPart, Fault> {
+        Ok(RecoveredPart { recovered: 0, next: None })
+    }
+
+    async fn purge(&self, id: TransactionId) -> Result<Purged, Fault> {
+        Err(unknown(id))
+    }
+
+    async fn purge_ended(&self, _: Time, _: Option<TransactionId>) -> Result<PurgedPart, Fault> {
+        Ok(PurgedPart { purged: 0, looked: 0, next: None })
     }
 
     async fn show(&self, id: TransactionId) -> Result<Show, Fault> {
-        Err(Fault::new(Code::TransactionUnknown, format!("there is no transaction {id}")))
+        Err(unknown(id))
     }
 
     async fn submit(&self, _: DefinitionName, _: String, id: Option<TransactionId>) -> Result<Submitted, Fault> {

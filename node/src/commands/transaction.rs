@@ -1,12 +1,13 @@
 //! `hansa transaction …`: definitions, and the transactions that follow them.
 
+mod list;
+mod look;
+mod upkeep;
+
 use super::{Context, Failure, document::read_document, render};
 use crate::admin::{
     client::Client,
-    protocol::{
-        AWAIT_MS_MAX, Awaited, Cancelled, Defined, DefinitionEntry, LIST_DEFAULT, LIST_MAX, Request, Show, Submitted,
-        TransactionEntry, TransactionState,
-    },
+    protocol::{AWAIT_MS_MAX, Awaited, Defined, DefinitionEntry, Request, Show, Submitted, TransactionState},
 };
 use clap::{Args, Subcommand};
 use hansa_core::{
@@ -29,10 +30,15 @@ pub struct TransactionArguments {
 enum TransactionCommand {
     Define(Define),
     Definitions(Definitions),
-    List(List),
-    Show(ShowCommand),
     Submit(Submit),
-    Cancel(Cancel),
+    List(list::List),
+    Show(look::ShowCommand),
+    History(look::History),
+    Replay(look::Replay),
+    Signal(upkeep::Signal),
+    Cancel(upkeep::Cancel),
+    Recover(upkeep::Recover),
+    Purge(upkeep::Purge),
 }
 
 /// Check a transaction definition, and store it under its name
@@ -50,30 +56,6 @@ struct Define {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  hansa transaction definitions")]
 struct Definitions {}
-
-/// List transactions, the newest first
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  hansa transaction list\n  hansa transaction list --state running --limit 100")]
-struct List {
-    /// Only those in this state
-    #[arg(long, value_name = "STATE")]
-    state: Option<TransactionState>,
-    /// At most so many
-    #[arg(long, value_name = "N", default_value_t = LIST_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=i64::from(LIST_MAX)))]
-    limit: u32,
-}
-
-/// Show a transaction: each operation's state, who performed it and how long it took, and the documents
-#[derive(Debug, Args)]
-#[command(name = "show", after_help = "Example:\n  hansa transaction show 01JD5M6Q0000000000000000AB")]
-struct ShowCommand {
-    /// The transaction
-    #[arg(value_name = "ID")]
-    id: TransactionId,
-    /// Leave the documents out
-    #[arg(long)]
-    brief: bool,
-}
 
 /// Begin a transaction
 ///
@@ -105,15 +87,6 @@ struct Submit {
     timeout_s: u64,
 }
 
-/// Cancel a transaction
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  hansa transaction cancel 01JD5M6Q0000000000000000AB")]
-struct Cancel {
-    /// The transaction
-    #[arg(value_name = "ID")]
-    id: TransactionId,
-}
-
 impl TransactionArguments {
     pub async fn perform(self, context: &Context) -> Result<(), Failure> {
         match self.command {
@@ -123,26 +96,15 @@ impl TransactionArguments {
                 context.show(&definitions, |definitions| render::definitions(definitions));
                 Ok(())
             }
-            TransactionCommand::List(List { state, limit }) => {
-                let request = Request::List { state, limit: Some(limit) };
-                let transactions: Vec<TransactionEntry> = context.client().await?.ask(&request).await?;
-                context.show(&transactions, |transactions| render::transactions(transactions));
-                Ok(())
-            }
-            TransactionCommand::Show(ShowCommand { id, brief }) => {
-                let mut show: Show = context.client().await?.ask(&Request::Show { id }).await?;
-                if brief {
-                    (show.input, show.output) = (None, None);
-                }
-                context.show(&show, render::show);
-                Ok(())
-            }
+            TransactionCommand::List(list) => list.perform(context).await,
+            TransactionCommand::Show(show) => show.perform(context).await,
+            TransactionCommand::History(history) => history.perform(context).await,
+            TransactionCommand::Replay(replay) => replay.perform(context).await,
             TransactionCommand::Submit(submit) => submit.perform(context).await,
-            TransactionCommand::Cancel(Cancel { id }) => {
-                let cancelled: Cancelled = context.client().await?.ask(&Request::Cancel { id }).await?;
-                context.show(&cancelled, |cancelled| format!("{} is {}.", cancelled.transaction, cancelled.state));
-                Ok(())
-            }
+            TransactionCommand::Signal(signal) => signal.perform(context).await,
+            TransactionCommand::Cancel(cancel) => cancel.perform(context).await,
+            TransactionCommand::Recover(recover) => recover.perform(context).await,
+            TransactionCommand::Purge(purge) => purge.perform(context).await,
         }
     }
 }
@@ -199,7 +161,7 @@ impl Submit {
                 }
                 Ok(())
             }
-            (TransactionState::Running, _) => Err(Fault::new(
+            (TransactionState::Running | TransactionState::Compensating, _) => Err(Fault::new(
                 Code::TransactionTimedOut,
                 format!("{} has not ended within {} s", awaited.transaction, self.timeout_s),
             )
@@ -227,7 +189,7 @@ async fn wait(client: &mut Client, id: TransactionId, limit: Duration) -> Result
         let left = limit.saturating_sub(begun.elapsed());
         let timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).min(AWAIT_MS_MAX);
         let awaited: Awaited = client.ask(&Request::AwaitResponse { id, timeout_ms }).await?;
-        if awaited.state != TransactionState::Running || begun.elapsed() >= limit {
+        if awaited.state.is_ended() || begun.elapsed() >= limit {
             return Ok(awaited);
         }
     }

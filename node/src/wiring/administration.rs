@@ -1,19 +1,19 @@
 //! What the administrator asks of the machines: each request becomes inputs and looks, each answer a plain value.
 
 use super::{Machines, views};
-use crate::admin::{Administration, protocol::*};
+use crate::admin::{Administration, protocol::*, time::Time};
 use hansa_actors::{clock, journal::DiskState, stage};
 use hansa_core::{
     code::{Code, Fault},
     directory::Directory,
     dispatch::{Input, Tally},
     document::Text,
-    ident::{City, DefinitionName, OperationName, OrganizationId, TransactionId},
+    ident::{City, DefinitionName, OperationName, OrganizationId, SignalName, TransactionId},
     link::Link,
     mailbox::Mailbox,
     membership::{self, Charter, Credentials, InviteKey, InviteText},
     signed::{Purpose, Signed},
-    transaction::{Definition, Input as ToTransaction, Instance, catalogue},
+    transaction::{Definition, Input as ToTransaction, catalogue},
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -93,13 +93,6 @@ impl Machines {
             }
         }
         peers.into_values().collect()
-    }
-
-    /// One transaction, awake or put away.
-    async fn transaction(&self, id: TransactionId) -> Result<Instance, Fault> {
-        let unknown = || Fault::new(Code::TransactionUnknown, format!("there is no transaction {id} here"));
-        let seen = self.house.look::<Instance, _>(&id, move |sight| sight.machine(&id)).await;
-        seen.flatten().filter(|instance| instance.submitted().is_some()).ok_or_else(unknown)
     }
 
     fn findings(&self) -> Vec<Fault> {
@@ -246,47 +239,41 @@ impl Administration for Machines {
         Ok(entries.collect())
     }
 
-    async fn list(&self, state: Option<TransactionState>, limit: u32) -> Result<Vec<TransactionEntry>, Fault> {
-        let limit = limit as usize;
-        let awake = self.house.look_all::<Instance, _>(|sight| {
-            sight.awake().map(|(id, instance)| (*id, instance.clone())).collect::<Vec<_>>()
-        });
-        let mut all: BTreeMap<TransactionId, Instance> = awake.await.into_iter().flatten().collect();
-        let surroundings = self.house.surroundings();
-        let entry = |id: TransactionId, instance: &Instance| {
-            let definition = surroundings.definitions().version(&instance.definition_hash()?)?;
-            let entry = views::entry(id, &instance.picture(definition)?);
-            state.is_none_or(|state| state == entry.state).then_some(entry)
-        };
-        for ended in [false, true] {
-            let (mut before, mut found) = (None, 0);
-            // A state that is rare is looked for until the store ends.
-            while found < limit {
-                let page = self.house.stored_transactions(before, ended, limit.max(64))?;
-                let Some((last, _)) = page.last() else { break };
-                before = Some(*last);
-                for (id, instance) in page {
-                    if entry(id, &instance).is_some() {
-                        found += 1;
-                        all.entry(id).or_insert(instance);
-                    }
-                }
-            }
-        }
-        Ok(all.iter().rev().filter_map(|(id, instance)| entry(*id, instance)).take(limit).collect())
+    async fn list(&self, filter: ListFilter) -> Result<TransactionPage, Fault> {
+        self.transactions_listed(filter).await
     }
 
     async fn show(&self, id: TransactionId) -> Result<Show, Fault> {
-        let instance = self.transaction(id).await?;
-        let surroundings = self.house.surroundings();
-        let picture = instance
-            .definition_hash()
-            .and_then(|hash| surroundings.definitions().version(&hash))
-            .and_then(|definition| instance.picture(definition));
-        let picture = picture.ok_or_else(|| {
-            Fault::new(Code::Internal, format!("the definition that transaction {id} runs is not here"))
-        })?;
-        Ok(views::show(&picture, surroundings.offers()))
+        self.transaction_shown(id).await
+    }
+
+    async fn history(&self, id: TransactionId, after: u64) -> Result<HistoryPage, Fault> {
+        self.history_page(id, after).await
+    }
+
+    async fn replay(&self, id: TransactionId) -> Result<Replayed, Fault> {
+        self.replayed(id).await
+    }
+
+    async fn signal(&self, id: TransactionId, signal: SignalName, document: String) -> Result<Signalled, Fault> {
+        self.signalled(id, signal, document).await
+    }
+
+    async fn recover(&self, id: TransactionId) -> Result<Recovered, Fault> {
+        self.recovered(id).await
+    }
+
+    async fn recover_all(&self, before: Option<TransactionId>) -> Result<RecoveredPart, Fault> {
+        self.all_recovered(before).await
+    }
+
+    async fn purge(&self, id: TransactionId) -> Result<Purged, Fault> {
+        self.house.purge(id).await?;
+        Ok(Purged { transaction: id })
+    }
+
+    async fn purge_ended(&self, before: Time, from: Option<TransactionId>) -> Result<PurgedPart, Fault> {
+        self.ended_purged(before, from).await
     }
 
     async fn submit(
@@ -325,8 +312,7 @@ impl Administration for Machines {
     }
 
     async fn cancel(&self, id: TransactionId) -> Result<Cancelled, Fault> {
-        self.ask(|asker| Input::Transaction(id, ToTransaction::Cancel { asker })).await?;
-        Ok(Cancelled { transaction: id, state: TransactionState::Cancelled })
+        self.transaction_cancelled(id).await
     }
 
     async fn invite(&self, hours: u32) -> Result<Invited, Fault> {

@@ -6,6 +6,7 @@
 mod administration;
 mod peers;
 mod sessions;
+mod transactions;
 mod views;
 mod world;
 

@@ -4,8 +4,10 @@ use crate::admin::{protocol::*, time::Time};
 use hansa_core::{
     code::{Code, Fault},
     directory::Directory,
+    document::Text,
     ident::{OrganizationId, TransactionId},
     invocation::Performer,
+    limit,
     offer::Offers,
     session::{Ending, Response},
     transaction::{LegPicture, OperationPicture, Picture},
@@ -77,8 +79,10 @@ pub fn all_faults(faults: Vec<Fault>) -> Fault {
     first
 }
 
-fn state(word: &str) -> TransactionState {
+/// How far a transaction is, from its word.
+pub fn state(word: &str) -> TransactionState {
     match word {
+        "compensating" => TransactionState::Compensating,
         "completed" => TransactionState::Completed,
         "failed" => TransactionState::Failed,
         "timed-out" => TransactionState::TimedOut,
@@ -109,6 +113,25 @@ pub fn entry(id: TransactionId, picture: &Picture) -> TransactionEntry {
 
 /// A transaction whole.
 pub fn show(picture: &Picture, offers: &Offers) -> Show {
+    let (mut room, mut documents_left_out) = (limit::SHOWN_DOCUMENTS_BYTES_MAX, 0);
+    let mut shown = |document: &Option<Text>| {
+        let text = document.as_ref()?.as_str();
+        match room.checked_sub(text.len()) {
+            Some(left) => {
+                room = left;
+                Some(text.to_owned())
+            }
+            None => {
+                documents_left_out += 1;
+                None
+            }
+        }
+    };
+    let operations = picture.operations.iter().map(|one| {
+        let (input, output) = (shown(&one.input), shown(&one.output));
+        Operation { input, output, ..operation(one, offers) }
+    });
+    let operations = operations.collect();
     Show {
         id: picture.id,
         definition: picture.definition.clone(),
@@ -121,7 +144,8 @@ pub fn show(picture: &Picture, offers: &Offers) -> Show {
         input: Some(picture.input.as_str().to_owned()),
         output: picture.output.as_ref().map(|output| output.as_str().to_owned()),
         fault: picture.fault.clone(),
-        operations: picture.operations.iter().map(|operation| self::operation(operation, offers)).collect(),
+        operations,
+        documents_left_out,
     }
 }
 
@@ -137,10 +161,13 @@ fn operation(picture: &OperationPicture, offers: &Offers) -> Operation {
         duration_ms: picture.started.map(|started| picture.ended.unwrap_or_else(|| Time::now().0).since_ms(started)),
         fault: picture.fault.clone(),
         links: picture.links.clone(),
+        input: None,
+        output: None,
     }
 }
 
-fn operation_state(word: &str) -> OperationState {
+/// How far an operation is, from its word.
+pub fn operation_state(word: &str) -> OperationState {
     match word {
         "running" => OperationState::Running,
         "completed" => OperationState::Completed,
@@ -172,6 +199,8 @@ fn performer(leg: &LegPicture, offers: &Offers) -> OperationPerformer {
             _ => OperationState::Running,
         },
         duration_ms: leg.answered.map(|answered| answered.since_ms(leg.asked)),
+        fault: leg.fault.clone(),
+        late: leg.late,
     }
 }
 

@@ -31,6 +31,7 @@ pub use function::{Count, FUNCTIONS, Function, Makes, Parameter, Sample, Takes};
 pub use grammar::EXTENSIONS;
 pub use instance::{
     Around, Effect, Input, Instance, LegPicture, Link, OperationPicture, OperationState, Picture, Record, Request,
+    Teller,
 };
 pub use join::{Response, request_document, responses_document};
 pub use path::{DATA_NAMESPACE, Found, Path};

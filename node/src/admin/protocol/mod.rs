@@ -3,20 +3,26 @@
 //! `--json` prints the answers as they are, so their fields are a promise to scripts: add, do not rename. Durations are
 //! whole milliseconds (`…_ms`), moments RFC 3339.
 
+mod history;
+mod list;
 mod status;
 mod transaction;
+mod upkeep;
 
+pub use history::{HistoryEntry, HistoryPage, HistoryRecord, Replayed};
+pub use list::{ListFilter, TransactionPage};
 pub use status::{
     Addresses, Disk, FederationStatus, Health, JournalStatus, NodeStatus, OrganizationStatus, Peer, Reading,
     ReadingKind, Service, Status, TransactionCounts,
 };
 pub use transaction::{Operation, OperationPerformer, OperationState, Show, TransactionEntry, TransactionState};
+pub use upkeep::{Purged, PurgedPart, Recovered, RecoveredPart, Signalled};
 
 use super::time::Time;
 use hansa_core::{
     code::Fault,
     ident::{
-        City, DefinitionHash, DefinitionName, OperationName, OrganizationId, OrganizationName, ServiceName,
+        City, DefinitionHash, DefinitionName, OperationName, OrganizationId, OrganizationName, ServiceName, SignalName,
         TransactionId,
     },
 };
@@ -54,18 +60,57 @@ pub enum Request {
     /// The transaction definitions.
     Definitions,
     /// Transactions, newest first.
-    List {
-        /// Only those in this state.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        state: Option<TransactionState>,
-        /// At most so many.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        limit: Option<u32>,
-    },
+    List(Box<ListFilter>),
     /// Everything about one transaction.
     Show {
         /// Which.
         id: TransactionId,
+    },
+    /// What was recorded of a transaction.
+    History {
+        /// Which.
+        id: TransactionId,
+        /// Only behind this entry.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<u64>,
+    },
+    /// Make a transaction anew from its records, and compare.
+    Replay {
+        /// Which.
+        id: TransactionId,
+    },
+    /// Send a signal to a transaction.
+    Signal {
+        /// Which.
+        id: TransactionId,
+        /// The signal's name.
+        signal: SignalName,
+        /// Its document, XML.
+        document: String,
+    },
+    /// Ask once more whoever has not answered a transaction.
+    Recover {
+        /// Which.
+        id: TransactionId,
+    },
+    /// The same for a part of all open transactions.
+    RecoverAll {
+        /// Only those with ids before this one: the last part's `next`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<TransactionId>,
+    },
+    /// Forget a transaction that has ended.
+    Purge {
+        /// Which.
+        id: TransactionId,
+    },
+    /// Forget a part of the transactions that ended before a moment.
+    PurgeEnded {
+        /// Before when.
+        before: Time,
+        /// Only those with ids from this one on: the last part's `next`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<TransactionId>,
     },
     /// Begin a transaction.
     Submit {
@@ -120,9 +165,23 @@ pub enum Answer {
     /// To [`Request::Definitions`].
     Definitions(Vec<DefinitionEntry>),
     /// To [`Request::List`].
-    Transactions(Vec<TransactionEntry>),
+    Transactions(TransactionPage),
     /// To [`Request::Show`].
     Show(Box<Show>),
+    /// To [`Request::History`].
+    History(HistoryPage),
+    /// To [`Request::Replay`].
+    Replayed(Box<Replayed>),
+    /// To [`Request::Signal`].
+    Signalled(Signalled),
+    /// To [`Request::Recover`].
+    Recovered(Recovered),
+    /// To [`Request::RecoverAll`].
+    RecoveredPart(RecoveredPart),
+    /// To [`Request::Purge`].
+    Purged(Purged),
+    /// To [`Request::PurgeEnded`].
+    PurgedPart(PurgedPart),
     /// To [`Request::Submit`].
     Submitted(Submitted),
     /// To [`Request::AwaitResponse`].
@@ -281,13 +340,15 @@ mod tests {
         );
         assert_eq!(
             read(r#"{"command":"list","state":"timed-out"}"#).unwrap(),
-            Request::List { state: Some(TransactionState::TimedOut), limit: None }
+            Request::List(Box::new(ListFilter { state: Some(TransactionState::TimedOut), ..ListFilter::default() }))
         );
         let id = "01JD5M6Q0000000000000000AB";
         assert_eq!(
             read(&format!(r#"{{"command":"await-response","id":"{id}","timeout_ms":5}}"#)).unwrap(),
             Request::AwaitResponse { id: id.parse().unwrap(), timeout_ms: 5 }
         );
+        assert_eq!(read(r#"{"command":"list"}"#).unwrap(), Request::List(Box::default()));
+        assert!(read(r#"{"command":"list","colour":"red"}"#).is_err());
         assert!(read(r#"{"command":"fly"}"#).is_err());
         assert!(read(r#"{"command":"show","id":"x"}"#).is_err());
         assert!(read(r#"{"command":"show","id":"01JD5M6Q0000000000000000AB","also":1}"#).is_err());

@@ -17,6 +17,8 @@ use std::fmt;
 pub enum TransactionState {
     /// On its way.
     Running,
+    /// On its way back: what was done is undone.
+    Compensating,
     /// Ended with an output document.
     Completed,
     /// Ended without one.
@@ -32,11 +34,17 @@ impl TransactionState {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Compensating => "compensating",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::TimedOut => "timed-out",
             Self::Cancelled => "cancelled",
         }
+    }
+
+    /// Whether nothing more will come of it.
+    pub const fn is_ended(self) -> bool {
+        !matches!(self, Self::Running | Self::Compensating)
     }
 }
 
@@ -96,6 +104,9 @@ pub struct Show {
     pub fault: Option<Fault>,
     /// Its operations in the order of the definition.
     pub operations: Vec<Operation>,
+    /// How many documents of operations were left out, because all together are too large for one answer.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub documents_left_out: u32,
 }
 
 /// One operation of a transaction.
@@ -122,10 +133,16 @@ pub struct Operation {
     pub fault: Option<Fault>,
     /// The OPIDs that it links to.
     pub links: Vec<u32>,
+    /// The document that it was asked with, XML.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+    /// The document that came of it, XML.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
 }
 
 /// How far an operation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum OperationState {
     /// For operations before it, or for somebody who performs it.
@@ -185,4 +202,14 @@ pub struct OperationPerformer {
     pub state: OperationState,
     /// How long it took.
     pub duration_ms: Option<u64>,
+    /// Why it was not done there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
+    /// How many answers came when nobody waited any more.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub late: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }

@@ -12,9 +12,11 @@ mod signal;
 mod state;
 #[cfg(test)]
 mod tests;
+mod told;
 
 pub use picture::{LegPicture, OperationPicture, Picture};
 pub use state::{Instance, OperationState, Request};
+pub use told::Teller;
 
 use crate::{
     code::{Code, Fault},
