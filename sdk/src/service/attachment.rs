@@ -21,17 +21,17 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     future::pending,
     pin::pin,
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
     sync::{oneshot, watch},
     task::{Id, JoinError, JoinHandle, JoinSet},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout_at},
 };
-use tokio_util::sync::CancellationToken;
 
 /// How long [`Running::stop`] waits for handlers and for the node to take their replies.
-const STOP_MS_MAX: u64 = 5_000;
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// Invocations at work, waiting or on their way, for each that may be at work: a node that came back may ask for as many
 /// again while the earlier ones still run.
 const OPEN_PER_CREDIT: usize = 4;
@@ -42,7 +42,7 @@ pub struct Running {
     service: ServiceName,
     welcome: Welcome,
     connected: watch::Receiver<bool>,
-    stop: CancellationToken,
+    stop: watch::Sender<Option<Duration>>,
     task: JoinHandle<()>,
 }
 
@@ -75,8 +75,13 @@ impl Running {
 
     /// Take nothing new, let the handlers that run come to their end, hand their replies over, and end. After five seconds
     /// it ends anyway; the node then asks another service, or this one when it is back.
-    pub async fn stop(mut self) {
-        self.stop.cancel();
+    pub async fn stop(self) {
+        self.stop_within(STOP_PATIENCE).await;
+    }
+
+    /// The same with another patience than five seconds.
+    pub async fn stop_within(mut self, patience: Duration) {
+        self.stop.send_replace(Some(patience));
         // Whether the task ended or panicked, it is over.
         let _ = (&mut self.task).await;
     }
@@ -88,12 +93,24 @@ impl Drop for Running {
     }
 }
 
+/// How a service wants to work.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Options {
+    /// How many requests are at work at once.
+    pub(super) credit: u32,
+    /// How long to wait for a node that does not answer yet.
+    pub(super) patience: Duration,
+    /// Whether a handler is dropped when its request is withdrawn.
+    pub(super) stop_withdrawn: bool,
+}
+
 /// Everything that a running service knows.
 pub(super) struct Attachment {
     door: Door,
     offer: offer::Service,
     handlers: BTreeMap<OperationName, Handler>,
     credit: u32,
+    stop_withdrawn: bool,
     memory: Memory,
     /// Taken, but for want of credit not begun.
     waiting: VecDeque<(Invocation, Cancellation)>,
@@ -105,7 +122,8 @@ pub(super) struct Attachment {
     postponed: BTreeSet<(Instant, InvocationId)>,
     pauses: Pauses,
     connected: watch::Sender<bool>,
-    stop: CancellationToken,
+    /// Whether it shall end, and how long that may take.
+    stop: watch::Receiver<Option<Duration>>,
 }
 
 /// A connection, and what is known of it only.
@@ -114,13 +132,17 @@ struct Line {
     welcome: Welcome,
     /// The number of the Register message, until it is acknowledged.
     registering: Option<u64>,
+    /// Invocations for which there was no room when they came, with the numbers of their messages. They stay
+    /// unacknowledged, so the node's credit bounds them.
+    held: VecDeque<(u64, Invocation)>,
     /// Replies sent and not yet acknowledged, by the numbers of their messages.
     sent: HashMap<u64, InvocationId>,
 }
 
 /// Why there is no connection any more.
 enum Over {
-    Stopped,
+    /// It shall end, at that time at the latest.
+    Stopped(Instant),
     Lost(Ended),
     Refused(Fault),
 }
@@ -133,17 +155,17 @@ impl Attachment {
         door: Door,
         offer: offer::Service,
         handlers: BTreeMap<OperationName, Handler>,
-        credit: u32,
-        patience: Duration,
+        options: Options,
     ) -> Result<Running, Fault> {
         let (connected, sees_connected) = watch::channel(false);
-        let stop = CancellationToken::new();
+        let (stop, stops) = watch::channel(None);
         let service = offer.name.clone();
         let attachment = Self {
             door,
             offer,
             handlers,
-            credit,
+            credit: options.credit,
+            stop_withdrawn: options.stop_withdrawn,
             memory: Memory::default(),
             waiting: VecDeque::new(),
             tasks: JoinSet::new(),
@@ -152,7 +174,7 @@ impl Attachment {
             postponed: BTreeSet::new(),
             pauses: Pauses::new(),
             connected,
-            stop: stop.clone(),
+            stop: stops,
         };
         let (ready, is_ready) = oneshot::channel();
         // Held from here on, so that the task ends with it also when the caller stops waiting.
@@ -161,7 +183,7 @@ impl Attachment {
             welcome: Welcome { organization: None, city: None },
             connected: sees_connected,
             stop,
-            task: tokio::spawn(attachment.run(ready, Instant::now() + patience)),
+            task: tokio::spawn(attachment.run(ready, Instant::now() + options.patience)),
         };
         let gone = |_| Err(Fault::new(Code::Internal, "the task of the service ended before it was attached"));
         running.welcome = is_ready.await.unwrap_or_else(gone)?;
@@ -172,9 +194,13 @@ impl Attachment {
     async fn run(mut self, ready: Ready, patience: Instant) {
         let mut ready = Some(ready);
         loop {
-            let over = match self.door.open().await {
+            let opened = tokio::select! {
+                grace = stopped(self.stop.clone()) => return self.finish(grace).await,
+                opened = self.door.open() => opened,
+            };
+            let over = match opened {
                 Ok((wire, welcome)) => {
-                    let line = Line { wire, welcome, registering: None, sent: HashMap::new() };
+                    let line = Line { wire, welcome, registering: None, held: VecDeque::new(), sent: HashMap::new() };
                     let over = self.serve(line, &mut ready).await;
                     self.connected.send_replace(false);
                     over
@@ -182,7 +208,7 @@ impl Attachment {
                 Err(fault) => Over::Refused(fault),
             };
             match over {
-                Over::Stopped => return,
+                Over::Stopped(grace) => return self.finish(grace).await,
                 Over::Lost(ended) => {
                     tracing::warn!(service = %self.offer.name, node = %self.door.address, %ended, "connection lost");
                     if let Some(ready) = ready.take_if(|_| Instant::now() >= patience) {
@@ -201,10 +227,16 @@ impl Attachment {
                 }
             }
             tokio::select! {
-                () = self.stop.cancelled() => return,
+                grace = stopped(self.stop.clone()) => return self.finish(grace).await,
                 () = sleep(self.pauses.next()) => (),
             }
         }
+    }
+
+    /// Let the handlers that run come to their end, without a connection for what they answer.
+    async fn finish(&mut self, until: Instant) {
+        self.waiting.clear();
+        while let Ok(Some(_)) = timeout_at(until, self.tasks.join_next()).await {}
     }
 
     /// Serve over one connection until it is over.
@@ -217,20 +249,20 @@ impl Attachment {
             Err(fault) => return Over::Refused(fault),
         }
         let mut grace: Option<Instant> = None;
-        let stop = self.stop.clone();
-        let mut stopped = pin!(stop.cancelled());
+        let mut stopped = pin!(stopped(self.stop.clone()));
         loop {
+            self.take_held(&mut line);
             self.start_waiting();
             self.send_replies(&mut line);
-            if grace.is_some_and(|grace| self.memory.is_idle() || Instant::now() >= grace) {
+            if let Some(until) = grace.filter(|grace| self.memory.is_idle() || Instant::now() >= *grace) {
                 line.wire.finish().await;
-                return Over::Stopped;
+                return Over::Stopped(until);
             }
             let due = self.postponed.first().map(|(due, _)| *due).into_iter().chain(grace).min();
             tokio::select! {
-                () = &mut stopped, if grace.is_none() => {
+                until = &mut stopped, if grace.is_none() => {
                     line.wire.grant(0);
-                    grace = Some(Instant::now() + Duration::from_millis(STOP_MS_MAX));
+                    grace = Some(until);
                 }
                 () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => self.resume_postponed(),
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
@@ -248,7 +280,7 @@ impl Attachment {
                     }
                     if let Err(over) = taken {
                         line.wire.finish().await;
-                        return if grace.is_some() { Over::Stopped } else { over };
+                        return grace.map_or(over, Over::Stopped);
                     }
                 }
             }
@@ -270,6 +302,10 @@ impl Attachment {
             }
             Incoming::Message { number, message: Message::Withdraw { invocation }, .. } => {
                 line.wire.acknowledge(number, of_invocation(invocation));
+                if let Some(place) = line.held.iter().position(|(_, held)| held.id == invocation) {
+                    let held = line.held.remove(place);
+                    held.into_iter().for_each(|(number, _)| line.wire.acknowledge(number, of_invocation(invocation)));
+                }
                 self.memory.withdraw(invocation);
             }
             Incoming::Message { number, .. } => {
@@ -308,15 +344,34 @@ impl Attachment {
             let message = format!("this is the service {}, not {service}", self.offer.name);
             return line.wire.refuse(number, Fault::new(Code::ServiceUnknown, message));
         }
+        if line.held.is_empty() {
+            self.take(line, number, invocation);
+        } else {
+            line.held.push_back((number, invocation));
+        }
+    }
+
+    /// Take what had to be held, as far as there is room now.
+    fn take_held(&mut self, line: &mut Line) {
+        for _ in 0..line.held.len() {
+            let before = line.held.len();
+            let Some((number, invocation)) = line.held.pop_front() else { return };
+            self.take(line, number, invocation);
+            if line.held.len() == before {
+                // There was no room still, so it is the last now; the others come before it again.
+                line.held.rotate_right(1);
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, line: &mut Line, number: u64, invocation: Invocation) {
         let id = invocation.id;
         match self.memory.arrive(id, number, self.credit as usize * OPEN_PER_CREDIT) {
             Arrival::Perform(cancellation) => self.waiting.push_back((invocation, cancellation)),
             Arrival::AtWork => (),
             Arrival::Answered => self.outbox.push_back(id),
-            Arrival::Full => {
-                let fault = Fault::new(Code::Busy, format!("the service {service} has more to do than it takes"));
-                return line.wire.refuse(number, fault);
-            }
+            Arrival::Full => return line.held.push_back((number, invocation)),
         }
         line.wire.acknowledge(number, of_invocation(id));
     }
@@ -331,7 +386,9 @@ impl Attachment {
                     self.answer(id, Err(Fault::new(Code::OperationFailed, "withdrawn")))
                 }
                 Some(handler) => {
-                    let handle = self.tasks.spawn(handler(Request::with(invocation, cancellation)));
+                    let withdrawn = self.stop_withdrawn.then(|| cancellation.clone());
+                    let request = Request::with(invocation, cancellation);
+                    let handle = self.tasks.spawn(perform(Arc::clone(handler), request, withdrawn));
                     self.invocations.insert(handle.id(), id);
                 }
                 None => {
@@ -408,6 +465,28 @@ impl Attachment {
             self.postponed.pop_first();
             self.outbox.push_back(id);
         }
+    }
+}
+
+/// Run a handler, all of it in a task of its own: what it does before its first `await` can panic and block as well.
+async fn perform(handler: Handler, request: Request, withdrawn: Option<Cancellation>) -> Answer {
+    let work = async move { handler(request).await };
+    match withdrawn {
+        None => work.await,
+        Some(withdrawn) => tokio::select! {
+            answer = work => answer,
+            () = withdrawn.cancelled() => Err(Fault::new(Code::OperationFailed, "withdrawn")),
+        },
+    }
+}
+
+/// Wait until the service shall end; then until when.
+async fn stopped(mut stop: watch::Receiver<Option<Duration>>) -> Instant {
+    let patience = stop.wait_for(Option::is_some).await.ok().and_then(|patience| *patience);
+    match patience {
+        Some(patience) => Instant::now() + patience,
+        // Nobody is left who could say so; then the task is aborted.
+        None => pending().await,
     }
 }
 

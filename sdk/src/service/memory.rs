@@ -18,6 +18,7 @@ pub(super) struct Memory {
     working: HashMap<InvocationId, Work>,
     /// Replies that the node has not taken yet.
     unconfirmed: HashMap<InvocationId, Reply>,
+    unconfirmed_bytes: usize,
     /// Replies that the node has taken or has no use for.
     confirmed: LruCache<InvocationId, Message>,
     confirmed_bytes: usize,
@@ -59,6 +60,7 @@ impl Memory {
         Self {
             working: HashMap::new(),
             unconfirmed: HashMap::new(),
+            unconfirmed_bytes: 0,
             confirmed: LruCache::unbounded(),
             confirmed_bytes: 0,
             replies_max,
@@ -83,10 +85,11 @@ impl Memory {
         }
         if let Some(message) = self.confirmed.pop(&id) {
             self.confirmed_bytes -= bytes_of(&message);
-            self.unconfirmed.insert(id, Reply { asked, message });
+            self.put(id, Reply { asked, message });
             return Arrival::Answered;
         }
-        if self.working.len() + self.unconfirmed.len() >= open_max {
+        let is_full = self.working.len() + self.unconfirmed.len() >= open_max;
+        if is_full || self.unconfirmed_bytes >= self.bytes_max {
             return Arrival::Full;
         }
         let cancellation = Cancellation::default();
@@ -101,7 +104,7 @@ impl Memory {
             self.remember(id, message);
             return false;
         }
-        self.unconfirmed.insert(id, Reply { asked: work.asked, message });
+        self.put(id, Reply { asked: work.asked, message });
         true
     }
 
@@ -113,6 +116,7 @@ impl Memory {
     /// The node took the reply, or has no use for it.
     pub(super) fn confirm(&mut self, id: InvocationId) {
         if let Some(reply) = self.unconfirmed.remove(&id) {
+            self.unconfirmed_bytes -= bytes_of(&reply.message);
             self.remember(id, reply.message);
         }
     }
@@ -124,7 +128,9 @@ impl Memory {
             Some(reply) if matches!(reply.message, Message::Completed { .. }) => {
                 let words = format!("the answer was refused: {}", fault.message);
                 let fault = Fault { message: words, ..fault.clone() };
+                self.unconfirmed_bytes -= bytes_of(&reply.message);
                 reply.message = Message::Failed { invocation: id, service: service.clone(), fault };
+                self.unconfirmed_bytes += bytes_of(&reply.message);
                 true
             }
             _ => {
@@ -147,6 +153,11 @@ impl Memory {
         self.working.values_mut().for_each(|work| work.asked = 0);
         self.unconfirmed.values_mut().for_each(|reply| reply.asked = 0);
         self.unconfirmed.keys().copied().collect()
+    }
+
+    fn put(&mut self, id: InvocationId, reply: Reply) {
+        self.unconfirmed_bytes += bytes_of(&reply.message);
+        self.unconfirmed.insert(id, reply);
     }
 
     fn remember(&mut self, id: InvocationId, message: Message) {
@@ -180,6 +191,7 @@ fn bytes_of(message: &Message) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hansa_core::code::Code;
 
     fn completed(id: u128, content: &str) -> Message {
         Message::Completed {
@@ -249,5 +261,17 @@ mod tests {
         perform(&mut memory, 1);
         assert!(matches!(memory.arrive(InvocationId(2), 1, 1), Arrival::Full));
         assert!(matches!(memory.arrive(InvocationId(1), 1, 1), Arrival::AtWork));
+
+        let mut memory = Memory::new(1_000, 2_000);
+        for id in 1..=2 {
+            perform(&mut memory, id);
+            memory.end(InvocationId(id), completed(id, &"x".repeat(1_000)));
+        }
+        assert!(matches!(memory.arrive(InvocationId(3), 1, 100), Arrival::Full), "until the node takes some of it");
+        assert!(memory.fail_instead(InvocationId(1), &"credit".parse().unwrap(), &Fault::new(Code::Busy, "no")));
+        assert!(matches!(memory.arrive(InvocationId(3), 1, 100), Arrival::Perform(_)));
+        memory.confirm(InvocationId(1));
+        memory.confirm(InvocationId(2));
+        assert_eq!(memory.unconfirmed_bytes, 0);
     }
 }

@@ -3,12 +3,14 @@
 mod attachment;
 mod memory;
 mod request;
+#[cfg(test)]
+mod tests;
 
 pub use attachment::Running;
 pub use request::{Cancellation, Request};
 
 use crate::{cxip::Password, reach::Door, test};
-use attachment::Attachment;
+use attachment::{Attachment, Options};
 use hansa_core::{
     code::{Code, Fault},
     document::Text,
@@ -45,9 +47,8 @@ pub struct Service {
     name: ServiceName,
     handlers: BTreeMap<OperationName, Handler>,
     public: bool,
-    credit: u32,
     password: Option<Password>,
-    patience: Duration,
+    options: Options,
 }
 
 impl Service {
@@ -60,9 +61,8 @@ impl Service {
             name: name.parse()?,
             handlers: BTreeMap::new(),
             public: false,
-            credit: 256,
             password: None,
-            patience: Duration::ZERO,
+            options: Options { credit: 256, patience: Duration::ZERO, stop_withdrawn: false },
         })
     }
 
@@ -99,7 +99,15 @@ impl Service {
     /// How many requests are at work at once, 1 to 4,096; the rest wait at the node. 256 unless said otherwise.
     #[must_use]
     pub fn credit(mut self, credit: u32) -> Self {
-        self.credit = credit.clamp(1, limit::SESSION_CREDIT_MAX);
+        self.options.credit = credit.clamp(1, limit::SESSION_CREDIT_MAX);
+        self
+    }
+
+    /// Whether a handler is dropped, at its next `await`, when nobody waits for its answer any more. Unless said otherwise
+    /// it is told by [`Request::cancellation`] and runs on.
+    #[must_use]
+    pub fn stop_withdrawn(mut self, stop_withdrawn: bool) -> Self {
+        self.options.stop_withdrawn = stop_withdrawn;
         self
     }
 
@@ -113,7 +121,7 @@ impl Service {
     /// How long [`Service::attach`] waits for a node that does not answer yet. Not at all unless said otherwise.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+        self.options.patience = patience;
         self
     }
 
@@ -141,7 +149,7 @@ impl Service {
             operations: self.handlers.keys().cloned().collect(),
             public: self.public,
         };
-        Attachment::begin(door, offer, self.handlers, self.credit, self.patience).await
+        Attachment::begin(door, offer, self.handlers, self.options).await
     }
 }
 
