@@ -132,6 +132,14 @@ impl Node {
         self.client().await?.cancel(transaction).await
     }
 
+    /// Signal to a transaction, for an operation of it that waits for that.
+    ///
+    /// # Errors
+    /// There is no such transaction, or it does not wait for such a signal.
+    pub fn signal(&self, transaction: TransactionId, signal: &str, document: Text) -> Result<(), Fault> {
+        self.0.world.signal(transaction, signal.parse()?, document)
+    }
+
     /// The node's own client, which [`Node::submit`] uses. Its name is `test`. Another is connected with
     /// [`Connecting::connect_to`](crate::Connecting::connect_to).
     ///
@@ -164,6 +172,34 @@ impl Node {
 
     /// Let the node's time go on by so much at once. Whatever was to happen on the way happens, in order, and what answers
     /// without waiting has answered before the next thing happens.
+    ///
+    /// ```
+    /// use hansa_sdk::{Code, Ending, Service, Text, test::Node};
+    /// use std::{future::pending, time::Duration};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), hansa_sdk::Fault> {
+    /// let node = Node::start().await;
+    /// // Somebody thinks for ever; the definition gives it an hour.
+    /// let _thinker = Service::new("thinker")?.operation("think", |_| pending())?.attach_to(&node).await?;
+    /// node.define(
+    ///     "<TRANSACTION><NAME>ask</NAME>
+    ///        <OPERATION><NAME>CXtsHeadOp</NAME><OPID>0</OPID>
+    ///          <OPLINK><SRCOPID>0</SRCOPID><DSTOPID>1</DSTOPID></OPLINK></OPERATION>
+    ///        <OPERATION><NAME>think</NAME><OPID>1</OPID><CXCNAME>ANY</CXCNAME><TIMEOUT>3600</TIMEOUT>
+    ///          <OPLINK><SRCOPID>1</SRCOPID><DSTOPID>2</DSTOPID></OPLINK></OPERATION>
+    ///        <OPERATION><NAME>CXtsTailOp</NAME><OPID>2</OPID>
+    ///          <JOIN><DOCUMENT><OPID>1</OPID><OPDOCIOTYPE>OUTPUT</OPDOCIOTYPE></DOCUMENT></JOIN></OPERATION>
+    ///      </TRANSACTION>",
+    /// )?;
+    /// let mut submission = node.submit("ask", Text::parse(b"<Question/>")?).await?;
+    /// node.advance(Duration::from_secs(3_600)).await;
+    /// let ending = submission.response().await?.ending;
+    /// assert!(matches!(ending, Ending::Failed(fault) if fault.code == Code::OperationTimedOut));
+    /// assert!(node.invocations("think")[0].withdrawn);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn advance(&self, by: Duration) {
         self.0.world.advance(by).await;
     }
@@ -201,6 +237,35 @@ impl Node {
     /// A service that stayed attached answers from memory, and its handler is not called. A service that was attached anew
     /// since, like one whose process was started again, has its handler called once more with the same
     /// [`Request::invocation`](crate::Request::invocation): what the handler does beside answering must not be done twice.
+    ///
+    /// ```
+    /// use hansa_sdk::{Running, Service, Text, test::Node};
+    /// use std::{
+    ///     collections::BTreeSet,
+    ///     sync::{Arc, Mutex},
+    /// };
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), hansa_sdk::Fault> {
+    /// // What the service has booked outlives its process.
+    /// let booked = Arc::new(Mutex::new(BTreeSet::new()));
+    /// let ledger = || {
+    ///     let booked = Arc::clone(&booked);
+    ///     Service::new("ledger")?.operation("book", move |request: hansa_sdk::Request| {
+    ///         booked.lock().unwrap().insert(request.invocation());
+    ///         async { Text::parse(b"<Booked/>") }
+    ///     })
+    /// };
+    /// let node = Node::start().await;
+    /// let running = ledger()?.attach_to(&node).await?;
+    /// let answer = node.perform("book", Text::parse(b"<Amount>12</Amount>")?).await?;
+    /// drop(running);
+    /// let _again = ledger()?.attach_to(&node).await?;
+    /// assert_eq!(node.redeliver(node.invocations("book")[0].id).await?, answer);
+    /// assert_eq!(booked.lock().unwrap().len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// The fault that it answers with; [`Code::ServiceUnknown`] where the service is not attached, or was never asked.

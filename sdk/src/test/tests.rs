@@ -304,6 +304,33 @@ async fn who_shows_the_wrong_password_is_refused() {
     assert!(node.perform("check-credit", text("<Order/>")).await.is_ok(), "the node's own client needs none");
 }
 
+// T11: however often an operation has nobody to do it, the time until it is given up is passed in no time.
+#[tokio::test]
+async fn an_operation_that_nobody_performs_is_given_up_in_the_end() {
+    let node = Node::start().await;
+    node.define(credit()).unwrap();
+    let mut submission = node.submit("purchase", text("<Order/>")).await.unwrap();
+    node.advance(Duration::from_millis(hansa_core::limit::PERFORMER_WAIT_MS_MAX)).await;
+    let ending = submission.response().await.unwrap().ending;
+    assert!(matches!(&ending, Ending::Failed(fault) if fault.code == Code::NoPerformer), "{ending:?}");
+    let unknown = node.signal(crate::TransactionId(7), "paid", text("<Paid/>")).unwrap_err();
+    assert_eq!(unknown.code, Code::TransactionUnknown);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_works_with_many_threads_as_well() {
+    let node = Node::start().await;
+    let _running = attach_fixed(&node, "credit", "check-credit", "<Yes/>").await;
+    let answers = (0..100).map(|_| {
+        let node = node.clone();
+        tokio::spawn(async move { node.perform("check-credit", text("<Order/>")).await })
+    });
+    for answer in answers.collect::<Vec<_>>() {
+        assert_eq!(answer.await.unwrap().unwrap().as_str(), "<Yes/>");
+    }
+    assert_eq!(node.invocations("check-credit").len(), 100);
+}
+
 #[tokio::test]
 async fn with_the_last_handle_the_node_is_gone() {
     let node = Node::start().await;

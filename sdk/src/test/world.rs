@@ -20,7 +20,9 @@ use hansa_core::{
     dispatch::{self, Housed, Input, Outward},
     document::Text,
     ensemble::{Ensemble, Scribe},
-    ident::{DefinitionName, InvocationId, OperationName, OrganizationId, ServiceName, SubnodeId, TransactionId},
+    ident::{
+        DefinitionName, InvocationId, OperationName, OrganizationId, ServiceName, SignalName, SubnodeId, TransactionId,
+    },
     invocation::Outcome,
     mailbox,
     membership::{Certificate, Charter, Credentials},
@@ -194,6 +196,12 @@ impl World {
         Ok(())
     }
 
+    pub(super) fn signal(&self, transaction: TransactionId, signal: SignalName, document: Text) -> Result<(), Fault> {
+        let signal = FromSession::Signal { transaction, signal, document };
+        self.change(|state| state.ask(|asker| dispatch::from_session(asker, signal, transaction)))?;
+        Ok(())
+    }
+
     /// The name of a definition of this one operation, which somebody is signed up for.
     pub(super) fn alone(&self, operation: &OperationName) -> Result<DefinitionName, Fault> {
         let name: DefinitionName = {
@@ -243,7 +251,8 @@ impl World {
         let unknown = |message| Fault::new(Code::ServiceUnknown, message);
         let (service, invocation) =
             state.register.find(id).ok_or_else(|| unknown(format!("no service was asked for {id}")))?;
-        let attached = state.seats.iter().find(|(_, seat)| seat.services.contains(&service)).map(|(id, _)| *id);
+        // The newest: an older one may be gone without having been noticed.
+        let attached = state.seats.iter().rfind(|(_, seat)| seat.services.contains(&service)).map(|(id, _)| *id);
         let session = attached.ok_or_else(|| unknown(format!("the service {service} is not attached")))?;
         let (outcome, outcomes) = oneshot::channel();
         state.redelivered.insert(id, outcome);
