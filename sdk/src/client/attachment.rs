@@ -71,9 +71,21 @@ impl Attachment {
                 }
                 match self.door.open().await {
                     Ok((wire, _)) => break wire,
+                    Err(fault) if fault.code == Code::AccessDenied => {
+                        tracing::warn!(node = %self.door.address, %fault, "the node lets the client in no more");
+                        self.refuse_all(&fault);
+                    }
                     Err(fault) => tracing::debug!(node = %self.door.address, %fault, "not connected"),
                 }
             };
+        }
+    }
+
+    /// Nobody shall wait for what will not come.
+    fn refuse_all(&mut self, fault: &Fault) {
+        self.ledger.fail_all(fault);
+        while let Ok(ask) = self.asks.try_recv() {
+            ask.fail(fault.clone());
         }
     }
 

@@ -76,7 +76,7 @@ impl Ask {
         }
     }
 
-    fn fail(self, fault: Fault) {
+    pub(super) fn fail(self, fault: Fault) {
         // Whoever asked may have stopped waiting.
         let _ = match self {
             Self::Submit { taken: Some(taken), .. } => taken.send(Err(fault)).is_ok(),
@@ -147,6 +147,14 @@ impl Ledger {
         if let Some(entry) = self.open.remove(&id) {
             entry.ask.fail(fault);
         }
+    }
+
+    /// None of what is open will be answered.
+    pub(super) fn fail_all(&mut self, fault: &Fault) {
+        self.sent.clear();
+        self.postponed.clear();
+        self.ready.clear();
+        std::mem::take(&mut self.open).into_values().for_each(|entry| entry.ask.fail(fault.clone()));
     }
 
     /// The node took message `number`.

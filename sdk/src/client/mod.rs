@@ -2,6 +2,8 @@
 
 mod attachment;
 mod ledger;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     cxip::Password,
@@ -26,7 +28,8 @@ const ASKS_MAX: usize = 1_024;
 /// A client of a node. Clones share one connection; with the last of them and the last [`Submission`] it is closed.
 ///
 /// While the connection is broken, calls wait until it is made again; whoever does not want to wait so long drops the
-/// future, which every method allows at any time.
+/// future, which every method allows at any time. Only where the node lets the client in no more, with
+/// [`Code::AccessDenied`], do they end with that.
 ///
 /// ```no_run
 /// use hansa_sdk::{Client, Ending, Text};
