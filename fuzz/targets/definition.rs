@@ -5,6 +5,7 @@
 
 use hansa_core::{
     document::Text,
+    moment::Moment,
     transaction::{Definition, Documents, Side, request_document},
 };
 use libfuzzer_sys::fuzz_target;
@@ -52,6 +53,10 @@ struct Papers(Text);
 impl Documents for Papers {
     fn document(&self, _: usize, _: Side) -> Option<&Text> {
         Some(&self.0)
+    }
+
+    fn submitted(&self) -> Moment {
+        Moment(1_795_547_700_000)
     }
 }
 

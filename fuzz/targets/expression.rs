@@ -10,7 +10,11 @@
 use hansa_core::{
     code::Code,
     document::Text,
-    transaction::{Definition, Documents, Join, Side, Source, ValueType, request_document},
+    moment::Moment,
+    transaction::{
+        Count, Definition, Documents, FUNCTIONS, Function, Join, Makes, Side, Source, Takes, ValueType,
+        request_document,
+    },
 };
 use libfuzzer_sys::{
     arbitrary::{Result, Unstructured},
@@ -38,6 +42,10 @@ struct Papers(Text);
 impl Documents for Papers {
     fn document(&self, operation: usize, _: Side) -> Option<&Text> {
         (operation == 0).then_some(&self.0)
+    }
+
+    fn submitted(&self) -> Moment {
+        Moment(1_795_547_700_000)
     }
 }
 
@@ -75,46 +83,25 @@ fn judge(expression: &str, value_type: ValueType, document: &str) {
     }
 }
 
-/// What an operator or a function takes.
-#[derive(Clone, Copy)]
-enum Operands {
-    Two(ValueType),
-    One(ValueType),
-    Many(ValueType),
-    Variable,
-    Any,
-}
-
 use ValueType::{Boolean, Document, Number, Text as Words};
 
-/// Operators and functions by what they make.
-const MAKERS: &[(ValueType, &str, &str, Operands)] = &[
-    (Boolean, "OPERATOR", "GREATER", Operands::Two(Number)),
-    (Boolean, "OPERATOR", "LESS", Operands::Two(Number)),
-    (Boolean, "OPERATOR", "GREATEROREQUAL", Operands::Two(Number)),
-    (Boolean, "OPERATOR", "LESSOREQUAL", Operands::Two(Number)),
-    (Boolean, "OPERATOR", "EQUAL", Operands::Two(Number)),
-    (Boolean, "OPERATOR", "EQUAL", Operands::Two(Words)),
-    (Boolean, "OPERATOR", "NOTEQUAL", Operands::Two(Words)),
-    (Boolean, "OPERATOR", "NOTEQUAL", Operands::Two(Boolean)),
-    (Boolean, "OPERATOR", "AND", Operands::Two(Boolean)),
-    (Boolean, "OPERATOR", "OR", Operands::Two(Boolean)),
-    (Boolean, "FUNCTION", "NOT", Operands::One(Boolean)),
-    (Boolean, "FUNCTION", "EXISTS", Operands::Variable),
-    (Number, "OPERATOR", "PLUS", Operands::Two(Number)),
-    (Number, "OPERATOR", "MINUS", Operands::Two(Number)),
-    (Number, "OPERATOR", "MULTIPLY", Operands::Two(Number)),
-    (Number, "OPERATOR", "DIVIDE", Operands::Two(Number)),
-    (Number, "FUNCTION", "COUNT", Operands::Variable),
-    (Number, "FUNCTION", "SUM", Operands::Many(Number)),
-    (Number, "FUNCTION", "MIN", Operands::Many(Number)),
-    (Number, "FUNCTION", "MAX", Operands::Many(Number)),
-    (Number, "FUNCTION", "NUMBER", Operands::One(Words)),
-    (Number, "FUNCTION", "NUMBER", Operands::One(Boolean)),
-    (Words, "OPERATOR", "PLUS", Operands::Two(Words)),
-    (Words, "FUNCTION", "CONCAT", Operands::Many(Words)),
-    (Words, "FUNCTION", "STRING", Operands::One(Number)),
-    (Words, "FUNCTION", "STRING", Operands::One(Boolean)),
+/// Operators by what they make, and what both operands are.
+const OPERATORS: &[(ValueType, &str, ValueType)] = &[
+    (Boolean, "GREATER", Number),
+    (Boolean, "LESS", Number),
+    (Boolean, "GREATEROREQUAL", Number),
+    (Boolean, "LESSOREQUAL", Number),
+    (Boolean, "EQUAL", Number),
+    (Boolean, "EQUAL", Words),
+    (Boolean, "NOTEQUAL", Words),
+    (Boolean, "NOTEQUAL", Boolean),
+    (Boolean, "AND", Boolean),
+    (Boolean, "OR", Boolean),
+    (Number, "PLUS", Number),
+    (Number, "MINUS", Number),
+    (Number, "MULTIPLY", Number),
+    (Number, "DIVIDE", Number),
+    (Words, "PLUS", Words),
 ];
 
 /// As deep as definitions may nest, and one more.
@@ -136,6 +123,41 @@ const NUMBERS: &[&str] = &[
     "5.",
     "",
 ];
+const DATES: &[&str] = &[
+    "2026-11-24",
+    "2024-02-29",
+    "9999-12-31",
+    "0001-01-01",
+    "-0044-03-15",
+    "2026-11-24T19:15:00Z",
+    "2026-11-24T19:15:00.123456789+05:30",
+    "2026-02-30",
+    "T",
+    "",
+];
+/// Patterns, XPath expressions, units and forms: each is wrong for most of what takes a constant, which is to be said.
+const CONSTANTS: &[&str] = &[
+    "a+b*",
+    "^[0-9]+$",
+    "(a|b){1,9}",
+    "(",
+    "\\p{L}",
+    "/a/b",
+    "count(//b)",
+    "//@c",
+    "string(/a)",
+    "/a/b[1] = 2",
+    "sum(//b) div 0",
+    "//*[not(@c)]",
+    "][",
+    "DAYS",
+    "MONTHS",
+    "SECONDS",
+    "HOURS",
+    "%Y-%m-%d",
+    "%d.%m.%Y %H:%M",
+    "%",
+];
 const WORDS: &[&str] = &["", "a", "true", "0", " 12 ", "2026-11-24", "&lt;&amp;", "ä€😀", "abcabc", "a,b"];
 
 /// An expression and its type. Seldom one that is not well typed.
@@ -149,48 +171,73 @@ fn expression(choices: &mut Unstructured<'_>, value_type: ValueType, depth: usiz
     if depth >= DEPTH_MAX || choices.is_empty() {
         return literal(choices, value_type);
     }
-    Ok(match choices.int_in_range(0..=7)? {
-        0 => literal(choices, value_type)?,
-        1 | 2 => variable(choices, value_type)?,
-        _ => {
-            let makers: Vec<_> = MAKERS.iter().filter(|(made, ..)| *made == value_type).collect();
+    match choices.int_in_range(0..=7)? {
+        0 => literal(choices, value_type),
+        1 | 2 => variable(choices, value_type),
+        3 | 4 => {
+            let makers: Vec<_> = OPERATORS.iter().filter(|(made, ..)| *made == value_type).collect();
             if makers.is_empty() {
                 return variable(choices, value_type);
             }
-            let &&(_, element, name, operands) = choices.choose(&makers)?;
-            let operands = if choices.ratio(1, 64)? { Operands::Any } else { operands };
-            let operands = operands_of(choices, operands, depth)?;
-            let tag = if element == "OPERATOR" { "OPNAME" } else { "FUNCNAME" };
-            format!("<EXPR><{element}><{tag}>{name}</{tag}>{operands}</{element}></EXPR>")
+            let &&(_, name, operand) = choices.choose(&makers)?;
+            let (left, right) = (expression(choices, operand, depth + 1)?, expression(choices, operand, depth + 1)?);
+            Ok(format!("<EXPR><OPERATOR><OPNAME>{name}</OPNAME>{left}{right}</OPERATOR></EXPR>"))
         }
-    })
-}
-
-fn operands_of(choices: &mut Unstructured<'_>, operands: Operands, depth: usize) -> Result<String> {
-    let mut each = |value_types: &[ValueType]| -> Result<String> {
-        value_types.iter().map(|&value_type| expression(choices, value_type, depth + 1)).collect()
-    };
-    match operands {
-        Operands::Two(value_type) => each(&[value_type; 2]),
-        Operands::One(value_type) => each(&[value_type]),
-        Operands::Many(value_type) => {
-            let count = choices.int_in_range(1..=4)?;
-            (0..count).map(|_| expression(choices, value_type, depth + 1)).collect()
-        }
-        Operands::Variable => {
-            let value_type = *choices.choose(&ValueType::ALL)?;
-            variable(choices, value_type)
-        }
-        Operands::Any => {
-            let count = choices.int_in_range(0..=3)?;
-            (0..count)
-                .map(|_| {
-                    let value_type = *choices.choose(&ValueType::ALL)?;
-                    expression(choices, value_type, depth + 1)
-                })
-                .collect()
+        _ => {
+            let makes = |function: &&Function| !matches!(function.makes, Makes::Type(made) if made != value_type);
+            let makers: Vec<_> = FUNCTIONS.iter().filter(makes).collect();
+            let function = *choices.choose(&makers)?;
+            call(choices, function, value_type, depth)
         }
     }
+}
+
+/// A call of a function that shall make a value of this type.
+fn call(choices: &mut Unstructured<'_>, function: &Function, value_type: ValueType, depth: usize) -> Result<String> {
+    let mut arguments = String::new();
+    // The same for all parameters that take the same.
+    let same = match function.makes {
+        Makes::Same => value_type,
+        _ => *choices.choose(&[Boolean, Number, Words])?,
+    };
+    for parameter in function.parameters {
+        let count = match parameter.count {
+            Count::One => 1,
+            Count::Optional => choices.int_in_range(0..=1)?,
+            Count::Many => choices.int_in_range(1..=3)?,
+        };
+        let count = if choices.ratio(1, 64)? { count + 1 } else { count };
+        for _ in 0..count {
+            arguments += &match parameter.takes {
+                Takes::Type(value_type) | Takes::All(value_type) => expression(choices, value_type, depth + 1)?,
+                Takes::Scalar => {
+                    let value_type = *choices.choose(&[Boolean, Number, Words])?;
+                    expression(choices, value_type, depth + 1)?
+                }
+                Takes::Condition => {
+                    let value_type = *choices.choose(&[Boolean, Number])?;
+                    expression(choices, value_type, depth + 1)?
+                }
+                Takes::Variable => {
+                    let value_type = *choices.choose(&ValueType::ALL)?;
+                    variable(choices, value_type)?
+                }
+                Takes::Same => expression(choices, same, depth + 1)?,
+                Takes::Date => text(choices.choose(DATES)?),
+                Takes::Constant(_) => text(choices.choose(CONSTANTS)?),
+            };
+        }
+    }
+    let declared = if matches!(function.makes, Makes::Declared) || choices.ratio(1, 4)? {
+        format!("<VALTYPE>{}</VALTYPE>", value_type.as_str())
+    } else {
+        String::new()
+    };
+    Ok(format!("<EXPR><FUNCTION><FUNCNAME>{}</FUNCNAME>{declared}{arguments}</FUNCTION></EXPR>", function.name))
+}
+
+fn text(text: &str) -> String {
+    format!("<EXPR><VALUE>{text}</VALUE><VALTYPE>STRVALUE</VALTYPE></EXPR>")
 }
 
 fn literal(choices: &mut Unstructured<'_>, value_type: ValueType) -> Result<String> {
