@@ -26,7 +26,7 @@ use std::{
 };
 use tokio::{
     sync::{oneshot, watch},
-    task::{Id, JoinError, JoinHandle, JoinSet},
+    task::{Id, JoinError, JoinHandle, JoinSet, yield_now},
     time::{Instant, sleep, sleep_until, timeout_at},
 };
 
@@ -252,7 +252,11 @@ impl Attachment {
         let mut stopped = pin!(stopped(self.stop.clone()));
         loop {
             self.take_held(&mut line);
-            self.start_waiting();
+            if self.start_waiting() {
+                // Whoever answers at once gets to, so that acknowledgement and reply leave in one write.
+                yield_now().await;
+                self.end_all();
+            }
             self.send_replies(&mut line);
             if let Some(until) = grace.filter(|grace| self.memory.is_idle() || Instant::now() >= *grace) {
                 line.wire.finish().await;
@@ -267,9 +271,7 @@ impl Attachment {
                 () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => self.resume_postponed(),
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
                     self.end(ended);
-                    while let Some(ended) = self.tasks.try_join_next_with_id() {
-                        self.end(ended);
-                    }
+                    self.end_all();
                 }
                 incoming = line.wire.receive() => {
                     let mut taken = incoming.map(Some).map_err(Over::Lost);
@@ -376,10 +378,12 @@ impl Attachment {
         line.wire.acknowledge(number, of_invocation(id));
     }
 
-    /// Begin what waits, as far as the credit goes.
-    fn start_waiting(&mut self) {
-        while self.tasks.len() < self.credit as usize {
-            let Some((invocation, cancellation)) = self.waiting.pop_front() else { return };
+    /// Begin what waits, as far as the credit goes; says whether any handler was started.
+    fn start_waiting(&mut self) -> bool {
+        let running = self.tasks.len();
+        while self.tasks.len() < self.credit as usize
+            && let Some((invocation, cancellation)) = self.waiting.pop_front()
+        {
             let id = invocation.id;
             match self.handlers.get(&invocation.target.operation) {
                 _ if cancellation.is_cancelled() => {
@@ -397,6 +401,14 @@ impl Attachment {
                     self.answer(id, Err(Fault::new(Code::OperationFailed, message)));
                 }
             }
+        }
+        self.tasks.len() > running
+    }
+
+    /// Take in what every handler that has ended has to say.
+    fn end_all(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next_with_id() {
+            self.end(ended);
         }
     }
 
