@@ -8,12 +8,18 @@ use rustix::time::{ClockId, clock_gettime};
 use std::{
     array,
     cell::Cell,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 /// Of frequent work, one of so many is measured: a prime, so that it does not keep step with what repeats.
 const SAMPLED: u32 = 17;
+
+/// How often nothing is measured to find out what reading the clock takes.
+const READINGS: usize = 65;
 
 /// A stage of a node's work. What belongs to none of them is sockets, waking threads, and the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +71,8 @@ pub fn measured<T>(stage: Stage, work: impl FnOnce() -> T) -> T {
 fn counted<T>(stage: Stage, times: u32, work: impl FnOnce() -> T) -> T {
     let before = of_this_thread();
     let made = work();
-    let took = of_this_thread().saturating_sub(before) * times;
+    // Reading the clock is a system call, and with the work that was not measured there was none.
+    let took = of_this_thread().saturating_sub(before).saturating_sub(of_reading()) * times;
     SPENT_NS[stage as usize].fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     made
 }
@@ -83,6 +90,19 @@ pub fn spent() -> [(&'static str, Duration); Stage::ALL.len()] {
 #[must_use]
 pub fn of_process() -> Duration {
     duration(clock_gettime(ClockId::ProcessCPUTime))
+}
+
+/// What measuring nothing shows, found out once.
+fn of_reading() -> Duration {
+    static READING: OnceLock<Duration> = OnceLock::new();
+    *READING.get_or_init(|| {
+        let mut nothing: [Duration; READINGS] = array::from_fn(|_| {
+            let before = of_this_thread();
+            of_this_thread().saturating_sub(before)
+        });
+        nothing.sort_unstable();
+        nothing[READINGS / 2]
+    })
 }
 
 fn of_this_thread() -> Duration {
