@@ -70,13 +70,16 @@ codes! {
         "A transaction definition is XML, but not a definition: an element is missing, unknown, repeated or has a value that it cannot have."
         "Compare with docs/transactions.md at the line and column that the message names.";
     DefinitionDuplicate "definition-duplicate"
-        "Two operations of a definition have the same OPID."
-        "Give every operation an OPID of its own.";
+        "Two operations of a definition have the same OPID or NAME, or something else that may be there once is there twice."
+        "Give every operation an OPID and a NAME of its own; hx:PERFORMS says what services sign up for where that differs.";
+    DefinitionCombination "definition-combination"
+        "Two elements of an operation exclude each other."
+        "Keep one of the two; the message says why they cannot go together.";
     DefinitionLink "definition-link"
         "A link or a SPLIT target of a definition leads to an operation that is not there, or is not a link of its operation."
         "Correct the OPID, or add the missing OPLINK.";
     DefinitionCycle "definition-cycle"
-        "The links of a definition run in a circle; a transaction must go forward from head to tail."
+        "The links of a definition run in a circle, or the definition runs itself; a transaction must go forward from head to tail."
         "Remove one of the links of the circle that the message shows.";
     DefinitionUnreachable "definition-unreachable"
         "An operation of a definition cannot be reached from CXtsHeadOp, or cannot reach CXtsTailOp."

@@ -39,6 +39,20 @@ pub const XPATH_VISITS_MAX: usize = 200_000;
 pub const DEFINITION_FAULTS_MAX: usize = 1_000;
 /// Recipients of one broadcast operation.
 pub const BROADCAST_LEGS_MAX: usize = 20_000;
+/// How often an operation may be asked for in all.
+pub const RETRY_ATTEMPTS_MAX: u32 = 100;
+/// The longest pause between two attempts: a week.
+pub const RETRY_PAUSE_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// The most that a pause is multiplied with, in hundredths.
+pub const RETRY_FACTOR_PERCENT_MAX: u32 = 10_000;
+/// Lines that one operation is performed for.
+pub const ITERATION_LINES_MAX: u32 = 20_000;
+/// Lines of one operation that are under way at once, unless the definition says otherwise.
+pub const ITERATION_CONCURRENT: u32 = 16;
+/// Lines of one operation that may be under way at once.
+pub const ITERATION_CONCURRENT_MAX: u32 = 1_024;
+/// The most urgent priority.
+pub const PRIORITY_MAX: u8 = 9;
 /// Versions of definitions that a node keeps.
 pub const DEFINITIONS_MAX: usize = 10_000;
 /// Open transactions of one node.

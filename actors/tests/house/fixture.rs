@@ -102,12 +102,13 @@ pub fn definition(name: &str, head: &str, operations: u32) -> Text {
     let work = (1..=operations).map(|id| {
         let asked_with = join(id - 1);
         format!(
-            "<OPERATION><NAME>work</NAME><OPID>{id}</OPID><CXCNAME>ANY</CXCNAME>{}{asked_with}</OPERATION>",
+            "<OPERATION><NAME>work-{id}</NAME><OPID>{id}</OPID><CXCNAME>ANY</CXCNAME>{}{asked_with}\
+             <hx:PERFORMS>work</hx:PERFORMS></OPERATION>",
             link(id)
         )
     });
     text(&format!(
-        "<TRANSACTION><NAME>{name}</NAME>{head}<OPERATION><NAME>CXtsHeadOp</NAME><OPID>0</OPID>{}</OPERATION>{}\
+        "<TRANSACTION xmlns:hx=\"urn:hansa:transaction:1\"><NAME>{name}</NAME>{head}<OPERATION><NAME>CXtsHeadOp</NAME><OPID>0</OPID>{}</OPERATION>{}\
          <OPERATION><NAME>CXtsTailOp</NAME><OPID>{}</OPID>{}</OPERATION></TRANSACTION>",
         link(0),
         work.collect::<String>(),

@@ -6,8 +6,9 @@
 
 use super::{
     definition::{Definition, HEAD, Join, Operation, TAIL},
+    expression::Side,
     faults::Faults,
-    parse::Draft,
+    parse::{Draft, Own},
 };
 use crate::{
     code::{Code, Fault, Place},
@@ -99,10 +100,6 @@ fn reserved(draft: &Draft, faults: &mut Faults) {
         for (_, element, why) in wrong.into_iter().filter(|(wrong, ..)| *wrong) {
             let message = format!("{} cannot have <{element}>: {why}", operation.name);
             add(faults, Code::DefinitionReserved, operation.place, message, format!("remove the <{element}>"));
-        }
-        if operation.broadcast.is_some() && operation.organization.is_some() {
-            let message = format!("{} is both broadcast and bound to one organization", words(operation));
-            add(faults, Code::DefinitionInvalid, operation.place, message, "keep BROADCAST or hx:ORGANIZATION");
         }
     }
 }
@@ -265,7 +262,12 @@ fn references(draft: &Draft, order: &[usize], faults: &mut Faults) {
     for reference in &draft.references {
         let operation = &operations[reference.by];
         if reference.by == reference.of {
-            if !reference.own {
+            let there = match reference.own {
+                Own::Both => true,
+                Own::Line => reference.side != Some(Side::Output),
+                Own::Neither => false,
+            };
+            if !there {
                 let message = format!("{} uses its own document to build its request", words(operation));
                 add(
                     faults,

@@ -40,7 +40,13 @@ use Occurs::{Any, AtLeastOnce, Once, Optional, Twice};
 pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "TRANSACTION",
-        children: &[("NAME", Once), ("TIMEOUT", Optional), ("SAVE", Optional), ("OPERATION", AtLeastOnce)],
+        children: &[
+            ("NAME", Once),
+            ("TIMEOUT", Optional),
+            ("SAVE", Optional),
+            ("hx:PRIORITY", Optional),
+            ("OPERATION", AtLeastOnce),
+        ],
     },
     Rule {
         name: "OPERATION",
@@ -54,10 +60,20 @@ pub(super) const RULES: &[Rule] = &[
             ("SPLIT", Optional),
             ("JOIN", Optional),
             ("hx:ORGANIZATION", Optional),
+            ("hx:PERFORMS", Optional),
+            ("hx:TRANSACTION", Optional),
+            ("hx:SIGNAL", Optional),
+            ("hx:ITERATE", Optional),
+            ("hx:PRIORITY", Optional),
+            ("hx:RETRY", Optional),
+            ("hx:COMPENSATION", Optional),
         ],
     },
     Rule { name: "OPLINK", children: &[("SRCOPID", Once), ("DSTOPID", Once)] },
-    Rule { name: "BROADCAST", children: &[("RESPONSE", Optional), ("EXPR", Optional), ("hx:SCOPE", Optional)] },
+    Rule {
+        name: "BROADCAST",
+        children: &[("RESPONSE", Optional), ("EXPR", Optional), ("hx:SCOPE", Optional), ("hx:SERVICE", Any)],
+    },
     Rule { name: "RESPONSE", children: &[("MIN", Once)] },
     Rule { name: "SPLIT", children: &[("STMT", AtLeastOnce)] },
     Rule { name: "STMT", children: &[("EXPR", Once), ("OPID", AtLeastOnce)] },
@@ -84,7 +100,10 @@ pub(super) const RULES: &[Rule] = &[
         ],
     },
     Rule { name: "OPERATOR", children: &[("OPNAME", Once), ("EXPR", Twice)] },
-    Rule { name: "FUNCTION", children: &[("FUNCNAME", Once), ("VALTYPE", Optional), ("EXPR", Any)] },
+    Rule {
+        name: "FUNCTION",
+        children: &[("FUNCNAME", Once), ("LIBNAME", Optional), ("VALTYPE", Optional), ("EXPR", Any)],
+    },
     Rule {
         name: "VAR",
         children: &[
@@ -96,6 +115,28 @@ pub(super) const RULES: &[Rule] = &[
         ],
     },
     Rule { name: "hx:ORGANIZATION", children: &[("EXPR", Once)] },
+    Rule { name: "hx:ITERATE", children: &[("DOCUMENT", Once), ("hx:MAX", Once), ("hx:CONCURRENT", Optional)] },
+    Rule {
+        name: "hx:RETRY",
+        children: &[
+            ("hx:ATTEMPTS", Once),
+            ("hx:PAUSE", Optional),
+            ("hx:FACTOR", Optional),
+            ("hx:PAUSEMAX", Optional),
+            ("hx:ATTEMPTTIMEOUT", Optional),
+            ("hx:EXCEPT", Any),
+        ],
+    },
+    Rule {
+        name: "hx:COMPENSATION",
+        children: &[
+            ("NAME", Once),
+            ("CXCNAME", Optional),
+            ("TIMEOUT", Optional),
+            ("hx:RETRY", Optional),
+            ("JOIN", Optional),
+        ],
+    },
 ];
 
 /// The rule of an element.

@@ -9,7 +9,7 @@ use crate::{
     document::Element,
     limit,
     transaction::{
-        expression::{Expression, Operator, Variable},
+        expression::{Expression, Operator, Side, Variable},
         function::{FUNCTIONS, Function, Site},
         path::Path,
         value::{Value, ValueType},
@@ -114,8 +114,8 @@ impl Reader<'_> {
 
     fn variable(&mut self, element: &Element, scope: Scope, place: Place) -> Option<Expression> {
         let fields = self.fields(element, "VAR");
-        let operation = fields.one("OPID").and_then(|at| self.document_of(at, scope));
         let side = fields.one("OPDOCIOTYPE").and_then(|at| self.side(at));
+        let operation = fields.one("OPID").and_then(|at| self.document_of(at, side, scope));
         let value_type = fields.one("VALTYPE").and_then(|at| self.value_type(at));
         let section = match fields.one("OPDOCVARTYPE") {
             None => Some(Path::whole()),
@@ -138,13 +138,13 @@ impl Reader<'_> {
     }
 
     /// The operation whose document is used in `scope`, as index and OPID.
-    pub(super) fn document_of(&mut self, element: &Element, scope: Scope) -> Option<(usize, u32)> {
+    pub(super) fn document_of(&mut self, element: &Element, side: Option<Side>, scope: Scope) -> Option<(usize, u32)> {
         let id = self.identity(element)?;
         let Some(&of) = self.indexes.get(&id) else {
             self.nowhere(Code::DefinitionVariable, element.place, "the variable", id);
             return None;
         };
-        self.references.push(Reference { by: scope.operation, of, own: scope.own, place: element.place });
+        self.references.push(Reference { by: scope.operation, of, side, own: scope.own, place: element.place });
         Some((of, id))
     }
 

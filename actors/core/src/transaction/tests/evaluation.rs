@@ -206,7 +206,7 @@ fn what_several_statements_name_is_followed_once_and_what_none_names_not_at_all(
     let more = |id: u32| format!("<OPLINK><SRCOPID>1</SRCOPID><DSTOPID>{id}</DSTOPID></OPLINK>");
     let operation = |id: u32| {
         format!(
-            "<OPERATION><NAME>o</NAME><OPID>{id}</OPID><CXCNAME>ANY</CXCNAME><OPLINK><SRCOPID>{id}</SRCOPID><DSTOPID>2</DSTOPID></OPLINK></OPERATION>"
+            "<OPERATION><NAME>o{id}</NAME><OPID>{id}</OPID><CXCNAME>ANY</CXCNAME><OPLINK><SRCOPID>{id}</SRCOPID><DSTOPID>2</DSTOPID></OPLINK></OPERATION>"
         )
     };
     let split = [statement("1", &[4, 3]), statement("-0.1", &[3, 2]), statement("0", &[5])].concat();

@@ -221,7 +221,7 @@ fn every_fault_is_told_with_its_code_and_its_place() {
         (
             "<hx:ORGANIZATION>",
             "<BROADCAST/><hx:ORGANIZATION>",
-            &[(Invalid, "<OPERATION>\n    <NAME>carry<")],
+            &[(Code::DefinitionCombination, "<hx:ORGANIZATION>")],
             "both broadcast and bound to one organization",
         ),
         // Variables.
@@ -400,8 +400,8 @@ fn a_slip_of_the_pen_is_answered_with_what_was_meant() {
 fn every_knot_of_circles_is_shown() {
     let knot = |one: u32, other: u32| {
         format!(
-            "<OPERATION><NAME>a</NAME><OPID>{one}</OPID><CXCNAME>ANY</CXCNAME><OPLINK><SRCOPID>{one}</SRCOPID><DSTOPID>{other}</DSTOPID></OPLINK></OPERATION>\
-             <OPERATION><NAME>b</NAME><OPID>{other}</OPID><CXCNAME>ANY</CXCNAME><OPLINK><SRCOPID>{other}</SRCOPID><DSTOPID>{one}</DSTOPID></OPLINK>\
+            "<OPERATION><NAME>a{one}</NAME><OPID>{one}</OPID><CXCNAME>ANY</CXCNAME><OPLINK><SRCOPID>{one}</SRCOPID><DSTOPID>{other}</DSTOPID></OPLINK></OPERATION>\
+             <OPERATION><NAME>b{other}</NAME><OPID>{other}</OPID><CXCNAME>ANY</CXCNAME><OPLINK><SRCOPID>{other}</SRCOPID><DSTOPID>{one}</DSTOPID></OPLINK>\
              <OPLINK><SRCOPID>{other}</SRCOPID><DSTOPID>2</DSTOPID></OPLINK></OPERATION>"
         )
     };

@@ -25,7 +25,7 @@ fn forward(links: &[Vec<u16>]) -> String {
         let of = before[id as usize];
         to.iter().for_each(|&target| before[target as usize] = id);
         text += &format!(
-            "<OPERATION><NAME>o</NAME><OPID>{id}</OPID><CXCNAME>ANY</CXCNAME>{}\
+            "<OPERATION><NAME>o{id}</NAME><OPID>{id}</OPID><CXCNAME>ANY</CXCNAME>{}\
              <JOIN><DOCUMENT><OPID>{of}</OPID><OPDOCIOTYPE>INPUT</OPDOCIOTYPE></DOCUMENT></JOIN></OPERATION>",
             to.iter().map(|&to| link(id, to)).collect::<String>()
         );

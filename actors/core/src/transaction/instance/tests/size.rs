@@ -3,6 +3,8 @@
 use super::*;
 
 const OPERATIONS: u32 = 10_000;
+/// Names are unique in a definition, and all these operations are the same service's.
+const WORK: &str = "<hx:PERFORMS>work</hx:PERFORMS>";
 
 /// Run to the end, answering everything in the order in which it is asked.
 fn finish(mut run: Fed<Instance>) -> Fed<Instance> {
@@ -34,7 +36,7 @@ fn tail() -> String {
 fn ten_thousand_operations_in_a_row() {
     let join = |id| format!("<JOIN><DOCUMENT><OPID>{id}</OPID><OPDOCIOTYPE>OUTPUT</OPDOCIOTYPE></DOCUMENT></JOIN>");
     let head = std::iter::once("0 CXtsHeadOp > 1".to_owned());
-    let row = (1..=OPERATIONS).map(|id| format!("{id} work > {} | {}", id + 1, join(id - 1)));
+    let row = (1..=OPERATIONS).map(|id| format!("{id} work{id} > {} | {WORK}{}", id + 1, join(id - 1)));
     let run = finish(large(head.chain(row).chain([tail()])));
     run.output();
     assert!(run.begun().operations.values().all(|operation| operation.state == OperationState::Completed));
@@ -46,7 +48,7 @@ fn ten_thousand_operations_in_a_row() {
 fn ten_thousand_operations_side_by_side() {
     let links: Vec<_> = (1..=OPERATIONS).map(|id| id.to_string()).collect();
     let head = std::iter::once(format!("0 CXtsHeadOp > {}", links.join(" ")));
-    let side_by_side = (1..=OPERATIONS).map(|id| format!("{id} work > {}", OPERATIONS + 1));
+    let side_by_side = (1..=OPERATIONS).map(|id| format!("{id} work{id} > {} | {WORK}", OPERATIONS + 1));
     let run = finish(large(head.chain(side_by_side).chain([tail()])));
     assert_eq!(run.output().matches("<Done ").count(), OPERATIONS as usize);
     assert!(run.decisions <= 5 * OPERATIONS as usize, "{} decisions", run.decisions);
