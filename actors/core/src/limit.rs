@@ -51,8 +51,6 @@ pub const ITERATION_LINES_MAX: u32 = 20_000;
 pub const ITERATION_CONCURRENT: u32 = 16;
 /// Lines of one operation that may be under way at once.
 pub const ITERATION_CONCURRENT_MAX: u32 = 1_024;
-/// The most urgent priority.
-pub const PRIORITY_MAX: u8 = 9;
 /// Versions of definitions that a node keeps.
 pub const DEFINITIONS_MAX: usize = 10_000;
 /// Open transactions of one node.
