@@ -12,8 +12,8 @@ fn workspace(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-/// A program of the examples; none where there is no Python that is new enough.
-fn python(program: &str) -> Option<Command> {
+/// Python; none where there is none that is new enough.
+fn interpreter() -> Option<Command> {
     let check = "import sys; sys.exit(sys.version_info < (3, 9))";
     let there = Command::new("python3").args(["-c", check]).status().is_ok_and(|status| status.success());
     if !there {
@@ -22,7 +22,14 @@ fn python(program: &str) -> Option<Command> {
         return None;
     }
     let mut command = Command::new("python3");
-    command.env("PYTHONDONTWRITEBYTECODE", "1").arg(workspace("sdk/examples/python").join(program));
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    Some(command)
+}
+
+/// A program of the examples.
+fn python(program: &str) -> Option<Command> {
+    let mut command = interpreter()?;
+    command.arg(workspace("sdk/examples/python").join(program));
     Some(command)
 }
 
@@ -60,13 +67,48 @@ fn a_service_and_a_requester_in_python_lose_nothing_and_double_nothing() {
 
     assert_eq!(ended.len(), ORDERS);
     for (line, number) in ended.iter().zip(1..) {
-        let credit = format!("completed <Credit number=\"{number}\" granted=\"{}\"/>", number <= 100);
+        let credit = format!("completed <Credit number=\"{number}\" granted=\"{}\" />", number <= 100);
         assert!(line.starts_with(&format!("ended {number} ")) && line.ends_with(&credit), "{line}");
     }
     let grants = grants(&database);
     let numbers: BTreeSet<_> = grants.iter().map(|(_, number)| number).collect();
     assert_eq!((grants.len(), numbers.len()), (ORDERS, ORDERS), "one grant an order");
     drop(serving);
+}
+
+/// Asks for what a node refuses, and prints the codes.
+const REFUSALS: &str = "
+import sys
+sys.path.insert(0, sys.argv[1])
+import cxip
+
+address = sys.argv[2]
+client = cxip.Client(address, 'client')
+for ask in (
+    lambda: cxip.Service(address, 'ANY', {'check-credit': None}),
+    lambda: client.submit('nothing', '<Order/>'),
+    lambda: client.submit('purchase', '<Order>'),
+    lambda: client.submit('purchase', '<Order/>', transaction='no id'),
+    lambda: client.ending(cxip.fresh_transaction()),
+):
+    try:
+        ask()
+        print('nothing was refused')
+    except cxip.Fault as fault:
+        print(fault.code)
+";
+
+#[test]
+fn what_the_node_refuses_is_told_in_python() {
+    let Some(mut script) = interpreter() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(folder.path());
+    node.say(["transaction", "define", workspace("docs/examples/purchase.xml").to_str().unwrap()]);
+    script.args(["-c", REFUSALS]).arg(workspace("sdk/examples/python"));
+    let told = super::node::done(script.arg(node.address()));
+    let codes =
+        ["service-conflict", "definition-unknown", "document-malformed", "identity-malformed", "transaction-unknown"];
+    assert_eq!(told.lines().collect::<Vec<_>>(), codes);
 }
 
 // T4: a transaction that waits is queried and cancelled.

@@ -14,7 +14,9 @@ import itertools
 import os
 import random
 import re
+import select
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -29,11 +31,17 @@ VERSION = 1
 REQUEST, REPLY, CANCEL, PUBLISH, NOTIFY, SUBSCRIBE, UNSUBSCRIBE, ACKNOWLEDGE = range(1, 9)
 
 HEADER = struct.Struct(">4sBBHQQII")
+# The flag of a fragment behind which more come.
+MORE = 1
 CONTENT_BYTES_MAX = 17_039_360
+FRAGMENT_BYTES_MAX = CONTENT_BYTES_MAX
+MESSAGES_IN_FRAGMENTS_MAX = 4
 CONNECT_SECONDS_MAX = 10
 PROBE_SECONDS = 10
 SILENCE_SECONDS_MAX = 30
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.01, 2.0
+# With more than this not written yet, nothing is sent that can wait.
+UNSENT_BYTES_HIGH = 1_048_576
 # How many messages the node may have unacknowledged towards us. We acknowledge at once, so it matters little.
 GRANTED = 1_024
 # Answers that a service remembers in memory, so that an invocation that comes again is not performed again.
@@ -132,75 +140,80 @@ def fresh_transaction():
 
 
 class Connection:
-    """One connection: header, numbers, credit both ways, acknowledgements, and finding out that the node is gone.
+    """One connection: header, numbers, fragments, credit both ways, acknowledgements, and finding out that the node is gone.
 
-    `heard` is called for everything that comes, from the thread that reads, as heard(connection, event, number, what):
+    `heard` is called for everything that comes, from the connection's own thread, as heard(connection, event, number, what):
       "acknowledged", number of our message, attributes;
       "refused", number of our message or 0, Fault;
       "message", its number, (correlation, Content): answer it with `acknowledge` or `refuse`;
       "lost", 0, reason: the last one.
     """
 
-    def __init__(self, address, name, password=None, heard=None):
+    def __init__(self, address, name, password=None, tls=None, heard=None):
         host, port = address.rsplit(":", 1)
+        host = host.strip("[]")
         self.welcome = {}
         self._heard = heard or (lambda *_: None)
-        self._lock = threading.Condition()
-        self._outgoing = collections.deque()
+        self._lock = threading.RLock()
+        self._outgoing = collections.deque()  # messages that were not written yet
+        self._outgoing_bytes = 0
         self._sent = self._received = self._credit = 0
         self._unacknowledged = set()
+        self._partial = {}  # messages that have come in part, by number: (type, correlation, pieces)
         self._granted = GRANTED
         self._over = None
+        self._incoming = bytearray()
+        self._messages = collections.deque()  # whole, and not yet taken in
         self._last_heard = time.monotonic()
-        self._socket = socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS_MAX)
+        self._channel = Channel(socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS_MAX), tls, host)
         try:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._shake_hands(name, password)
-            self._socket.settimeout(None)
         except BaseException:
-            self._socket.close()
+            self._channel.close()
             raise
-        for work in (self._read_all, self._write_all):
-            threading.Thread(target=work, name=f"cxip {name}", daemon=True).start()
+        threading.Thread(target=self._work, name=f"cxip {name}", daemon=True).start()
 
     def _shake_hands(self, name, password):
+        until = time.monotonic() + CONNECT_SECONDS_MAX
         inside = b"" if password is None else child("Password", password)
-        with self._lock:
-            number = self._put(REQUEST, 0, envelope("Connect", {"name": name, "version": VERSION}, inside))
-        self._socket.sendall(b"".join(self._outgoing))
-        self._outgoing.clear()
+        number = self._put(REQUEST, 0, envelope("Connect", {"name": name, "version": VERSION}, inside))
         while True:
-            kind, _, correlation, content = self._read_one()
-            if kind != ACKNOWLEDGE or not content or correlation not in (number, 0):
-                continue
-            content = Content(content)
-            if content.name == "Refused":
-                raise content.fault("internal")
-            self.welcome = content.attributes
-            self._unacknowledged.discard(number)
-            return
+            self._turn()
+            while self._messages:
+                kind, _, correlation, content = self._messages.popleft()
+                if kind != ACKNOWLEDGE or not content or correlation not in (number, 0):
+                    continue
+                content = Content(content)
+                if content.name == "Refused":
+                    raise content.fault("internal")
+                self.welcome = content.attributes
+                self._unacknowledged.discard(number)
+                return
+            if time.monotonic() > until:
+                raise Lost("the node does not answer the Connect")
 
-    # What is sent. Whoever calls holds no lock of ours.
+    # What is sent.
+
+    @property
+    def is_over(self):
+        return self._over is not None
 
     def may_send(self):
-        """Whether the node's credit admits a message now."""
+        """Whether the node's credit, and what is not written yet, admit a message now."""
         with self._lock:
-            return len(self._unacknowledged) < self._credit
+            return len(self._unacknowledged) < self._credit and self._outgoing_bytes < UNSENT_BYTES_HIGH
 
     def send(self, kind, content, correlation=0):
-        """Send a message that the credit admits; says its number."""
+        """Send a message that may be sent; says its number."""
         if len(content) > CONTENT_BYTES_MAX:
             raise Fault("message-too-large", f"the content has {len(content)} bytes")
-        with self._lock:
-            return self._put(kind, correlation, content)
+        return self._put(kind, correlation, content)
 
     def acknowledge(self, message, **attributes):
-        with self._lock:
-            self._put(ACKNOWLEDGE, message, envelope("Acknowledged", attributes))
+        self._put(ACKNOWLEDGE, message, envelope("Acknowledged", attributes))
 
     def refuse(self, message, fault):
-        with self._lock:
-            self._put(ACKNOWLEDGE, message, envelope("Refused", {"code": fault.code}, child("Message", fault.message)))
+        self._put(ACKNOWLEDGE, message, envelope("Refused", {"code": fault.code}, child("Message", fault.message)))
 
     def grant_nothing(self):
         """Ask the node to send nothing more."""
@@ -212,88 +225,97 @@ class Connection:
         """End it; what was queued is still sent."""
         with self._lock:
             self._over = self._over or "closed here"
-            self._lock.notify_all()
+        self._channel.wake()
 
     def _put(self, kind, correlation, content):
-        self._sent += 1
-        if kind != ACKNOWLEDGE:
-            self._unacknowledged.add(self._sent)
-        header = HEADER.pack(MAGIC, VERSION, kind, 0, self._sent, correlation, len(content), self._granted)
-        self._outgoing.append(header + content)
-        self._lock.notify_all()
-        return self._sent
-
-    def _write_all(self):
-        """The thread that writes: reading never waits for it. It also asks for signs of life."""
-        probed = time.monotonic()
-        try:
-            while True:
-                with self._lock:
-                    if not self._outgoing and not self._over:
-                        self._lock.wait(1)
-                    silence = time.monotonic() - self._last_heard
-                    if silence > SILENCE_SECONDS_MAX:
-                        self._over = "the node shows no sign of life"
-                    elif silence > PROBE_SECONDS and time.monotonic() - probed > PROBE_SECONDS and not self._over:
-                        probed = time.monotonic()
-                        self._put(ACKNOWLEDGE, 0, b"")
-                    batch = b"".join(self._outgoing)
-                    self._outgoing.clear()
-                    over = self._over
-                if batch:
-                    self._socket.sendall(batch)
-                if over:
-                    self._socket.shutdown(socket.SHUT_RDWR)
-                    return
-        except OSError:
-            # Whoever reads finds out as well, and tells.
-            try:
-                self._socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+        with self._lock:
+            self._sent += 1
+            if kind != ACKNOWLEDGE:
+                self._unacknowledged.add(self._sent)
+            for at in range(0, len(content) or 1, FRAGMENT_BYTES_MAX):
+                piece = content[at:at + FRAGMENT_BYTES_MAX]
+                flags = MORE if at + len(piece) < len(content) else 0
+                header = (MAGIC, VERSION, kind, flags, self._sent, correlation, len(piece), self._granted)
+                self._outgoing.append(HEADER.pack(*header) + piece)
+                self._outgoing_bytes += HEADER.size + len(piece)
+            number = self._sent
+        self._channel.wake()
+        return number
 
     # What is received.
 
-    def _read_all(self):
+    def _work(self):
+        """The connection's thread: reads and writes, whichever is possible, so that neither waits for the other."""
+        probed = self._last_heard
+        reason = "closed here"
         try:
-            while True:
-                self._take_in(*self._read_one())
+            while not self._over:
+                self._turn()
+                while self._messages:
+                    self._take_in(*self._messages.popleft())
+                now = time.monotonic()
+                if now - self._last_heard > SILENCE_SECONDS_MAX:
+                    raise Lost("the node shows no sign of life")
+                if min(now - self._last_heard, now - probed) > PROBE_SECONDS:
+                    probed = now
+                    self._put(ACKNOWLEDGE, 0, b"")
+            self._turn()
+            self._channel.say_goodbye()
         except (OSError, Lost, Fault, ValueError) as error:
-            reason = self._over or str(error)
-        self.close()
+            reason = str(error)
+        self._over = self._over or reason
         self._heard(self, "lost", 0, reason)
-        self._socket.close()
+        self._channel.close()
 
-    def _read_one(self):
-        header = self._read(HEADER.size)
-        magic, version, kind, flags, number, correlation, length, credit = HEADER.unpack(header)
-        if magic != MAGIC or version != VERSION or not 1 <= kind <= 8 or flags or length > CONTENT_BYTES_MAX:
-            raise Lost("what came is no message of CXIP, version 1")
-        if number <= self._received:
-            raise Lost(f"message {number} came after message {self._received}")
-        content = self._read(length)
+    def _turn(self):
+        """Write what is queued, and take apart what has come."""
         with self._lock:
-            self._received, self._credit, self._last_heard = number, credit, time.monotonic()
-            self._lock.notify_all()
-        return kind, number, correlation, content
-
-    def _read(self, length):
-        # Nothing is reserved for what a header announces.
-        parts = []
-        while length:
-            part = self._socket.recv(min(length, 65_536))
-            if not part:
-                raise Lost("the node closed the connection")
+            batch = b"".join(self._outgoing)
+            self._outgoing.clear()
+        came = self._channel.exchange(batch, self._over is not None)
+        with self._lock:
+            self._outgoing_bytes = sum(map(len, self._outgoing)) + self._channel.unsent
+        if came:
             self._last_heard = time.monotonic()
-            parts.append(part)
-            length -= len(part)
-        return b"".join(parts)
+            self._incoming += came
+            while self._cut_off_one():
+                pass
+
+    def _cut_off_one(self):
+        if len(self._incoming) < HEADER.size:
+            return False
+        magic, version, kind, flags, number, correlation, length, credit = HEADER.unpack_from(self._incoming)
+        wrong = magic != MAGIC or version != VERSION or not 1 <= kind <= 8 or flags & ~MORE
+        if wrong or length > FRAGMENT_BYTES_MAX:
+            raise Lost("what came is no message of CXIP, version 1")
+        if len(self._incoming) < HEADER.size + length:
+            return False
+        piece = bytes(self._incoming[HEADER.size:HEADER.size + length])
+        del self._incoming[:HEADER.size + length]
+        with self._lock:
+            self._credit = credit
+        if number > self._received:
+            self._received = number
+            pieces = []
+        else:
+            begun, answers, pieces = self._partial.pop(number, (None, None, None))
+            if (begun, answers) != (kind, correlation):
+                raise Lost(f"message {number} came after message {self._received}")
+        pieces.append(piece)
+        if not flags:
+            self._messages.append((kind, number, correlation, b"".join(pieces)))
+        elif len(self._partial) == MESSAGES_IN_FRAGMENTS_MAX or sum(map(len, pieces)) > CONTENT_BYTES_MAX:
+            raise Lost("the node sends more in fragments than it may")
+        else:
+            self._partial[number] = (kind, correlation, pieces)
+        return True
 
     def _take_in(self, kind, number, correlation, content):
         if kind == ACKNOWLEDGE and not content:
             if correlation == 0:
-                with self._lock:
-                    self._put(ACKNOWLEDGE, number, b"")
+                self._put(ACKNOWLEDGE, number, b"")
+            # Credit has come with it, for which somebody may wait.
+            self._heard(self, "credit", 0, None)
             return
         if kind == ACKNOWLEDGE:
             content = Content(content)
@@ -314,14 +336,106 @@ class Connection:
         self._heard(self, "message", number, (correlation, content))
 
 
+class Channel:
+    """A socket, with TLS or without, that one thread reads and writes and others may wake."""
+
+    def __init__(self, connected, tls, host):
+        self._socket = connected
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.setblocking(False)
+        self._woken, self._wakes = socket.socketpair()
+        self._woken.setblocking(False)
+        self._wakes.setblocking(False)
+        self._unwritten = bytearray()
+        self._tls = None
+        if tls is not None:
+            # TLS is done here in memory, because its object must not be used by two threads.
+            self._tls_in, self._tls_out = ssl.MemoryBIO(), ssl.MemoryBIO()
+            self._tls = tls.wrap_bio(self._tls_in, self._tls_out, server_hostname=host)
+        self._plain = bytearray()  # to be encrypted
+
+    @property
+    def unsent(self):
+        return len(self._unwritten) + len(self._plain)
+
+    def wake(self):
+        try:
+            self._wakes.send(b"w")
+        except OSError:
+            pass  # it is awake, or closed
+
+    def exchange(self, batch, until_written):
+        """Write `batch`, as far as the other side takes it or, where that is wanted, to its end; what came meanwhile."""
+        self._plain += batch
+        came = self._advance()
+        until = time.monotonic() + 1
+        while not came:
+            reads, writes = [self._socket, self._woken], [self._socket] if self._unwritten else []
+            reads, writes, _ = select.select(reads, writes, [], max(until - time.monotonic(), 0))
+            if self._woken in reads:
+                self._woken.recv(4_096)
+            if writes:
+                self._write()
+            if self._socket in reads:
+                data = self._socket.recv(262_144)
+                if not data:
+                    raise Lost("the node closed the connection")
+                came = self._decrypted(data)
+            if time.monotonic() >= until or not (until_written and self.unsent):
+                break
+        return came
+
+    def _advance(self):
+        came = self._decrypted(b"") if self._tls else b""
+        self._write()
+        return came
+
+    def _decrypted(self, data):
+        if not self._tls:
+            return data
+        self._tls_in.write(data)
+        came = bytearray()
+        try:
+            while self._plain:
+                written = self._tls.write(self._plain)
+                del self._plain[:written]
+            while True:
+                part = self._tls.read(262_144)
+                if not part:
+                    raise Lost("the node closed the connection")
+                came += part
+        except ssl.SSLWantReadError:
+            pass
+        self._unwritten += self._tls_out.read()
+        return bytes(came)
+
+    def _write(self):
+        if not self._tls:
+            self._unwritten += self._plain
+            self._plain.clear()
+        try:
+            while self._unwritten:
+                written = self._socket.send(memoryview(self._unwritten)[:1_048_576].tobytes())
+                del self._unwritten[:written]
+        except BlockingIOError:
+            pass
+
+    def say_goodbye(self):
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        for each in (self._socket, self._woken, self._wakes):
+            each.close()
+
+
 # --- what services and clients have in common
 
 
 class Attached:
     """Keeps a connection and sends what is ready over it; on a new one, once more what the last may have lost."""
 
-    def __init__(self, address, name, password=None, patience=0):
-        self._address, self._name, self._password = address, name, password
+    def __init__(self, address, name, password=None, tls=None, patience=0):
+        self._address, self._name, self._password, self._tls = address, name, password, tls
         self._changed = threading.Condition()
         self._connection = None
         self._closing = False
@@ -355,6 +469,9 @@ class Attached:
     def _again(self, what):
         """What was postponed is due."""
 
+    def _denied(self, fault):
+        """The node does not let us in, though it did before. It is tried again."""
+
     # What is the same.
 
     def _connect_first(self, until):
@@ -367,7 +484,7 @@ class Attached:
                 time.sleep(random.uniform(0.05, 0.1))
 
     def _connect(self):
-        return Connection(self._address, self._name, self._password, self._on_heard)
+        return Connection(self._address, self._name, self._password, self._tls, self._on_heard)
 
     def _postpone(self, what, retry_after_ms):
         pause = retry_after_ms / 1_000 * random.uniform(1, 2)
@@ -383,19 +500,23 @@ class Attached:
                 return
             elif event == "acknowledged":
                 self._take_acknowledged(number, what)
+            elif event == "credit":
+                pass  # the keeper looks
             elif event == "refused" and number == 0:
                 connection.close()
             elif event == "refused":
                 self._take_refused(number, what)
             else:
-                self._take_message(connection, number, *what)
+                try:
+                    self._take_message(connection, number, *what)
+                except Fault as fault:
+                    connection.refuse(number, fault)
             self._changed.notify_all()
 
     def _keep(self, connection):
         pause = PAUSE_SECONDS_MIN
         while True:
             with self._changed:
-                # It may be lost already; then the first message finds out.
                 self._connection = connection
                 self._begin(connection)
                 if self._send_all():
@@ -410,12 +531,18 @@ class Attached:
                     connection = self._connect()
                     pause = PAUSE_SECONDS_MIN
                     break
-                except (OSError, Lost, Fault):
+                except Fault as fault:
+                    with self._changed:
+                        self._denied(fault)
+                except (OSError, Lost):
                     continue
 
     def _send_all(self):
         """Send whatever becomes ready until the connection is lost; True where it shall end."""
-        while self._connection is not None and not (self._closing and self._is_idle()):
+        # A connection that was lost before it was ours has told nobody.
+        while self._connection is not None and not self._connection.is_over:
+            if self._closing and self._is_idle():
+                break
             while self._postponed and self._postponed[0][0] <= time.monotonic():
                 self._again(heapq.heappop(self._postponed)[2])
             ready = self._next() if self._connection.may_send() else None
@@ -501,14 +628,14 @@ class Submission:
 
 
 class Client(Attached):
-    """Submits transactions to a node. Its methods may be called from any thread. `patience` is for how many seconds it
-    waits for a node that does not answer yet."""
+    """Submits transactions to a node. Its methods may be called from any thread. `tls` is an ssl.SSLContext where the node
+    wants TLS; `patience` is for how many seconds to wait for a node that does not answer yet."""
 
-    def __init__(self, address, name, password=None, patience=0):
+    def __init__(self, address, name, password=None, tls=None, patience=0):
         self._ready = collections.deque()
         self._open = {}  # asks by identity, in the order in which they were asked
         self._by_number = {}
-        super().__init__(address, name, password, patience)
+        super().__init__(address, name, password, tls, patience)
 
     def submit(self, definition, document, transaction=None, timeout=None):
         """Begin a transaction; returns when the node has it. Keep the id that you pass in to be able to repeat it."""
@@ -591,6 +718,13 @@ class Client(Attached):
             ask.taken.set_result({})
         ask.answer.set_result(Ending(content) if content.name == "Response" else content.attributes)
 
+    def _denied(self, fault):
+        # Nobody shall wait for what will not come.
+        if fault.code == "access-denied":
+            for ask in list(self._open.values()):
+                self._unsendable(ask, fault)
+            self._ready.clear()
+
     def _done(self, number):
         ask = self._by_number.pop(number)
         self._open.pop(id(ask), None)
@@ -618,10 +752,11 @@ class Request:
 
 class Service(Attached):
     """Performs operations under one name: `handlers` is a dictionary from operation to a function of a Request, which
-    returns the answer's document or raises a Fault. Handlers run in threads, `credit` at once."""
+    returns the answer's document or raises a Fault. Handlers run in threads, `credit` at once. It is registered when the
+    constructor returns; where the node refuses that, the constructor raises the Fault."""
 
     def __init__(self, address, service, handlers, public=False, credit=16, password=None,
-                 patience=0):
+                 tls=None, patience=0):
         self._service, self._handlers, self._public, self._credit = service, handlers, public, credit
         self._workers = concurrent.futures.ThreadPoolExecutor(credit, thread_name_prefix=f"cxip {service}")
         self._working = {}  # invocation: (Request, number of the Perform or 0)
@@ -630,12 +765,13 @@ class Service(Attached):
         self._outbox = collections.deque()
         self._by_number = {}
         self._registering = None
-        super().__init__(address, service, password, patience)
-
-    def wait_registered(self, timeout=None):
-        """Wait until the node has the registration."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._connection is not None and self._registering is None, timeout)
+        self._registered = concurrent.futures.Future()
+        super().__init__(address, service, password, tls, patience)
+        try:
+            self._registered.result()
+        except Fault:
+            self.close(0)
+            raise
 
     def close(self, timeout=5):
         """Take nothing new, finish what was begun, and end."""
@@ -691,11 +827,15 @@ class Service(Attached):
     def _take_acknowledged(self, number, attributes):
         if number == self._registering:
             self._registering = None
+            if not self._registered.done():
+                self._registered.set_result(None)
         else:
             self._confirm(self._by_number.pop(number, None))
 
     def _take_refused(self, number, fault):
         if number == self._registering:
+            if not self._registered.done():
+                self._registered.set_exception(fault)
             self._connection.close()
             return
         invocation = self._by_number.pop(number, None)

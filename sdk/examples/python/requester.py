@@ -1,6 +1,7 @@
 """Submits orders as transactions and prints how each ended:
 
-    python3 requester.py ADDRESS DEFINITION [COUNT]     one line an order: its number, transaction, ending, document
+    python3 requester.py ADDRESS DEFINITION [COUNT [BYTES]]   one line an order: its number, transaction, ending, document;
+                                                              BYTES is how long a remark each order has
     python3 requester.py ADDRESS --query TRANSACTION    how far a transaction is
     python3 requester.py ADDRESS --cancel TRANSACTION   end a transaction
 
@@ -9,6 +10,7 @@ submitted again under the same id.
 """
 
 import sys
+import xml.etree.ElementTree as ElementTree
 
 import cxip
 
@@ -22,13 +24,15 @@ def main(address, what, *rest):
             client.cancel(rest[0])
             print("cancelled")
         else:
-            submit(client, what, int(rest[0]) if rest else 1)
+            submit(client, what, *map(int, rest))
 
 
-def submit(client, definition, count):
+def submit(client, definition, count=1, remark_bytes=0):
     submissions = []
     for number in range(1, count + 1):
-        submissions.append(client.submit(definition, f'<Order number="{number}" total="{number * 10}"/>'))
+        order = ElementTree.Element("Order", number=str(number), total=str(number * 10))
+        order.text = "x" * remark_bytes or None
+        submissions.append(client.submit(definition, order))
         print("submitted", number, submissions[-1].transaction, flush=True)
     for number, submission in enumerate(submissions, 1):
         ending = submission.ending()

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import xml.etree.ElementTree as ElementTree
 
 import cxip
 
@@ -26,7 +27,10 @@ def check_credit(request):
     if "total" not in order.attrib:
         raise cxip.Fault("operation-failed", "the order has no total")
     granted = "true" if float(order.get("total")) <= 1_000 else "false"
-    answer = cxip.document_bytes(f'<Credit number="{order.get("number")}" granted="{granted}"/>')
+    credit = ElementTree.Element("Credit", number=order.get("number"), granted=granted)
+    # The remark of the order, where it has one, goes back with the answer.
+    credit.text = order.text
+    answer = cxip.document_bytes(credit)
     with writes:
         row = (request.invocation, order.get("number"), answer)
         database.execute("INSERT OR IGNORE INTO grants VALUES (?, ?, ?)", row)
@@ -37,8 +41,7 @@ def main():
     end = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: end.set())
-    with cxip.Service(ADDRESS, "credit", {"check-credit": check_credit}, public=True, patience=30) as service:
-        service.wait_registered()
+    with cxip.Service(ADDRESS, "credit", {"check-credit": check_credit}, public=True, patience=30):
         print(f"credit performs check-credit for the node at {ADDRESS}; end it with Ctrl-C", flush=True)
         end.wait()
 
