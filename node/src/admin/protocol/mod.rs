@@ -15,7 +15,10 @@ pub use status::{
     Addresses, Disk, FederationStatus, Health, JournalStatus, NodeStatus, OrganizationStatus, Peer, Reading,
     ReadingKind, Service, Status, TransactionCounts,
 };
-pub use transaction::{Operation, OperationPerformer, OperationState, Show, TransactionEntry, TransactionState};
+pub use transaction::{
+    Compensation, Operation, OperationPerformer, OperationState, RefusedAnswer, Show, ShownSignal, TransactionEntry,
+    TransactionState,
+};
 pub use upkeep::{Purged, PurgedPart, Recovered, RecoveredPart, Signalled};
 
 use super::time::Time;

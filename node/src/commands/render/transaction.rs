@@ -53,7 +53,13 @@ pub fn show(show: &Show) -> String {
     let by = show.requester.as_ref().map(|requester| format!(" by {requester}")).unwrap_or_default();
     let took = duration(show.duration_ms);
     let mut rows = vec![
-        vec!["state".to_owned(), show.state.to_string()],
+        vec![
+            "state".to_owned(),
+            match show.ending {
+                Some(ending) => format!("{}: it will be {ending} when all is undone", show.state),
+                None => show.state.to_string(),
+            },
+        ],
         vec!["version".to_owned(), show.hash.short()],
         vec!["submitted".to_owned(), format!("{}{by}", show.submitted)],
         match show.ended {
@@ -61,6 +67,8 @@ pub fn show(show: &Show) -> String {
             None => vec!["running".to_owned(), format!("for {took}")],
         },
     ];
+    rows.extend(show.deadline.filter(|_| show.ended.is_none()).map(|at| vec!["times out".to_owned(), at.to_string()]));
+    rows.extend(show.parent.map(|parent| vec!["belongs to".to_owned(), parent.to_string()]));
     let ended = show.operations.iter().filter(|operation| operation.state.is_ended()).count();
     rows.push(vec!["operations".to_owned(), format!("{ended} of {} have ended", show.operations.len())]);
     if let Some(fault) = &show.fault {
@@ -69,10 +77,38 @@ pub fn show(show: &Show) -> String {
     }
     text.push_str(&indented(&table(&[], rows)));
     let _ = write!(text, "\n{}", graph(&show.operations));
+    for signal in &show.signals {
+        let _ = writeln!(text, "\n  ⚑ signal {} came at {}", signal.name, signal.at);
+    }
+    for refused in &show.refused {
+        let operation = refused.operation.map(|id| format!(" to operation {id}")).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "\n  ! {}: {} answered '{}'{operation}, which was refused: {}",
+            refused.at, refused.from, refused.outcome, refused.why
+        );
+    }
     document(&mut text, "Input", show.input.as_ref());
     for one in &show.operations {
-        document(&mut text, &format!("{} {}: in", one.id, one.name), one.input.as_ref());
-        document(&mut text, &format!("{} {}: out", one.id, one.name), one.output.as_ref());
+        let name = |part: &str| format!("{} {}: {part}", one.id, one.name);
+        document(&mut text, &name("in"), one.input.as_ref());
+        for (place, leg) in (1..).zip(&one.performers) {
+            document(
+                &mut text,
+                &name(&format!("{} {place} in", if one.iteration { "line" } else { "recipient" })),
+                leg.input.as_ref(),
+            );
+            document(
+                &mut text,
+                &name(&format!("{} {place} out", if one.iteration { "line" } else { "recipient" })),
+                leg.output.as_ref(),
+            );
+        }
+        document(&mut text, &name("out"), one.output.as_ref());
+        if let Some(undone) = one.compensation.as_ref().and_then(|it| it.performer.as_ref()) {
+            document(&mut text, &name("undone with"), undone.input.as_ref());
+            document(&mut text, &name("undone"), undone.output.as_ref());
+        }
     }
     document(&mut text, "Output", show.output.as_ref());
     if show.documents_left_out > 0 {
@@ -141,43 +177,91 @@ fn layers(operations: &[Operation]) -> BTreeMap<usize, Vec<usize>> {
 }
 
 fn operation(operation: &Operation, lines: &mut Vec<Vec<String>>) {
-    let again = if operation.attempt > 1 { format!(", attempt {}", operation.attempt) } else { String::new() };
-    let who = match operation.performers.as_slice() {
-        [] => String::new(),
-        [one] => performer(one),
-        several => {
-            let completed = several.iter().filter(|one| one.state == OperationState::Completed).count();
-            format!("{completed} of {} answered", several.len())
-        }
-    };
     let links = operation.links.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     lines.push(vec![
         format!("{} {} {}", operation_mark(operation.state), operation.id, operation.name),
-        format!("{}{again}", operation.state.word()),
+        format!("{}{}", operation.state.word(), attempt(operation.attempt, operation.attempts_max)),
         operation.duration_ms.map(duration).unwrap_or_default(),
-        who,
+        who(operation),
         if links.is_empty() { String::new() } else { format!("→ {links}") },
     ]);
-    if operation.performers.len() > 1 {
-        let last = operation.performers.len() - 1;
-        for (place, one) in operation.performers.iter().enumerate() {
-            lines.push(vec![
-                format!("  {} {} {}", if place == last { "└" } else { "├" }, operation_mark(one.state), performer(one)),
-                one.state.word().to_owned(),
-                one.duration_ms.map(duration).unwrap_or_default(),
-            ]);
+    let performers = &operation.performers;
+    if performers.len() > 1 || operation.iteration {
+        let shown = performers.len().min(PERFORMERS_SHOWN);
+        for (place, one) in performers.iter().take(shown).enumerate() {
+            let branch = if place + 1 == performers.len() { "└" } else { "├" };
+            let mut line = leg(one);
+            line[0] = format!("  {branch} {}", line[0]);
+            lines.push(line);
         }
+        if shown < performers.len() {
+            lines.push(vec![format!("  └ … and {} more; --json has them all", performers.len() - shown)]);
+        }
+    } else if let Some(at) = performers.first().and_then(|one| one.again_at) {
+        lines.push(vec![format!("  ↻ to be asked again at {at}")]);
     }
-    let late: u32 = operation.performers.iter().map(|one| one.late).sum();
+    let late: u32 = performers.iter().map(|one| one.late).sum();
     if late > 0 {
         lines.push(vec![format!("  ! {} when nobody waited any more", count(u64::from(late), "answer"))]);
     }
     if let Some(fault) = &operation.fault {
         lines.push(vec![format!("  ! {fault}")]);
     }
+    if let Some(compensation) = operation.compensation.as_ref().filter(|it| it.state != "not-needed") {
+        let mut line = match &compensation.performer {
+            Some(one) => leg(one),
+            None => vec![String::new(), compensation.state.clone()],
+        };
+        line[0] = format!("  ↶ {}: {}", compensation.performs, line[0]).trim_end().trim_end_matches(':').to_owned();
+        lines.push(line);
+        if let Some(fault) = compensation.performer.as_ref().and_then(|one| one.fault.as_ref()) {
+            lines.push(vec![format!("    ! {fault}")]);
+        }
+    }
+}
+
+/// Performers of one operation that a screen shows.
+const PERFORMERS_SHOWN: usize = 20;
+
+fn attempt(attempt: u32, attempts_max: u32) -> String {
+    match (attempt, attempts_max) {
+        (0 | 1, 0 | 1) | (0, _) => String::new(),
+        (attempt, 0 | 1) => format!(", attempt {attempt}"),
+        (attempt, attempts_max) => format!(", attempt {attempt} of {attempts_max}"),
+    }
+}
+
+/// Who is at an operation, or what is waited for.
+fn who(operation: &Operation) -> String {
+    if let Some(signal) = &operation.signal {
+        return format!("signal {signal}");
+    }
+    match operation.performers.as_slice() {
+        [] => operation.subtransaction.as_ref().map(|name| format!("transaction {name}")).unwrap_or_default(),
+        [one] if !operation.iteration => performer(one),
+        several => {
+            let completed = several.iter().filter(|one| one.state == OperationState::Completed).count();
+            let word = if operation.iteration { "lines done" } else { "answered" };
+            format!("{completed} of {} {word}", several.len())
+        }
+    }
+}
+
+/// The columns of one performer.
+fn leg(one: &OperationPerformer) -> Vec<String> {
+    let line = one.line.map(|line| format!("line {line} ")).unwrap_or_default();
+    let again = one.again_at.map(|at| format!(", again at {at}")).unwrap_or_default();
+    vec![
+        format!("{} {line}{}", operation_mark(one.state), performer(one)),
+        format!("{}{}{again}", one.state.word(), attempt(one.attempt, 0)),
+        one.duration_ms.map(duration).unwrap_or_default(),
+    ]
 }
 
 fn performer(performer: &OperationPerformer) -> String {
+    if let Some(transaction) = performer.transaction {
+        return format!("transaction {transaction}");
+    }
     let service = performer.service.as_ref().map_or("somebody", |service| service.as_str());
     let organization = performer
         .organization_name
@@ -235,6 +319,15 @@ mod tests {
             links: links.to_vec(),
             input: None,
             output: None,
+            performs: None,
+            subtransaction: None,
+            signal: None,
+            attempts_max: 1,
+            priority: 0,
+            broadcast: false,
+            iteration: false,
+            deadline: None,
+            compensation: None,
         }
     }
 
@@ -249,6 +342,12 @@ mod tests {
             duration_ms: Some(48),
             fault: None,
             late: 0,
+            transaction: None,
+            line: None,
+            attempt: 1,
+            again_at: None,
+            input: None,
+            output: None,
         }
     }
 
@@ -285,6 +384,11 @@ mod tests {
                 an_operation(6, "CXtsTailOp", OperationState::Waiting, &[]),
             ],
             documents_left_out: 0,
+            ending: None,
+            parent: None,
+            deadline: None,
+            signals: Vec::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -333,6 +437,69 @@ Input
         ];
         assert_eq!(graph(&operations).lines().count(), 2);
         assert_eq!(graph(&[]), "");
+    }
+
+    /// T17: what goes beyond the source is shown as well.
+    #[test]
+    fn retries_lines_signals_subtransactions_and_compensations_are_shown() {
+        use OperationState::{Completed, Failed, Running, Waiting};
+        let mut book = an_operation(1, "book", Completed, &[2]);
+        book.performers = vec![a_performer("desk", None, Completed)];
+        book.compensation = Some(Compensation {
+            performs: "unbook".parse().unwrap(),
+            state: "running".into(),
+            started: Some(NOW),
+            performer: Some(a_performer("desk", None, Running)),
+        });
+        let mut pack = an_operation(2, "pack", Failed, &[3]);
+        (pack.iteration, pack.attempt, pack.attempts_max) = (true, 3, 3);
+        pack.performers = (1..=25)
+            .map(|line| {
+                let mut one = a_performer("depot", None, if line == 2 { Failed } else { Completed });
+                (one.line, one.attempt) = (Some(line), if line == 2 { 3 } else { 1 });
+                one
+            })
+            .collect();
+        let mut approve = an_operation(3, "approve", Waiting, &[]);
+        approve.signal = Some("approved".parse().unwrap());
+        let mut part = an_operation(4, "deliver", Running, &[]);
+        part.performers = vec![a_performer("x", None, Running)];
+        part.performers[0].transaction = Some(TransactionId(9));
+        (part.attempts_max, part.performers[0].again_at) = (4, Some(NOW));
+        let transaction = Show {
+            state: TransactionState::Compensating,
+            ending: Some(TransactionState::Failed),
+            parent: Some(TransactionId(8)),
+            operations: vec![book, pack, approve, part],
+            signals: vec![ShownSignal { name: "paid".parse().unwrap(), at: NOW, document: None }],
+            refused: vec![RefusedAnswer {
+                at: NOW,
+                operation: Some(1),
+                from: "desk".into(),
+                outcome: "completed".into(),
+                why: "duplicate".into(),
+                invocation: hansa_core::ident::InvocationId(0),
+            }],
+            ..a_transaction()
+        };
+        let text = show(&transaction);
+        for part in [
+            "compensating: it will be failed when all is undone",
+            "belongs to  00000000000000000000000008",
+            "↶ unbook: ▶ desk",
+            "failed, attempt 3 of 3",
+            "24 of 25 lines done",
+            "├ ✘ line 2 depot",
+            "… and 5 more",
+            "signal approved",
+            "transaction 00000000000000000000000009",
+            "running, attempt 1 of 4",
+            "↻ to be asked again at 2026-11-21",
+            "⚑ signal paid came at 2026-11-21",
+            "desk answered 'completed' to operation 1, which was refused: duplicate",
+        ] {
+            assert!(text.contains(part), "'{part}' is missing in:\n{text}");
+        }
     }
 
     #[test]
