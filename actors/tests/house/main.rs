@@ -1,6 +1,7 @@
 //! What a house promises, shown on the real thing: shards on ractor, journal and store in a folder, and a world that
 //! writes down what leaves. It shows what the machines' own tests cannot: durability, restarts, and what is at rest.
 
+mod crashes;
 mod fixture;
 mod history;
 mod limits;
