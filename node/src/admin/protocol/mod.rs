@@ -15,6 +15,7 @@ pub use status::{
     Addresses, Disk, FederationStatus, Health, JournalStatus, NodeStatus, OrganizationStatus, Peer, Reading,
     ReadingKind, Service, Status, TransactionCounts,
 };
+#[allow(unused_imports, reason = "the picture does not have them yet")]
 pub use transaction::{
     Compensation, Operation, OperationPerformer, OperationState, RefusedAnswer, Show, ShownSignal, TransactionEntry,
     TransactionState,
