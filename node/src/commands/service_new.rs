@@ -274,7 +274,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let origin = origin(Some("1")).unwrap();
         write(place.path(), "credit", &origin).expect("an empty folder will do");
-        assert!(fs::read_to_string(place.path().join("src/lib.rs")).unwrap().contains("Service::new(\"credit\")"));
+        assert!(fs::read_to_string(place.path().join("src/lib.rs")).unwrap().contains("NAME: &str = \"credit\""));
         assert_eq!(write(place.path(), "other", &origin).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         let file = place.path().join("README.md");
         assert_eq!(could_not(&file, &write(&file, "credit", &origin).unwrap_err()).code, Code::DataPermissions);
