@@ -141,8 +141,8 @@ pub enum Tally {
     Cancelled,
     /// Operations that were asked for.
     Requested,
-    /// Answers that came when nobody waited any more.
-    AnsweredLate,
+    /// Answers that came and were not waited for.
+    AnswersRefused,
     /// Requests that were put into the outbox of a peer.
     Forwarded,
     /// Frames that were accepted from peers.
@@ -160,7 +160,7 @@ impl Tally {
         (Self::TimedOut, "transactions_timed_out", "Transactions that ran out of time"),
         (Self::Cancelled, "transactions_cancelled", "Transactions that were cancelled"),
         (Self::Requested, "operations_requested", "Operations that were asked for"),
-        (Self::AnsweredLate, "answers_late", "Answers that came when nobody waited any more"),
+        (Self::AnswersRefused, "answers_refused", "Answers that came and were not waited for"),
         (Self::Forwarded, "requests_forwarded", "Requests that were put into the outbox of a peer"),
         (Self::Accepted, "frames_accepted", "Frames that were accepted from peers"),
         (Self::Merged, "directory_records_merged", "Directory records that were taken in"),
@@ -215,7 +215,7 @@ impl Housed for Instance {
         Some(match record {
             Record::Submitted { .. } => Tally::Submitted,
             Record::Requested { .. } => Tally::Requested,
-            Record::AnsweredLate { .. } => Tally::AnsweredLate,
+            Record::AnswerRefused(_) => Tally::AnswersRefused,
             Record::Finished { ending: Ending::Completed(_), .. } => Tally::Completed,
             Record::Finished { ending: Ending::Failed(_), .. } => Tally::Failed,
             Record::Finished { ending: Ending::TimedOut, .. } => Tally::TimedOut,
@@ -252,8 +252,33 @@ impl Housed for Instance {
             Effect::Withdraw { performer: Performer::Peer { organization, .. }, invocation } => {
                 Delivery::Inward(Input::Link(organization, link::Input::Withdraw { invocation }))
             }
-            Effect::Settle { organization, invocation } => {
+            Effect::Withdraw { performer: Performer::Transaction(id), invocation } => {
+                Delivery::Inward(Input::Transaction(id, transaction::Input::Withdraw { invocation }))
+            }
+            Effect::Settle { performer: Performer::Peer { organization, .. }, invocation } => {
                 Delivery::Inward(Input::Link(organization, link::Input::Settle { invocation }))
+            }
+            Effect::Settle { performer: Performer::Transaction(id), invocation } => {
+                Delivery::Inward(Input::Transaction(id, transaction::Input::Settle { invocation }))
+            }
+            // A mailbox keeps no answer; there it means that nobody waits any more.
+            Effect::Settle { performer: Performer::Local(service), invocation } => {
+                Delivery::Inward(Input::Mailbox(service, mailbox::Input::Withdraw { invocation }))
+            }
+            Effect::Begin { transaction, parent, definition, document } => Delivery::Inward(Input::Transaction(
+                transaction,
+                transaction::Input::Begin { parent, definition, document },
+            )),
+            Effect::Return { parent, invocation, outcome } => Delivery::Inward(Input::Transaction(
+                parent,
+                transaction::Input::Answer { invocation, outcome, from: Performer::Transaction(*key), asker: None },
+            )),
+            Effect::Inquire { parent, invocation } => Delivery::Inward(Input::Transaction(
+                parent,
+                transaction::Input::Inquire { invocation, performer: Performer::Transaction(*key) },
+            )),
+            Effect::Refuse { asker, fault } => {
+                Delivery::Outward(Outward::Session(asker.session, ToSession::Refused { message: asker.message, fault }))
             }
             Effect::Acknowledge { asker, invocation, word } => acknowledge(
                 asker,
@@ -278,7 +303,10 @@ impl Housed for Instance {
             | Input::Cancel { asker }
             | Input::Signal { asker, .. } => Some(*asker),
             Input::Answer { asker, .. } => *asker,
-            Input::Inquire { .. }
+            Input::Begin { .. }
+            | Input::Inquire { .. }
+            | Input::Withdraw { .. }
+            | Input::Settle { .. }
             | Input::Advance
             | Input::Judge { .. }
             | Input::JudgeAll
@@ -305,9 +333,12 @@ impl Housed for Mailbox {
             Effect::Withdraw { session, invocation } => {
                 Delivery::Outward(Outward::Session(session, ToSession::Withdraw { invocation }))
             }
-            Effect::Return { caller: Caller::Transaction(id), invocation, outcome, asker } => Delivery::Inward(
-                Input::Transaction(id, transaction::Input::Answer { invocation, outcome, asker, peer: None }),
-            ),
+            Effect::Return { caller: Caller::Transaction(id), invocation, outcome, asker } => {
+                Delivery::Inward(Input::Transaction(
+                    id,
+                    transaction::Input::Answer { invocation, outcome, from: Performer::Local(key.clone()), asker },
+                ))
+            }
             Effect::Return { caller: Caller::Peer(organization), invocation, outcome, asker } => {
                 Delivery::Inward(Input::Link(organization, link::Input::Answer { invocation, outcome, asker }))
             }
@@ -356,12 +387,21 @@ impl Housed for Link {
             Effect::Withdraw { service, invocation } => {
                 Delivery::Inward(Input::Mailbox(service, mailbox::Input::Withdraw { invocation }))
             }
-            Effect::Inquire { caller, invocation } => {
-                Delivery::Inward(Input::Transaction(caller, transaction::Input::Inquire { invocation, peer: *key }))
-            }
-            Effect::Return { caller, invocation, outcome, .. } => Delivery::Inward(Input::Transaction(
+            Effect::Inquire { caller, invocation } => Delivery::Inward(Input::Transaction(
                 caller,
-                transaction::Input::Answer { invocation, outcome, asker: None, peer: Some(*key) },
+                transaction::Input::Inquire {
+                    invocation,
+                    performer: Performer::Peer { organization: *key, service: None },
+                },
+            )),
+            Effect::Return { caller, invocation, service, outcome } => Delivery::Inward(Input::Transaction(
+                caller,
+                transaction::Input::Answer {
+                    invocation,
+                    outcome,
+                    from: Performer::Peer { organization: *key, service },
+                    asker: None,
+                },
             )),
             Effect::Acknowledge { asker, invocation } => acknowledge(
                 asker,

@@ -113,6 +113,16 @@ impl TransactionId {
         Self(u128::from(now.0 & ((1 << 48) - 1)) << 80 | random)
     }
 
+    /// The id of the transaction that `parent` begins for an invocation: always the same, and beside the parent's in the
+    /// order of ids.
+    #[must_use]
+    pub fn of_subtransaction(parent: Self, invocation: InvocationId) -> Self {
+        let hash = blake3::derive_key("hansa sub-transaction 1", &invocation.0.to_be_bytes());
+        let low: [u8; 16] = hash[..16].try_into().expect("a BLAKE3 hash has 32 bytes");
+        let mask = (1 << 80) - 1;
+        Self(parent.0 & !mask | u128::from_be_bytes(low) & mask)
+    }
+
     /// When the id was made, by the clock of whoever made it.
     #[must_use]
     pub fn moment(self) -> Moment {

@@ -102,4 +102,6 @@ pub enum Performer {
         /// Its service, where a certain one is meant.
         service: Option<ServiceName>,
     },
+    /// A transaction of this node, which runs in the operation's place (T17).
+    Transaction(TransactionId),
 }

@@ -67,6 +67,15 @@ pub const OPERATION_ATTEMPTS_MAX: u32 = 32;
 pub const PRIORITY_MAX: u8 = 9;
 /// Transactions that run each other as operations, one inside the other.
 pub const SUBTRANSACTION_DEPTH_MAX: u32 = 16;
+/// Bytes of the requests of one iteration, all lines together.
+pub const ITERATION_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Answers to one transaction that are recorded though they are refused; later ones are refused without.
+pub const ANSWERS_REFUSED_MAX: usize = 1_000;
+/// How long the response of a transaction that is not kept may still be asked for after its end.
+pub const RESPONSE_KEEP_MS: u64 = 120_000;
+/// Invocations that the mailbox of a service remembers after they left it, so that who waited for them learns of a late
+/// answer.
+pub const MAILBOX_LEFT_MAX: usize = 4_096;
 /// Requesters that wait for one transaction's response.
 pub const REQUESTERS_MAX: usize = 64;
 

@@ -253,10 +253,11 @@ impl Sought {
         let filter = &self.filter;
         let at_organization = self.organization.is_none_or(|(organization, own)| {
             let asked = |performer: &Performer| match performer {
-                Performer::Local(_) => own,
+                Performer::Local(_) | Performer::Transaction(_) => own,
                 Performer::Peer { organization: peer, .. } => *peer == organization,
             };
-            picture.operations.iter().flat_map(|operation| &operation.legs).any(|leg| asked(&leg.performer))
+            let mut legs = picture.operations.iter().flat_map(|operation| &operation.legs);
+            legs.any(|leg| leg.performer.as_ref().is_some_and(asked))
         });
         let has_operation = (filter.operation.is_none() && filter.operation_state.is_none())
             || picture.operations.iter().any(|operation| {

@@ -195,8 +195,9 @@ pub fn operation_state(word: &str) -> OperationState {
 
 fn performer(leg: &LegPicture, offers: &Offers) -> OperationPerformer {
     let (organization, service) = match &leg.performer {
-        Performer::Local(service) => (None, Some(service.clone())),
-        Performer::Peer { organization, service } => (Some(*organization), service.clone()),
+        Some(Performer::Local(service)) => (None, Some(service.clone())),
+        Some(Performer::Peer { organization, service }) => (Some(*organization), service.clone()),
+        Some(Performer::Transaction(_)) | None => (None, None),
     };
     let peer = organization.and_then(|organization| offers.peers().find(|peer| peer.organization == organization));
     OperationPerformer {
@@ -204,7 +205,7 @@ fn performer(leg: &LegPicture, offers: &Offers) -> OperationPerformer {
         organization,
         organization_name: peer.map(|peer| peer.name.clone()),
         city: peer.map(|peer| peer.city.clone()),
-        invocation: Some(leg.invocation),
+        invocation: leg.invocation,
         state: match leg.state.as_str() {
             "completed" => OperationState::Completed,
             "failed" => OperationState::Failed,
@@ -212,7 +213,7 @@ fn performer(leg: &LegPicture, offers: &Offers) -> OperationPerformer {
             "cancelled" => OperationState::Cancelled,
             _ => OperationState::Running,
         },
-        duration_ms: leg.answered.map(|answered| answered.since_ms(leg.asked)),
+        duration_ms: leg.answered.zip(leg.asked).map(|(answered, asked)| answered.since_ms(asked)),
         fault: leg.fault.clone(),
         late: leg.late,
         transaction: None,

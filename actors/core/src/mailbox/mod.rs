@@ -17,7 +17,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
 };
 
 #[cfg(test)]
@@ -37,6 +37,11 @@ pub struct Mailbox {
     /// How many turns were given.
     #[serde(skip)]
     turns: u64,
+    /// Invocations that left lately, the oldest first, and who waited for them.
+    #[serde(skip)]
+    left: BTreeMap<InvocationId, Caller>,
+    #[serde(skip)]
+    left_order: VecDeque<InvocationId>,
 }
 
 /// What one session may hold, and does.
@@ -239,6 +244,12 @@ impl Mailbox {
     }
 
     fn answer(&self, asker: Asker, invocation: InvocationId, outcome: Outcome) -> Result<Decision<Self>, Fault> {
+        let is_registered = self.sessions.contains_key(&asker.session);
+        if let (None, true, Some(caller)) = (self.entries.get(&invocation), is_registered, self.left.get(&invocation)) {
+            // Whoever waited for it says whether it is the same answer once more, or comes too late.
+            let caller = caller.clone();
+            return Ok(Decision::nothing().effect(Effect::Return { caller, invocation, outcome, asker: Some(asker) }));
+        }
         let entry = self.entries.get(&invocation).ok_or_else(|| {
             Fault::new(
                 Code::ResponseRefused,
@@ -248,7 +259,7 @@ impl Mailbox {
                 ),
             )
         })?;
-        if !self.sessions.contains_key(&asker.session) {
+        if !is_registered {
             return Err(Fault::new(
                 Code::ResponseRefused,
                 format!("this connection is not registered as service {}, so it cannot answer for it", self.service),
@@ -280,6 +291,8 @@ impl Machine for Mailbox {
             entries: BTreeMap::new(),
             waiting: BTreeMap::new(),
             turns: 0,
+            left: BTreeMap::new(),
+            left_order: VecDeque::new(),
         }
     }
 
@@ -336,6 +349,12 @@ impl Machine for Mailbox {
             }
             Record::Left { invocation } => {
                 let Some(entry) = self.entries.remove(invocation) else { return };
+                self.left.insert(*invocation, entry.caller.clone());
+                self.left_order.push_back(*invocation);
+                if self.left_order.len() > limit::MAILBOX_LEFT_MAX {
+                    let oldest = self.left_order.pop_front();
+                    oldest.map(|oldest| self.left.remove(&oldest));
+                }
                 self.waiting.remove(&entry.turn);
                 if let Some(holding) = entry.holder.and_then(|session| self.sessions.get_mut(&session)) {
                     holding.held.remove(invocation);

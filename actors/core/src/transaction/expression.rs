@@ -453,6 +453,12 @@ impl<'a, D: Documents> Evaluation<'a, D> {
         Ok(Some(tree))
     }
 
+    /// A document has become another one.
+    pub(super) fn forget(&self, operation: usize, side: Side) {
+        self.trees.borrow_mut().remove(&(operation, side));
+        self.bytes_left.set(limit::EVALUATION_BYTES_MAX);
+    }
+
     /// A document as it is.
     pub(super) fn text_of(&self, operation: usize, side: Side) -> Option<&'a Text> {
         self.documents.document(operation, side)

@@ -5,7 +5,7 @@
 //! document from outside: parts that are right alone can be too much together.
 
 use super::{
-    definition::{Argument, Definition, Join, Mapping, Source},
+    definition::{Argument, Definition, Iteration, Join, Mapping, Source, Work},
     expression::{Documents, Evaluation, Side, Trouble, single},
     path::{DATA_NAMESPACE, Found, is_data},
     value::{Value, ValueType},
@@ -15,7 +15,9 @@ use crate::{
     document::{Document, Element, Limits, Name, Node, Text},
     ident::{OrganizationId, OrganizationName, ServiceName},
     limit,
+    moment::Moment,
 };
+use std::{cell::Cell, collections::BTreeSet};
 
 /// What the operation with index `operation` is asked with; of the tail: the transaction's output document.
 ///
@@ -30,22 +32,125 @@ pub fn request_document(definition: &Definition, operation: usize, documents: &i
         Join::Documents(mappings) => mapped_document(mappings, &evaluation),
         Join::Arguments(arguments) => arguments_document(arguments, &evaluation),
     }
-    .map_err(|fault| {
-        let asked = &definition.operations[operation];
-        let message =
-            format!("the request of operation {} ({}) cannot be built: {}", asked.id, asked.name, fault.message);
-        let mut failed = Fault::new(Code::JoinFailed, message);
-        failed.place = Some(fault.place.unwrap_or(asked.place));
-        failed.help = fault.help;
-        failed
-    })
+    .map_err(|fault| not_built(definition, operation, "the request of operation", fault))
 }
 
-/// One response to a broadcast.
+fn not_built(definition: &Definition, operation: usize, what: &str, fault: Fault) -> Fault {
+    let asked = &definition.operations[operation];
+    let message = format!("{what} {} ({}) cannot be built: {}", asked.id, asked.name, fault.message);
+    let mut failed = Fault::new(Code::JoinFailed, message);
+    failed.place = Some(fault.place.unwrap_or(asked.place));
+    failed.help = fault.help;
+    failed
+}
+
+/// What undoes the operation with index `operation` is asked with: by default, what the operation was asked and answered.
+///
+/// # Errors
+/// As [`request_document`].
+pub fn compensation_document(
+    definition: &Definition,
+    operation: usize,
+    documents: &impl Documents,
+) -> Result<Text, Fault> {
+    let evaluation = Evaluation::new(documents);
+    let defined = &definition.operations[operation];
+    match defined.compensation.as_ref().map_or(&Join::Default, |compensation| &compensation.join) {
+        Join::Default => {
+            let mut out = Builder::new("Documents");
+            out.operation(definition, operation, &evaluation, true).and_then(|()| out.finish())
+        }
+        Join::Documents(mappings) => mapped_document(mappings, &evaluation),
+        Join::Arguments(arguments) => arguments_document(arguments, &evaluation),
+    }
+    .map_err(|fault| not_built(definition, operation, "the request of the compensation of operation", fault))
+}
+
+/// The lines of an iteration, each a document of its own.
+///
+/// # Errors
+/// [`Code::JoinFailed`] where the document is not there.
+pub fn lines(iteration: &Iteration, documents: &impl Documents) -> Result<Vec<Text>, Fault> {
+    let evaluation = Evaluation::new(documents);
+    let mapping = &iteration.lines;
+    let tree = tree(mapping, &evaluation).map_err(Trouble::into_fault)?;
+    let found = mapping.path.find(&tree.root);
+    // A cut that is too long is not cut any further.
+    let most = (iteration.lines_max as usize).saturating_add(1);
+    match found {
+        Found::Elements(elements) => elements.into_iter().take(most).map(checked).collect(),
+        Found::Attributes(_) => Err(failed(format!("'{}' leads to attributes, which are no lines", mapping.path))),
+    }
+}
+
+/// What an operation with an iteration is asked with, for each line: its JOIN, to which the operation's own INPUT is the
+/// line; without a JOIN, the line. Other documents are read once for all lines.
+///
+/// # Errors
+/// As [`request_document`], for the first line whose request cannot be built, and where all are too large together.
+pub fn line_documents(
+    definition: &Definition,
+    operation: usize,
+    documents: &impl Documents,
+    lines: &[Text],
+) -> Result<Vec<Text>, Fault> {
+    let at = Cell::new(0);
+    let with_line = WithLine { documents, operation, lines, at: &at };
+    let evaluation = Evaluation::new(&with_line);
+    let mut bytes = 0;
+    let mut requests = Vec::with_capacity(lines.len());
+    for (number, line) in lines.iter().enumerate() {
+        at.set(number);
+        evaluation.forget(operation, Side::Input);
+        let request = match &definition.operations[operation].join {
+            Join::Default => Ok(line.clone()),
+            Join::Documents(mappings) => mapped_document(mappings, &evaluation),
+            Join::Arguments(arguments) => arguments_document(arguments, &evaluation),
+        }
+        .map_err(|mut fault| {
+            fault.message = format!("line {}: {}", number + 1, fault.message);
+            not_built(definition, operation, "the request of operation", fault)
+        })?;
+        bytes += request.as_str().len();
+        if bytes > limit::ITERATION_BYTES_MAX {
+            let message = format!("the requests of its lines are more than {} bytes", limit::ITERATION_BYTES_MAX);
+            return Err(Fault::new(Code::DocumentTooLarge, message)
+                .help("pick the sections that a line needs in its JOIN, or divide the document"));
+        }
+        requests.push(request);
+    }
+    Ok(requests)
+}
+
+/// The documents as the JOIN of an iteration sees them: the INPUT of its own operation is one line.
+struct WithLine<'a, D> {
+    documents: &'a D,
+    operation: usize,
+    lines: &'a [Text],
+    at: &'a Cell<usize>,
+}
+
+impl<D: Documents> Documents for WithLine<'_, D> {
+    fn document(&self, operation: usize, side: Side) -> Option<&Text> {
+        if operation == self.operation && side == Side::Input {
+            self.lines.get(self.at.get())
+        } else {
+            self.documents.document(operation, side)
+        }
+    }
+
+    fn submitted(&self) -> Moment {
+        self.documents.submitted()
+    }
+}
+
+/// One response to a broadcast, or to one line of an iteration.
 #[derive(Clone, Copy, Debug)]
 pub struct Response<'a> {
-    /// The name of the organization that answered.
-    pub organization: &'a OrganizationName,
+    /// The number of the line, from one.
+    pub line: Option<u32>,
+    /// The name of the organization that answered, where it is known.
+    pub organization: Option<&'a OrganizationName>,
     /// Its id.
     pub organization_id: OrganizationId,
     /// The service that answered, where it is known.
@@ -56,17 +161,17 @@ pub struct Response<'a> {
     pub document: &'a Text,
 }
 
-/// A broadcast's output document.
+/// The output document of a broadcast or an iteration.
 ///
 /// # Errors
 /// [`Code::DocumentTooLarge`] and the like, where the responses are more than one document can hold.
 pub fn responses_document(responses: &[Response<'_>]) -> Result<Text, Fault> {
     let mut out = Builder::new("Responses");
     for response in responses {
-        let mut attributes = vec![
-            ("organization", response.organization.as_str().to_owned()),
-            ("organization-id", response.organization_id.to_string()),
-        ];
+        let mut attributes = Vec::new();
+        attributes.extend(response.line.map(|line| ("line", line.to_string())));
+        attributes.extend(response.organization.map(|name| ("organization", name.as_str().to_owned())));
+        attributes.push(("organization-id", response.organization_id.to_string()));
         attributes.extend(response.service.map(|service| ("service", service.to_string())));
         attributes.push(("counted", response.counted.to_string()));
         out.open("Response", &attributes);
@@ -88,25 +193,33 @@ fn default_document(
         let input = evaluation.text_of(only, Side::Output);
         return input.cloned().ok_or_else(|| failed("the transaction has no input"));
     }
-    let mut out = Builder::new("Documents");
-    for &predecessor in predecessors {
-        let Some(output) = evaluation.text_of(predecessor, Side::Output) else { continue };
-        let before = &definition.operations[predecessor];
-        out.open("Operation", &[("id", before.id.to_string()), ("name", before.name.to_string())]);
-        // The head's two documents are one.
-        if predecessor != definition.head()
-            && let Some(input) = evaluation.text_of(predecessor, Side::Input)
+    // What an operation before was asked with is what those before it were asked and answered, if its own join was the
+    // default: they stand beside it, each once, and not inside it.
+    let mut shown = BTreeSet::new();
+    let mut next = predecessors.clone();
+    while let Some(index) = next.pop() {
+        if evaluation.text_of(index, Side::Output).is_some()
+            && shown.insert(index)
+            && is_consolidated(definition, index)
         {
-            out.open("Input", &[]);
-            out.embed(input)?;
-            out.close("Input");
+            next.extend(&definition.operations[index].predecessors);
         }
-        out.open("Output", &[]);
-        out.embed(output)?;
-        out.close("Output");
-        out.close("Operation");
+    }
+    let mut out = Builder::new("Documents");
+    for index in shown {
+        out.operation(definition, index, evaluation, !is_consolidated(definition, index))?;
     }
     out.finish()
+}
+
+/// Whether an operation is asked with what the operations before it were asked and answered.
+fn is_consolidated(definition: &Definition, operation: usize) -> bool {
+    let defined = &definition.operations[operation];
+    let is_after_head_alone = matches!(defined.predecessors[..], [only] if only == definition.head());
+    operation != definition.head()
+        && !is_after_head_alone
+        && matches!((&defined.join, &defined.iteration), (Join::Default, None))
+        && !matches!(defined.work, Work::Signal(_))
 }
 
 /// One document is the request itself; of several, each becomes a variable.
@@ -257,6 +370,34 @@ impl Builder {
         let tag = element.to_xml();
         self.out.push_str(tag.strip_suffix("/>").unwrap_or(&tag));
         self.out.push('>');
+    }
+
+    /// What an operation was asked and answered.
+    fn operation(
+        &mut self,
+        definition: &Definition,
+        index: usize,
+        evaluation: &Evaluation<'_, impl Documents>,
+        with_input: bool,
+    ) -> Result<(), Fault> {
+        let defined = &definition.operations[index];
+        self.open("Operation", &[("id", defined.id.to_string()), ("name", defined.name.to_string())]);
+        // The head's two documents are one.
+        if index != definition.head()
+            && with_input
+            && let Some(input) = evaluation.text_of(index, Side::Input)
+        {
+            self.open("Input", &[]);
+            self.embed(input)?;
+            self.close("Input");
+        }
+        if let Some(output) = evaluation.text_of(index, Side::Output) {
+            self.open("Output", &[]);
+            self.embed(output)?;
+            self.close("Output");
+        }
+        self.close("Operation");
+        Ok(())
     }
 
     fn close(&mut self, name: &str) {

@@ -30,9 +30,10 @@ pub use expression::{Documents, Evaluation, Expression, Operator, Side, Variable
 pub use function::{Count, FUNCTIONS, Function, Makes, Parameter, Sample, Takes};
 pub use grammar::EXTENSIONS;
 pub use instance::{
-    Around, Effect, Input, Instance, LegPicture, Link, OperationPicture, OperationState, Picture, Record, Request,
+    Again, Answerer, Around, Asked, COMPENSATION, CompensationPicture, Effect, Input, Instance, LegPicture, Link,
+    OperationPicture, OperationState, OutcomeKind, Parent, Picture, Record, Refusal, Refused, Request, SignalPicture,
     Teller,
 };
-pub use join::{Response, request_document, responses_document};
+pub use join::{Response, compensation_document, line_documents, lines, request_document, responses_document};
 pub use path::{DATA_NAMESPACE, Found, Path};
 pub use value::{Value, ValueType};

@@ -22,7 +22,8 @@ struct Durable {
     /// Invocations that are asked of somebody here, and those whose outcome is recorded.
     asked: BTreeSet<InvocationId>,
     answered: BTreeSet<InvocationId>,
-    requested: BTreeMap<TransactionId, Vec<Vec<InvocationId>>>,
+    /// The invocation of the last attempt at each leg.
+    requested: BTreeMap<(TransactionId, u32, u32), InvocationId>,
     accepted: BTreeMap<OrganizationId, u64>,
     put: BTreeMap<OrganizationId, u64>,
 }
@@ -119,17 +120,17 @@ impl Durable {
         match record {
             Record::Submitted { .. } => assert!(self.submitted.insert(id), "submitted twice"),
             Record::Finished { .. } => assert!(self.ended.insert(id), "ended twice"),
-            Record::Requested { operation, legs, .. } => {
-                let ids: Vec<_> = legs.iter().map(|(_, invocation)| *invocation).collect();
-                let requested = self.requested.entry(id).or_default();
-                requested.resize(requested.len().max(operation as usize + 1), Vec::new());
-                requested[operation as usize] = ids.clone();
-                for invocation in ids {
-                    assert!(self.asked.insert(invocation), "asked twice under one id");
+            Record::Requested { operation, asked, .. } => {
+                for asked in asked {
+                    self.requested.insert((id, operation, asked.leg), asked.invocation);
+                    assert!(self.asked.insert(asked.invocation), "asked twice under one id");
                 }
             }
-            Record::Answered { operation, leg, .. } | Record::AnsweredLate { operation, leg } => {
-                self.answered.insert(self.requested[&id][operation as usize][leg as usize]);
+            Record::Answered { operation, leg, .. } => {
+                self.answered.extend(self.requested.get(&(id, operation, leg)));
+            }
+            Record::AnswerRefused(refused) => {
+                self.answered.insert(refused.invocation);
             }
             _ => {}
         }

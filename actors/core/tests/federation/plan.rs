@@ -103,13 +103,13 @@ impl Wish {
         text(&format!("<Order><At>{}</At>{yes}{can}</Order>", name(self.at)))
     }
 
-    /// The marks that the output has: who answered which of the operations before the tail.
+    /// The marks that the output has: who answered which of the operations that lead to the tail.
     fn marks(&self) -> Vec<String> {
         let confirm = self.can.then(|| mark(self.at, "confirm"));
         match self.definition.as_str() {
-            "chain" => confirm.into_iter().collect(),
+            "chain" => confirm.into_iter().flat_map(|confirm| [mark(self.home, "check"), confirm]).collect(),
             "fork" if self.yes => confirm.into_iter().collect(),
-            "fork" => vec![mark(self.at, "check")],
+            "fork" => vec![mark(self.home, "backorder"), mark(self.at, "check")],
             "quote" => {
                 let quotes = (1..=self.members).map(|by| mark(by, "quote"));
                 quotes.chain([mark(self.home, "check")]).collect()
@@ -124,6 +124,11 @@ impl Wish {
             Ending::Cancelled => cancelled,
             Ending::Completed(output) => {
                 let (mut found, mut expected) = (outputs(output), self.marks());
+                // It may have been in time, or not.
+                if self.definition.as_str() == "timed" && self.can {
+                    let confirm = mark(self.at, "confirm");
+                    found.retain(|mark| *mark != confirm);
+                }
                 found.sort();
                 expected.sort();
                 found == expected

@@ -1,37 +1,48 @@
-//! The transaction instance: one run of a definition over one input document (T4 to T12).
+//! The transaction instance: one run of a definition over one input document (T4 to T12, T17).
 //!
 //! It goes forward in small steps, each decided on the state that the one before left: perform what is ready, eliminate
 //! what no link leads to, judge what has answered. Everything outside is asked for by effects and comes back as inputs;
 //! everything that happened is a record. What can be computed from records again (an operation's request, for instance,
 //! where it is another operation's document) is not recorded twice.
+//!
+//! Whatever an operation waits for is a leg with an outcome: a service that was asked, a recipient of a broadcast, a line
+//! of an iteration, a sub-transaction, and what undoes the operation. Attempts, time-outs and answers are the same for all.
 
+mod absorb;
 mod advance;
 mod answer;
+mod ask;
+mod compensate;
+mod iterate;
 mod picture;
+mod record;
+mod retry;
 mod signal;
 mod state;
+mod submit;
+mod subtransaction;
 #[cfg(test)]
 mod tests;
 mod told;
+mod view;
 
-pub use picture::{LegPicture, OperationPicture, Picture};
-pub use state::{Instance, OperationState, Request};
+pub use picture::{CompensationPicture, LegPicture, OperationPicture, Picture, SignalPicture};
+pub use record::{Again, Answerer, Asked, Link, OutcomeKind, Parent, Record, Refusal, Refused};
+pub use state::{COMPENSATION, Instance, OperationState, Request};
 pub use told::Teller;
 
 use crate::{
     code::{Code, Fault},
     dice::Dice,
     document::Text,
-    ident::{DefinitionHash, DefinitionName, InvocationId, OrganizationId, ServiceName, SignalName, TransactionId},
+    ident::{DefinitionName, InvocationId, OrganizationId, ServiceName, SignalName, TransactionId},
     invocation::{Invocation, Outcome, Performer},
-    limit,
     machine::{Decision, Machine},
     moment::Moment,
     offer::Offers,
-    session::{Asker, Ending, Response, Status},
+    session::{Asker, Response, Status},
     transaction::{Definition, Definitions},
 };
-use serde::{Deserialize, Serialize};
 use state::Begun;
 use std::sync::Arc;
 
@@ -42,6 +53,9 @@ pub struct Around {
     pub definitions: Definitions,
     /// Who offers what.
     pub offers: Offers,
+    /// Only while what was recorded is computed anew: the record that came of this step when it was lived. From it comes
+    /// what was chosen then: performers, and how long a pause was.
+    pub lived: Option<Arc<Record>>,
 }
 
 /// What is asked of a transaction, or arrives for it.
@@ -51,6 +65,15 @@ pub enum Input {
     Submit {
         /// Whom to acknowledge, and to answer at the end.
         asker: Asker,
+        /// Which definition.
+        definition: DefinitionName,
+        /// The input document.
+        document: Text,
+    },
+    /// Begin as an operation of another transaction.
+    Begin {
+        /// Of which.
+        parent: Parent,
         /// Which definition.
         definition: DefinitionName,
         /// The input document.
@@ -86,17 +109,27 @@ pub enum Input {
         invocation: InvocationId,
         /// What came of it.
         outcome: Outcome,
+        /// Who says so. What is not of this node keeps the answer until it is settled.
+        from: Performer,
         /// Whom to acknowledge once it is recorded.
         asker: Option<Asker>,
-        /// The peer whose link keeps the answer until it is settled.
-        peer: Option<OrganizationId>,
     },
-    /// A link asks, after a restart, whether this is still waited for.
+    /// A link or a sub-transaction asks, after a restart, whether this is still waited for.
     Inquire {
         /// Which invocation.
         invocation: InvocationId,
-        /// The peer that was asked.
-        peer: OrganizationId,
+        /// Who asks.
+        performer: Performer,
+    },
+    /// The transaction that it is an operation of waits no more.
+    Withdraw {
+        /// For which invocation.
+        invocation: InvocationId,
+    },
+    /// The transaction that it is an operation of has recorded what came of it.
+    Settle {
+        /// Of which invocation.
+        invocation: InvocationId,
     },
     /// Perform what is ready.
     Advance,
@@ -111,126 +144,6 @@ pub enum Input {
     Due,
     /// The process has started again.
     Resumed,
-}
-
-/// A link to an operation, as the record of its source's end names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
-    /// The index of the operation that it leads to.
-    pub operation: u32,
-    /// How many predecessors that operation has.
-    pub predecessors: u32,
-}
-
-/// What happened to a transaction. Operations are named by their index in the definition.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Record {
-    /// It began.
-    Submitted {
-        /// This node's organization.
-        organization: OrganizationId,
-        /// The name of the definition.
-        definition: DefinitionName,
-        /// The version that it runs to its end (T3).
-        hash: DefinitionHash,
-        /// Whether it is kept after its end (T12).
-        save: bool,
-        /// The input document.
-        input: Text,
-        /// When.
-        at: Moment,
-        /// When it times out.
-        deadline: Option<Moment>,
-    },
-    /// A session waits for the response; of this process's life only.
-    Awaited {
-        /// Which.
-        asker: Asker,
-    },
-    /// The waiting sessions were answered; of this process's life only.
-    Responded,
-    /// Nobody was found who performs an operation.
-    Sought {
-        /// Which.
-        operation: u32,
-        /// When.
-        at: Moment,
-        /// When to look again.
-        again_at: Moment,
-    },
-    /// An operation was asked for.
-    Requested {
-        /// Which.
-        operation: u32,
-        /// Of whom, each under its own id.
-        legs: Vec<(Performer, InvocationId)>,
-        /// With which document.
-        request: Request,
-        /// When.
-        at: Moment,
-        /// When it times out.
-        deadline: Option<Moment>,
-    },
-    /// A signal came. It may come before the operation that waits for it, and counts once.
-    Signalled {
-        /// Its name.
-        signal: SignalName,
-        /// What it says.
-        document: Text,
-        /// When.
-        at: Moment,
-    },
-    /// A recipient answered.
-    Answered {
-        /// Which operation.
-        operation: u32,
-        /// Which recipient.
-        leg: u32,
-        /// What came of it.
-        outcome: Outcome,
-        /// Whether it counts towards what a broadcast needs (T8).
-        counted: bool,
-        /// When.
-        at: Moment,
-    },
-    /// A recipient answered when nobody waited any more.
-    AnsweredLate {
-        /// Which operation.
-        operation: u32,
-        /// Which recipient.
-        leg: u32,
-    },
-    /// An operation is asked for again.
-    Retried {
-        /// Which.
-        operation: u32,
-        /// The peer that is not asked again.
-        excluded: Option<OrganizationId>,
-    },
-    /// An operation ended.
-    Ended {
-        /// Which.
-        operation: u32,
-        /// How.
-        state: OperationState,
-        /// Its output, where that is not the one answer that it got.
-        output: Option<Text>,
-        /// What went wrong.
-        fault: Option<Fault>,
-        /// Links that are followed.
-        followed: Vec<Link>,
-        /// Links that are not.
-        passed: Vec<Link>,
-        /// When.
-        at: Moment,
-    },
-    /// The transaction ended.
-    Finished {
-        /// How.
-        ending: Ending,
-        /// When.
-        at: Moment,
-    },
 }
 
 /// What a transaction wants done.
@@ -252,6 +165,33 @@ pub enum Effect {
         /// Which leg of its operation it is.
         leg: u32,
     },
+    /// Begin a sub-transaction.
+    Begin {
+        /// Its id.
+        transaction: TransactionId,
+        /// What it is an operation of.
+        parent: Parent,
+        /// Its definition.
+        definition: DefinitionName,
+        /// Its input document.
+        document: Text,
+    },
+    /// Give the outcome of a sub-transaction to the transaction that it is an operation of.
+    Return {
+        /// Which transaction.
+        parent: TransactionId,
+        /// The invocation that it was begun for.
+        invocation: InvocationId,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// Ask the transaction that it is an operation of whether it still waits.
+    Inquire {
+        /// Which transaction.
+        parent: TransactionId,
+        /// The invocation that it was begun for.
+        invocation: InvocationId,
+    },
     /// Tell a performer that nobody waits any more.
     Withdraw {
         /// Which performer.
@@ -259,11 +199,11 @@ pub enum Effect {
         /// For which invocation.
         invocation: InvocationId,
     },
-    /// Tell the link to a peer that its answer is recorded.
+    /// Tell whoever keeps an answer that it is recorded.
     Settle {
-        /// Which peer.
-        organization: OrganizationId,
-        /// Which invocation.
+        /// Who.
+        performer: Performer,
+        /// To which invocation.
         invocation: InvocationId,
     },
     /// Acknowledge what was asked.
@@ -274,6 +214,13 @@ pub enum Effect {
         invocation: Option<InvocationId>,
         /// What was done.
         word: &'static str,
+    },
+    /// Refuse what was asked; that it came is recorded.
+    Refuse {
+        /// Whom.
+        asker: Asker,
+        /// Why.
+        fault: Fault,
     },
     /// Tell how far the transaction is.
     Report {
@@ -292,30 +239,6 @@ pub enum Effect {
 }
 
 impl Instance {
-    /// Whether it has ended.
-    #[must_use]
-    pub fn is_ended(&self) -> bool {
-        self.begun.as_ref().is_some_and(|begun| begun.ended.is_some())
-    }
-
-    /// How it ended, if it has.
-    #[must_use]
-    pub fn ending(&self) -> Option<&Ending> {
-        self.begun.as_ref()?.ended.as_ref().map(|(_, ending)| ending)
-    }
-
-    /// When it ended, if it has.
-    #[must_use]
-    pub fn ended_at(&self) -> Option<Moment> {
-        self.begun.as_ref()?.ended.as_ref().map(|(at, _)| *at)
-    }
-
-    /// The sessions that wait for the response.
-    #[must_use]
-    pub fn requesters(&self) -> &[Asker] {
-        &self.requesters
-    }
-
     fn unknown(&self) -> Fault {
         Fault::new(Code::TransactionUnknown, format!("there is no transaction {} here", self.id))
     }
@@ -325,145 +248,6 @@ impl Instance {
             let name = &begun.definition;
             Fault::new(Code::Internal, format!("the version of {name} that transaction {} runs is not here", self.id))
         })
-    }
-
-    fn submit(
-        &self,
-        around: &Around,
-        now: Moment,
-        asker: Asker,
-        name: DefinitionName,
-        document: Text,
-    ) -> Result<Decision<Self>, Fault> {
-        let acknowledge = |word| Effect::Acknowledge { asker, invocation: None, word };
-        if let Some(begun) = &self.begun {
-            if begun.definition != name || begun.input != document {
-                return Err(Fault::new(
-                    Code::TransactionConflict,
-                    format!("transaction {} exists with another definition or input", self.id),
-                ));
-            }
-            let mut decision = self.wait(asker)?;
-            decision.effects.insert(0, acknowledge("repeated"));
-            return Ok(decision);
-        }
-        let definition = around.definitions.named(&name).ok_or_else(|| {
-            Fault::new(Code::DefinitionUnknown, format!("there is no transaction definition {name} here"))
-        })?;
-        let organization = around
-            .offers
-            .own()
-            .ok_or_else(|| Fault::new(Code::Busy, "the node is starting and does not take transactions yet"))?;
-        Ok(Decision::nothing()
-            .record(Record::Submitted {
-                organization,
-                definition: name,
-                hash: definition.hash,
-                save: definition.save,
-                input: document,
-                at: now,
-                deadline: definition.timeout_ms.map(|timeout_ms| now.plus_ms(timeout_ms)),
-            })
-            .record(Record::Awaited { asker })
-            .effect(acknowledge("submitted"))
-            .then(Input::Advance))
-    }
-
-    fn wait(&self, asker: Asker) -> Result<Decision<Self>, Fault> {
-        if self.begun.is_none() {
-            return Err(self.unknown());
-        }
-        match self.response() {
-            Some(response) => Ok(Decision::nothing().effect(Effect::Respond { asker, response })),
-            None if self.requesters.contains(&asker) => Ok(Decision::nothing()),
-            None if self.requesters.len() >= limit::REQUESTERS_MAX => Err(Fault::new(
-                Code::LimitReached,
-                format!("{} wait for transaction {} already", self.requesters.len(), self.id),
-            )),
-            None => Ok(Decision::nothing().record(Record::Awaited { asker })),
-        }
-    }
-
-    fn response(&self) -> Option<Response> {
-        let begun = self.begun.as_ref()?;
-        let (_, ending) = begun.ended.as_ref()?;
-        Some(Response { transaction: self.id, definition: begun.definition.clone(), ending: ending.clone() })
-    }
-
-    /// The end of the transaction: everybody who waits is answered, everybody who works is told.
-    fn finish(&self, begun: &Begun, now: Moment, ending: Ending) -> Decision<Self> {
-        let mut decision = Decision::nothing().record(Record::Finished { ending: ending.clone(), at: now });
-        for operation in begun.operations.values().filter(|operation| !operation.state.is_final()) {
-            decision.effects.extend(operation.withdrawals());
-        }
-        if !self.requesters.is_empty() {
-            decision.records.push(Record::Responded);
-            decision.effects.extend(self.requesters.iter().map(|asker| Effect::Respond {
-                asker: *asker,
-                response: Response {
-                    transaction: self.id,
-                    definition: begun.definition.clone(),
-                    ending: ending.clone(),
-                },
-            }));
-        }
-        decision
-    }
-
-    fn due(&self, around: &Around, now: Moment, dice: &mut Dice, begun: &Begun) -> Result<Decision<Self>, Fault> {
-        if begun.deadline.is_some_and(|deadline| deadline <= now) {
-            return Ok(self.finish(begun, now, Ending::TimedOut));
-        }
-        match begun.timers.first() {
-            Some((timer, operation)) if *timer <= now => {
-                let definition = self.definition(around, begun)?;
-                let decision = match begun.operations.get(operation) {
-                    Some(state) if state.state == OperationState::Running => {
-                        let fault = Fault::new(
-                            Code::OperationTimedOut,
-                            format!(
-                                "operation {} was not answered in time",
-                                definition.operations[*operation as usize].name
-                            ),
-                        );
-                        let mut decision = Self::ended(
-                            definition,
-                            begun,
-                            *operation,
-                            OperationState::TimedOut,
-                            None,
-                            Some(fault),
-                            now,
-                        );
-                        decision.effects.extend(state.withdrawals());
-                        decision
-                    }
-                    _ => self.request(definition, around, begun, now, dice, *operation),
-                };
-                Ok(decision.then(Input::Due))
-            }
-            _ => Ok(Decision::nothing().then(Input::Advance)),
-        }
-    }
-
-    /// After a restart: whoever has not answered is asked again, under the same ids.
-    fn resumed(&self, around: &Around, begun: &Begun) -> Result<Decision<Self>, Fault> {
-        let definition = self.definition(around, begun)?;
-        let mut decision = Decision::nothing().then(Input::JudgeAll);
-        for (index, operation) in &begun.operations {
-            let Some(document) = begun.request(operation) else { continue };
-            if operation.state != OperationState::Running {
-                continue;
-            }
-            let defined = &definition.operations[*index as usize];
-            decision.effects.extend((0..).zip(&operation.legs).filter(|(_, leg)| leg.answered.is_none()).map(
-                |(number, leg)| {
-                    let who = (&leg.performer, leg.invocation, number);
-                    self.invoke(begun, defined, operation.attempt, operation.deadline, who, document)
-                },
-            ));
-        }
-        Ok(decision)
     }
 }
 
@@ -487,6 +271,7 @@ impl Machine for Instance {
         let open = begun.filter(|begun| begun.ended.is_none());
         match input {
             Input::Submit { asker, definition, document } => self.submit(around, now, asker, definition, document),
+            Input::Begin { parent, definition, document } => Ok(self.begin(around, now, parent, definition, document)),
             Input::Await { asker } => {
                 let mut decision = self.wait(asker)?;
                 decision.effects.insert(0, Effect::Acknowledge { asker, invocation: None, word: "awaiting" });
@@ -499,56 +284,38 @@ impl Machine for Instance {
                     .effect(Effect::Acknowledge { asker, invocation: None, word: "queried" })
                     .effect(Effect::Report { asker, status }))
             }
-            Input::Cancel { asker } => {
-                let begun = begun.ok_or_else(|| self.unknown())?;
-                if let Some(ending) = self.ending() {
-                    let word = ending.word();
-                    return Err(Fault::new(
-                        Code::TransactionEnded,
-                        format!("transaction {} has ended already: {word}", self.id),
-                    ));
-                }
-                let mut decision = self.finish(begun, now, Ending::Cancelled);
-                decision.effects.insert(0, Effect::Acknowledge { asker, invocation: None, word: "cancelled" });
-                Ok(decision)
-            }
+            Input::Cancel { asker } => self.cancel(around, begun.ok_or_else(|| self.unknown())?, now, asker),
             Input::Signal { asker, signal, document } => self.signal(around, begun, now, asker, signal, document),
-            Input::Answer { invocation, outcome, asker, peer } => {
-                let known = begun.filter(|begun| begun.invocations.contains_key(&invocation));
-                let decision = match known {
-                    Some(begun) => self.answered(around, begun, now, invocation, outcome)?,
-                    // The link that keeps the answer may forget it all the same.
-                    None if peer.is_some() => Decision::nothing(),
-                    None => return Err(Self::not_waiting(invocation)),
-                };
-                Ok(Self::settled(decision, invocation, asker, peer))
+            Input::Answer { invocation, outcome, from, asker } => {
+                self.answer(around, begun, now, dice, invocation, outcome, from, asker)
             }
-            Input::Inquire { invocation, peer } => {
-                let waiting = open.is_some_and(|open| open.waits_for(invocation));
-                let performer = Performer::Peer { organization: peer, service: None };
-                Ok(if waiting {
-                    Decision::nothing()
-                } else {
-                    Decision::nothing().effect(Effect::Withdraw { performer, invocation })
-                })
+            Input::Inquire { invocation, performer } => {
+                let waiting = open.is_some_and(|open| open.waiting_for(invocation).is_some());
+                let withdraw = (!waiting).then_some(Effect::Withdraw { performer, invocation });
+                Ok(Decision { effects: withdraw.into_iter().collect(), ..Decision::nothing() })
             }
-            Input::Advance => match open {
-                Some(open) => self.advance(around, open, now, dice),
+            Input::Withdraw { invocation } => match open {
+                Some(open) => self.withdrawn(around, open, now, invocation),
                 None => Ok(Decision::nothing()),
             },
-            Input::Judge { operation } => match open {
-                Some(open) => self.judge(around, open, now, operation),
-                None => Ok(Decision::nothing()),
+            Input::Settle { invocation } => Ok(self.settled(begun, invocation)),
+            Input::Due => match (open, begun) {
+                (Some(open), _) => self.due(around, now, dice, open),
+                (None, Some(begun)) => Ok(Self::forget(begun, now)),
+                (None, None) => Ok(Decision::nothing()),
             },
-            Input::JudgeAll => match open {
-                Some(open) => self.judge_all(around, open, now),
-                None => Ok(Decision::nothing()),
+            Input::Resumed => match (open, begun) {
+                (Some(open), _) => self.resumed(around, open),
+                (None, Some(begun)) => Ok(Decision { effects: self.outcome_for_parent(begun), ..Decision::nothing() }),
+                (None, None) => Ok(Decision::nothing()),
             },
-            Input::Due => match open {
-                Some(open) => self.due(around, now, dice, open),
-                None => Ok(Decision::nothing()),
-            },
-            Input::Resumed => open.map_or_else(|| Ok(Decision::nothing()), |open| self.resumed(around, open)),
+            Input::Advance => {
+                open.map_or_else(|| Ok(Decision::nothing()), |open| self.advance(around, open, now, dice))
+            }
+            Input::Judge { operation } => {
+                open.map_or_else(|| Ok(Decision::nothing()), |open| self.judge(around, open, now, operation))
+            }
+            Input::JudgeAll => open.map_or_else(|| Ok(Decision::nothing()), |open| self.judge_all(around, open, now)),
         }
     }
 
@@ -557,9 +324,13 @@ impl Machine for Instance {
     }
 
     fn wakes_at(&self) -> Option<Moment> {
-        let begun = self.begun.as_ref().filter(|begun| begun.ended.is_none())?;
+        let begun = self.begun.as_deref()?;
+        if begun.ended.is_some() {
+            return begun.forgets_at();
+        }
         let timer = begun.timers.first().map(|(timer, _)| *timer);
-        begun.deadline.into_iter().chain(timer).min()
+        let deadline = begun.deadline.filter(|_| begun.compensating.is_none());
+        deadline.into_iter().chain(timer).min()
     }
 
     fn due() -> Input {
@@ -571,10 +342,12 @@ impl Machine for Instance {
     }
 
     fn is_open(&self) -> bool {
-        self.begun.as_ref().is_some_and(|begun| begun.ended.is_none())
+        self.begun
+            .as_ref()
+            .is_some_and(|begun| begun.ended.is_none() || begun.waits_to_be_settled() || begun.forgets_at().is_some())
     }
 
     fn is_kept(&self) -> bool {
-        self.begun.as_ref().is_some_and(|begun| begun.save || begun.ended.is_none())
+        self.begun.as_ref().is_some_and(|begun| begun.save) || self.is_open()
     }
 }

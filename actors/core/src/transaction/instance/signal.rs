@@ -8,7 +8,7 @@ use crate::{
     machine::Decision,
     moment::Moment,
     session::Asker,
-    transaction::Work,
+    transaction::{Operation as Defined, Work},
 };
 
 impl Instance {
@@ -25,7 +25,9 @@ impl Instance {
         let begun = begun.ok_or_else(|| self.unknown())?;
         let acknowledge = |word| Effect::Acknowledge { asker, invocation: None, word };
         match begun.signals.get(&signal) {
-            Some(before) if *before == document => return Ok(Decision::nothing().effect(acknowledge("repeated"))),
+            Some((_, before)) if *before == document => {
+                return Ok(Decision::nothing().effect(acknowledge("repeated")));
+            }
             Some(_) => {
                 let message =
                     format!("signal {signal} of transaction {} has come already, with another document", self.id);
@@ -33,12 +35,10 @@ impl Instance {
             }
             None => {}
         }
-        if let Some(ending) = self.ending() {
-            let word = ending.word();
-            return Err(Fault::new(
-                Code::TransactionEnded,
-                format!("transaction {} has ended already: {word}", self.id),
-            ));
+        let ending = begun.compensating.as_ref().map(|compensating| &compensating.ending);
+        if let Some(ending) = self.ending().or(ending) {
+            let message = format!("transaction {} has ended already: {}", self.id, ending.word());
+            return Err(Fault::new(Code::TransactionEnded, message));
         }
         let waits = |work: &Work| matches!(work, Work::Signal(name) if *name == signal);
         if !self.definition(around, begun)?.operations.iter().any(|operation| waits(&operation.work)) {
@@ -49,5 +49,13 @@ impl Instance {
             .record(Record::Signalled { signal, document, at: now })
             .effect(acknowledge("signalled"))
             .then(Input::Advance))
+    }
+
+    /// An operation that waits for a signal begins to.
+    pub(super) fn await_signal(defined: &Defined, index: u32, signal: &SignalName, now: Moment) -> Decision<Self> {
+        let deadline = defined.timeout_ms.map(|timeout_ms| now.plus_ms(timeout_ms));
+        Decision::nothing()
+            .record(Record::Waited { operation: index, signal: signal.clone(), at: now, deadline })
+            .then(Input::Advance)
     }
 }

@@ -1,17 +1,27 @@
-//! What a transaction instance remembers, and how records change it. Called by the machine alone.
+//! What a transaction instance remembers. Called by the machine alone; `absorb` changes it.
+//!
+//! An operation consists of *legs*: one for a plain operation, one for each recipient of a broadcast, one for each line of
+//! an iteration; what undoes an operation is one leg more, [`COMPENSATION`]. Each leg has attempts of its own, each under
+//! an invocation id of its own.
 
-use super::{Effect, Record};
+use super::{Effect, Parent, Refused};
 use crate::{
     code::Fault,
     document::Text,
-    ident::{DefinitionHash, DefinitionName, InvocationId, OrganizationId, SignalName, TransactionId},
+    ident::{
+        DefinitionHash, DefinitionName, InvocationId, OrganizationId, OrganizationName, ServiceName, SignalName,
+        TransactionId,
+    },
     invocation::{Outcome, Performer},
     moment::Moment,
     session::{Asker, Ending},
     transaction::Definition,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The number of the leg that undoes an operation.
+pub const COMPENSATION: u32 = u32::MAX;
 
 /// One transaction (T4): the machine and its state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,25 +41,50 @@ pub(super) struct Begun {
     pub(super) definition: DefinitionName,
     pub(super) hash: DefinitionHash,
     pub(super) save: bool,
+    /// The transaction that it is an operation of, and whether that has recorded what came of it.
+    pub(super) parent: Option<Parent>,
+    pub(super) settled: bool,
     pub(super) input: Text,
     pub(super) submitted: Moment,
     pub(super) deadline: Option<Moment>,
+    /// While completed operations are undone.
+    pub(super) compensating: Option<Compensating>,
     pub(super) ended: Option<(Moment, Ending)>,
+    /// Of a transaction that is not kept: whether the time is over in which its response may be asked for.
+    pub(super) forgotten: bool,
     /// Operations that were considered, by index. Those that are not here still wait for a predecessor.
     pub(super) operations: BTreeMap<u32, Operation>,
     /// How many predecessors of an operation have ended, and whether one of them leads to it.
     pub(super) reached: BTreeMap<u32, Reached>,
-    /// Operations to be performed next, and operations to be eliminated next.
+    /// Operations to be begun next, and operations to be eliminated next.
     pub(super) ready: BTreeSet<u32>,
     pub(super) dead: BTreeSet<u32>,
+    /// Legs to be asked for next, and operations whose signal has come.
+    pub(super) asking: BTreeSet<Part>,
+    pub(super) signalled: BTreeSet<u32>,
     /// Which leg every invocation belongs to, also those that nobody waits for any more.
-    pub(super) invocations: BTreeMap<InvocationId, (u32, u32)>,
-    /// When which operation wants to be looked at.
-    pub(super) timers: BTreeSet<(Moment, u32)>,
-    /// The signals that came.
-    pub(super) signals: BTreeMap<SignalName, Text>,
+    pub(super) invocations: BTreeMap<InvocationId, Part>,
+    /// When what wants to be looked at.
+    pub(super) timers: BTreeSet<(Moment, Timer)>,
+    /// The signals that came, and the operations that wait for one.
+    pub(super) signals: BTreeMap<SignalName, (Moment, Text)>,
+    pub(super) awaited: BTreeMap<SignalName, BTreeSet<u32>>,
+    /// The operations that completed, in that order.
+    pub(super) completed: Vec<u32>,
+    /// Answers that were refused.
+    pub(super) refused: Vec<Refused>,
     /// The first thing that went wrong: why the transaction fails, should it fail.
     pub(super) cause: Option<Fault>,
+}
+
+/// How a transaction will end once what it did is undone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Compensating {
+    pub(super) ending: Ending,
+    /// The operations that are still to be undone, in this order.
+    pub(super) left: VecDeque<u32>,
+    /// Those that could not be.
+    pub(super) failed: Vec<u32>,
 }
 
 /// How far the predecessors of an operation are.
@@ -57,6 +92,31 @@ pub(super) struct Begun {
 pub(super) struct Reached {
     pub(super) ended: u32,
     pub(super) followed: bool,
+}
+
+/// One leg of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Part {
+    pub(super) operation: u32,
+    pub(super) leg: u32,
+}
+
+impl Part {
+    pub(super) fn new(operation: u32, leg: u32) -> Self {
+        Self { operation, leg }
+    }
+
+    pub(super) fn is_compensation(self) -> bool {
+        self.leg == COMPENSATION
+    }
+}
+
+/// What wants to be looked at. At one moment legs come first, so that why an attempt failed is known before the operation
+/// runs out of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) enum Timer {
+    Leg(Part),
+    Operation(u32),
 }
 
 /// With which document an operation was asked for: the same as another one, if it is, so that no document is kept twice.
@@ -74,30 +134,40 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Operation {
     pub(super) state: OperationState,
-    pub(super) attempt: u32,
     pub(super) started: Moment,
     pub(super) ended: Option<Moment>,
     pub(super) deadline: Option<Moment>,
-    pub(super) timer: Option<Moment>,
     pub(super) request: Option<Request>,
     pub(super) legs: Vec<Leg>,
-    /// How many legs answered, and how many of their answers count (T8).
+    /// Of an iteration: how many lines were begun. All legs of other operations are begun at once.
+    pub(super) begun: u32,
+    /// How many legs have ended, and how many of their answers count (T8).
     pub(super) answered: u32,
     pub(super) counted: u32,
+    /// The first leg that failed for good.
+    pub(super) failed: Option<u32>,
+    /// The signal that it waits for.
+    pub(super) signal: Option<SignalName>,
     /// The output where it is not the answer of the only leg.
     pub(super) made: Option<Text>,
     pub(super) fault: Option<Fault>,
-    /// Peers that were asked in vain.
-    pub(super) excluded: Vec<OrganizationId>,
-    /// How often nobody was found who performs it.
-    pub(super) looks: u32,
+    /// What undoes it, once that has begun.
+    pub(super) compensation: Option<Box<Undoing>>,
+}
+
+/// The undoing of one operation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Undoing {
+    pub(super) leg: Leg,
+    pub(super) started: Moment,
+    pub(super) deadline: Option<Moment>,
 }
 
 /// The state of an operation (T5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OperationState {
-    /// Nobody is known yet who performs it.
+    /// Nobody is known yet who performs it, or its next attempt is still to come.
     Seeking,
     /// Asked, not answered.
     Running,
@@ -113,16 +183,37 @@ pub enum OperationState {
     Eliminated,
 }
 
-/// One recipient of an operation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One leg: whoever it is asked of, attempt after attempt, until there is an outcome.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Leg {
-    pub(super) performer: Performer,
-    pub(super) invocation: InvocationId,
-    pub(super) asked: Moment,
+    /// Which attempt it is at, from one; zero before the first.
+    pub(super) attempt: u32,
+    /// How many attempts count against what its retry policy allows.
+    pub(super) failures: u32,
+    /// Who was asked last, and under which id.
+    pub(super) performer: Option<Performer>,
+    /// The name of the performer's organization, where an output document will show it.
+    pub(super) organization: Option<OrganizationName>,
+    pub(super) invocation: Option<InvocationId>,
+    /// When it was asked for last, and whether that attempt is under way.
+    pub(super) asked: Option<Moment>,
+    pub(super) is_open: bool,
     pub(super) answered: Option<Moment>,
+    /// The service that answered, where that was not known before.
+    pub(super) service: Option<ServiceName>,
     pub(super) counted: bool,
+    /// What came of it in the end.
     pub(super) outcome: Option<Outcome>,
-    pub(super) late: u32,
+    /// The last attempt that failed, and why.
+    pub(super) failed: Option<(InvocationId, Fault)>,
+    /// Its own request, where it is not the operation's.
+    pub(super) request: Option<Request>,
+    /// Peers that were asked in vain.
+    pub(super) excluded: Vec<OrganizationId>,
+    /// How often nobody was found who performs it, and since when.
+    pub(super) looks: u32,
+    pub(super) seeking_since: Option<Moment>,
+    pub(super) timer: Option<Moment>,
 }
 
 impl OperationState {
@@ -133,50 +224,106 @@ impl OperationState {
     }
 }
 
-impl Operation {
-    /// Its output document, if it has one.
-    pub(super) fn output(&self) -> Option<&Text> {
-        let answer = match self.legs.as_slice() {
-            [Leg { outcome: Some(Outcome::Completed(output)), .. }] => Some(output),
+impl Leg {
+    /// Tell whoever was asked and has not answered that nobody waits any more.
+    pub(super) fn withdrawal(&self) -> Option<Effect> {
+        match (&self.performer, self.invocation) {
+            (Some(performer), Some(invocation)) if self.is_open => {
+                Some(Effect::Withdraw { performer: performer.clone(), invocation })
+            }
             _ => None,
-        };
-        self.made.as_ref().or(answer)
+        }
+    }
+}
+
+impl Operation {
+    pub(super) fn new(started: Moment) -> Self {
+        Self {
+            state: OperationState::Seeking,
+            started,
+            ended: None,
+            deadline: None,
+            request: None,
+            legs: Vec::new(),
+            begun: 0,
+            answered: 0,
+            counted: 0,
+            failed: None,
+            signal: None,
+            made: None,
+            fault: None,
+            compensation: None,
+        }
     }
 
     /// The effects that tell everybody who was asked and has not answered that nobody waits any more.
     pub(super) fn withdrawals(&self) -> impl Iterator<Item = Effect> {
-        self.legs
-            .iter()
-            .filter(|leg| leg.answered.is_none())
-            .map(|leg| Effect::Withdraw { performer: leg.performer.clone(), invocation: leg.invocation })
+        self.legs.iter().filter_map(Leg::withdrawal)
     }
 }
 
 impl Begun {
     /// The document with which an operation was asked for.
     pub(super) fn request<'a>(&'a self, operation: &'a Operation) -> Option<&'a Text> {
-        match operation.request.as_ref()? {
+        self.requested(operation.request.as_ref()?)
+    }
+
+    fn requested<'a>(&'a self, request: &'a Request) -> Option<&'a Text> {
+        match request {
             Request::Input => Some(&self.input),
-            Request::Output(source) => self.operations.get(source)?.output(),
+            Request::Output(source) => self.output(self.operations.get(source)?),
             Request::Made(text) => Some(text),
         }
     }
 
-    /// The operation and the leg that an invocation was made for, and whether its answer is still waited for.
-    pub(super) fn leg_of(&self, invocation: InvocationId) -> Option<(u32, u32, bool)> {
-        let (index, number) = *self.invocations.get(&invocation)?;
-        let operation = self.operations.get(&index)?;
-        let waiting = operation.state == OperationState::Running
-            && operation
-                .legs
-                .get(number as usize)
-                .is_some_and(|leg| leg.invocation == invocation && leg.answered.is_none());
-        Some((index, number, waiting))
+    /// The document with which a leg is asked for, once it is made.
+    pub(super) fn request_of(&self, part: Part) -> Option<&Text> {
+        match &self.leg(part)?.request {
+            Some(own) => self.requested(own),
+            None if part.is_compensation() => None,
+            None => self.request(self.operations.get(&part.operation)?),
+        }
     }
 
-    /// Whether the answer to an invocation is still waited for.
-    pub(super) fn waits_for(&self, invocation: InvocationId) -> bool {
-        self.leg_of(invocation).is_some_and(|(.., waiting)| waiting)
+    /// An operation's output document, if it has one.
+    pub(super) fn output<'a>(&'a self, operation: &'a Operation) -> Option<&'a Text> {
+        let answer = match (operation.legs.as_slice(), &operation.signal) {
+            ([Leg { outcome: Some(Outcome::Completed(output)), .. }], None) => Some(output),
+            (_, Some(signal)) => self.signals.get(signal).map(|(_, document)| document),
+            _ => None,
+        };
+        operation.made.as_ref().or(answer)
+    }
+
+    /// One leg.
+    pub(super) fn leg(&self, part: Part) -> Option<&Leg> {
+        let operation = self.operations.get(&part.operation)?;
+        if part.is_compensation() {
+            operation.compensation.as_ref().map(|undoing| &undoing.leg)
+        } else {
+            operation.legs.get(part.leg as usize)
+        }
+    }
+
+    /// The leg that still waits for the answer to an invocation.
+    pub(super) fn waiting_for(&self, invocation: InvocationId) -> Option<Part> {
+        let part = *self.invocations.get(&invocation)?;
+        let leg = self.leg(part)?;
+        let is_open = if part.is_compensation() {
+            self.ended.is_none()
+        } else {
+            self.operations.get(&part.operation)?.state == OperationState::Running
+        };
+        (is_open && leg.invocation == Some(invocation) && leg.is_open).then_some(part)
+    }
+
+    /// The moment after which nobody waits for an attempt at a leg, where `until` is the attempt's own.
+    pub(super) fn deadline_of(&self, part: Part, until: Option<Moment>) -> Option<Moment> {
+        if part.is_compensation() {
+            return until;
+        }
+        let operation = self.operations.get(&part.operation).and_then(|operation| operation.deadline);
+        until.into_iter().chain(operation).chain(self.deadline).min()
     }
 
     /// Where a request document is the transaction's input or a predecessor's output: that.
@@ -187,169 +334,8 @@ impl Begun {
         }
         let predecessors = definition.operations.get(operation as usize)?.predecessors.iter();
         predecessors.map(|index| *index as u32).find_map(|index| {
-            let output = self.operations.get(&index)?.output()?;
+            let output = self.output(self.operations.get(&index)?)?;
             same(output).then_some(Request::Output(index))
         })
-    }
-
-    fn at_work(&mut self, operation: u32, now: Moment) -> &mut Operation {
-        self.ready.remove(&operation);
-        self.operations.entry(operation).or_insert_with(|| Operation {
-            state: OperationState::Seeking,
-            attempt: 1,
-            started: now,
-            ended: None,
-            deadline: None,
-            timer: None,
-            request: None,
-            legs: Vec::new(),
-            answered: 0,
-            counted: 0,
-            made: None,
-            fault: None,
-            excluded: Vec::new(),
-            looks: 0,
-        })
-    }
-
-    fn set_timer(&mut self, operation: u32, timer: Option<Moment>) {
-        let Some(state) = self.operations.get_mut(&operation) else { return };
-        if let Some(before) = std::mem::replace(&mut state.timer, timer) {
-            self.timers.remove(&(before, operation));
-        }
-        self.timers.extend(timer.map(|timer| (timer, operation)));
-    }
-}
-
-impl Instance {
-    /// Take a record in; the only way in which a transaction changes.
-    pub(super) fn take(&mut self, record: &Record) {
-        match record {
-            Record::Awaited { asker } => {
-                self.requesters.push(*asker);
-                return;
-            }
-            Record::Submitted { organization, definition, hash, save, input, at, deadline } => {
-                self.begun = Some(Box::new(Begun {
-                    organization: *organization,
-                    definition: definition.clone(),
-                    hash: *hash,
-                    save: *save,
-                    input: input.clone(),
-                    submitted: *at,
-                    deadline: *deadline,
-                    ended: None,
-                    operations: BTreeMap::new(),
-                    reached: BTreeMap::new(),
-                    ready: BTreeSet::from([0]),
-                    dead: BTreeSet::new(),
-                    invocations: BTreeMap::new(),
-                    timers: BTreeSet::new(),
-                    signals: BTreeMap::new(),
-                    cause: None,
-                }));
-                return;
-            }
-            Record::Responded => {
-                self.requesters.clear();
-                return;
-            }
-            _ => {}
-        }
-        let Some(begun) = self.begun.as_deref_mut() else { return };
-        match record {
-            Record::Sought { operation, at, again_at } => {
-                let state = begun.at_work(*operation, *at);
-                state.looks += 1;
-                // By the next look a peer that had too much to do may have time again.
-                state.excluded.clear();
-                begun.set_timer(*operation, Some(*again_at));
-            }
-            Record::Requested { operation, legs, request, at, deadline } => {
-                let state = begun.at_work(*operation, *at);
-                state.state = OperationState::Running;
-                state.deadline = *deadline;
-                state.request = Some(request.clone());
-                state.legs = legs
-                    .iter()
-                    .map(|(performer, invocation)| Leg {
-                        performer: performer.clone(),
-                        invocation: *invocation,
-                        asked: *at,
-                        answered: None,
-                        counted: false,
-                        outcome: None,
-                        late: 0,
-                    })
-                    .collect();
-                let legs = (0..).zip(legs).map(|(leg, (_, invocation))| (*invocation, (*operation, leg)));
-                begun.invocations.extend(legs);
-                begun.set_timer(*operation, *deadline);
-            }
-            Record::Answered { operation, leg, outcome, counted, at } => {
-                let Some(state) = begun.operations.get_mut(operation) else { return };
-                if let Some(leg) = state.legs.get_mut(*leg as usize) {
-                    leg.answered = Some(*at);
-                    leg.counted = *counted;
-                    leg.outcome = Some(outcome.clone());
-                    state.answered += 1;
-                    state.counted += u32::from(*counted);
-                }
-            }
-            Record::Signalled { signal, document, .. } => {
-                begun.signals.insert(signal.clone(), document.clone());
-            }
-            Record::AnsweredLate { operation, leg } => {
-                let leg = begun.operations.get_mut(operation).and_then(|state| state.legs.get_mut(*leg as usize));
-                if let Some(leg) = leg {
-                    leg.late += 1;
-                }
-            }
-            Record::Retried { operation, excluded } => {
-                let Some(state) = begun.operations.get_mut(operation) else { return };
-                state.attempt += 1;
-                state.excluded.extend(*excluded);
-                state.state = OperationState::Seeking;
-                state.legs.clear();
-                (state.answered, state.counted) = (0, 0);
-                begun.set_timer(*operation, None);
-                begun.ready.insert(*operation);
-            }
-            Record::Ended { operation, state, output, fault, followed, passed, at } => {
-                begun.dead.remove(operation);
-                let ended = begun.at_work(*operation, *at);
-                ended.state = *state;
-                ended.ended = Some(*at);
-                ended.made.clone_from(output);
-                ended.fault.clone_from(fault);
-                begun.set_timer(*operation, None);
-                if begun.cause.is_none() {
-                    begun.cause.clone_from(fault);
-                }
-                for (target, is_followed) in
-                    followed.iter().map(|link| (link, true)).chain(passed.iter().map(|link| (link, false)))
-                {
-                    let reached = begun.reached.entry(target.operation).or_default();
-                    reached.ended += 1;
-                    reached.followed |= is_followed;
-                    if reached.ended == target.predecessors {
-                        let next = if reached.followed { &mut begun.ready } else { &mut begun.dead };
-                        next.insert(target.operation);
-                    }
-                }
-            }
-            Record::Finished { ending, at } => {
-                begun.ended = Some((*at, ending.clone()));
-                begun.ready.clear();
-                begun.dead.clear();
-                begun.timers.clear();
-                for state in begun.operations.values_mut().filter(|state| !state.state.is_final()) {
-                    state.state = OperationState::Cancelled;
-                    state.ended = Some(*at);
-                    state.timer = None;
-                }
-            }
-            Record::Awaited { .. } | Record::Submitted { .. } | Record::Responded => {}
-        }
     }
 }

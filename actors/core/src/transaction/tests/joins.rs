@@ -139,7 +139,8 @@ fn documents_that_are_put_into_others_keep_their_namespaces_and_their_letters() 
         let service = "stock".parse().unwrap();
         let document = document(inside);
         let response = Response {
-            organization: &organization,
+            line: None,
+            organization: Some(&organization),
             organization_id: OrganizationId([7; 32]),
             service: Some(&service),
             counted: true,
@@ -163,8 +164,22 @@ fn the_responses_of_a_broadcast_are_one_document_that_says_who_answered_what() {
     let (answer, refusal) = (document("<Stock xmlns='urn:s'/>"), document("<Sorry/>"));
     let id = OrganizationId([1; 32]);
     let text = responses_document(&[
-        Response { organization: &one, organization_id: id, service: Some(&service), counted: true, document: &answer },
-        Response { organization: &other, organization_id: id, service: None, counted: false, document: &refusal },
+        Response {
+            line: None,
+            organization: Some(&one),
+            organization_id: id,
+            service: Some(&service),
+            counted: true,
+            document: &answer,
+        },
+        Response {
+            line: None,
+            organization: Some(&other),
+            organization_id: id,
+            service: None,
+            counted: false,
+            document: &refusal,
+        },
     ])
     .unwrap();
     assert_eq!(
@@ -181,7 +196,8 @@ fn documents_that_are_too_much_together_are_refused_not_built() {
     let half = Text::trusted(format!("<a>{}</a>", "x".repeat(limit::DOCUMENT_BYTES_MAX / 2)));
     let name = "Acme".parse().unwrap();
     let response = Response {
-        organization: &name,
+        line: None,
+        organization: Some(&name),
         organization_id: OrganizationId([1; 32]),
         service: None,
         counted: true,

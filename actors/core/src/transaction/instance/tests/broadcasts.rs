@@ -36,17 +36,12 @@ fn min_answers_are_enough_and_the_rest_are_told_to_stop_and_come_too_late() {
     let late = run.invocation(1, 1);
     assert_eq!(recorded(&run.answer_leg(1, 0, completed("<Q>1</Q>"))), ["answered 1.0"]);
     let came = run.answer_leg(1, 2, completed("<Q>3</Q>"));
-    assert_eq!(run.told(&came), ["answered", "peer 2 stops", "respond 1 completed"]);
+    assert_eq!(run.told(&came), ["settle", "peer 2 stops", "respond 1 completed"]);
     let output = run.output().to_owned();
     assert!(output.contains("organization=\"Acme\"") && output.contains("organization=\"Cedar\""), "{output}");
     assert!(!output.contains("Birch"));
 
-    let came = run.give(Input::Answer {
-        invocation: late,
-        outcome: completed("<Q>2</Q>"),
-        asker: None,
-        peer: Some(organization(2)),
-    });
+    let came = run.give(answer_of_peer(2, late, completed("<Q>2</Q>")));
     assert_eq!(recorded(&came), ["late 1.1"]);
     assert_eq!(run.told(&came), ["settle"]);
     assert_eq!(run.output(), output, "recorded and ignored");

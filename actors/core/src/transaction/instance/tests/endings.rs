@@ -111,6 +111,10 @@ fn a_transaction_is_kept_after_its_end_as_its_definition_says() {
         run.give(submit());
         assert!(run.machine.is_kept(), "while it runs");
         run.give(Input::Cancel { asker: asker(1, 2) });
-        assert_eq!(run.machine.is_kept(), kept);
+        run.pass(limit::RESPONSE_KEEP_MS - 1);
+        let came = run.give(submit_as(3, "purchase", "<Order/>"));
+        assert_eq!(run.told(&came), ["repeated", "respond 3 cancelled"], "whoever lost the connection learns it");
+        run.pass(1);
+        assert_eq!((run.machine.is_kept(), run.machine.is_open()), (kept, false));
     }
 }

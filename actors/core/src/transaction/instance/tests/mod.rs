@@ -2,6 +2,7 @@
 
 mod broadcasts;
 mod endings;
+mod extensions;
 mod performers;
 mod properties;
 mod recovery;
@@ -12,7 +13,9 @@ use super::*;
 use crate::{
     fixture::{Came, Fed, asker, organization, service, text},
     ident::OrganizationId,
+    limit,
     offer::PeerOffer,
+    session::Ending,
     transaction::{Catalogue, catalogue},
 };
 
@@ -33,7 +36,12 @@ fn operation(line: &str) -> String {
     let (id, name) = who.trim().split_once(' ').unwrap();
     let link = |to: &str| format!("<OPLINK><SRCOPID>{id}</SRCOPID><DSTOPID>{to}</DSTOPID></OPLINK>");
     let links: String = links.split_whitespace().map(link).collect();
-    let performer = if name.starts_with("CXts") || rest.contains("CXCNAME") { "" } else { "<CXCNAME>ANY</CXCNAME>" };
+    let performer =
+        if ["CXCNAME", "hx:TRANSACTION", "hx:SIGNAL"].iter().any(|it| rest.contains(it)) || name.starts_with("CXts") {
+            ""
+        } else {
+            "<CXCNAME>ANY</CXCNAME>"
+        };
     format!("<OPERATION><NAME>{name}</NAME><OPID>{id}</OPID>{performer}{rest}{links}</OPERATION>")
 }
 
@@ -80,7 +88,7 @@ fn offers(local: &[&str], peers: &[(u8, &str, &[&str])]) -> Offers {
 
 /// A transaction under test, not submitted yet.
 fn run(definition: Text, offers: Offers) -> Fed<Instance> {
-    Fed::new(ID, Around { definitions: definitions(&[definition]), offers })
+    Fed::new(ID, Around { definitions: definitions(&[definition]), offers, lived: None })
 }
 
 fn submit_as(message: u64, definition: &str, document: &str) -> Input {
@@ -117,14 +125,23 @@ impl Fed<Instance> {
     /// The id of the invocation of leg `leg` of operation `id`.
     fn invocation(&self, id: u32, leg: usize) -> InvocationId {
         let index = self.definition().index_of(id).unwrap() as u32;
-        self.begun().operations[&index].legs[leg].invocation
+        self.begun().operations[&index].legs[leg].invocation.expect("it was asked")
     }
 
     /// Answer leg `leg` of operation `id`.
     #[track_caller]
     fn answer_leg(&mut self, id: u32, leg: usize, outcome: Outcome) -> Came<Instance> {
         let invocation = self.invocation(id, leg);
-        self.give(answer(invocation, outcome))
+        self.give(self.answer_to(invocation, outcome))
+    }
+
+    /// The answer to an invocation, from whom it was asked of.
+    fn answer_to(&self, invocation: InvocationId, outcome: Outcome) -> Input {
+        let part = self.begun().invocations.get(&invocation);
+        let asked = part.and_then(|part| self.begun().leg(*part)).and_then(|leg| leg.performer.clone());
+        let from = asked.unwrap_or_else(|| Performer::Local("desk".parse().unwrap()));
+        let asker = matches!(from, Performer::Local(_)).then(|| asker(5, 9));
+        Input::Answer { invocation, outcome, from, asker }
     }
 
     /// Answer operation `id`.
@@ -140,8 +157,8 @@ impl Fed<Instance> {
         running
             .flat_map(|(index, operation)| {
                 let id = definition.operations[*index as usize].id;
-                let open = operation.legs.iter().enumerate().filter(|(_, leg)| leg.answered.is_none());
-                open.map(move |(number, leg)| (id, number, leg.invocation))
+                let open = operation.legs.iter().enumerate().filter(|(_, leg)| leg.is_open);
+                open.filter_map(move |(number, leg)| Some((id, number, leg.invocation?)))
             })
             .collect()
     }
@@ -151,6 +168,7 @@ impl Fed<Instance> {
         let who = |performer: &Performer| match performer {
             Performer::Local(service) => service.to_string(),
             Performer::Peer { organization, .. } => format!("peer {}", organization.0[0]),
+            Performer::Transaction(_) => "child".to_owned(),
         };
         let words = came.effects.iter().map(|effect| match effect {
             Effect::Offer { service, invocation } => format!("{service} does {}", invocation.target.operation),
@@ -158,6 +176,10 @@ impl Fed<Instance> {
                 format!("peer {} does {}", organization.0[0], invocation.target.operation)
             }
             Effect::Withdraw { performer, .. } => format!("{} stops", who(performer)),
+            Effect::Begin { definition, .. } => format!("child does {definition}"),
+            Effect::Return { outcome, .. } => format!("return {:?}", OutcomeKind::of(outcome)).to_lowercase(),
+            Effect::Inquire { .. } => "inquire".to_owned(),
+            Effect::Refuse { fault, .. } => format!("refuse {}", fault.code),
             Effect::Settle { .. } => "settle".to_owned(),
             Effect::Acknowledge { word, .. } => (*word).to_owned(),
             Effect::Report { status, .. } => {
@@ -188,7 +210,14 @@ impl Fed<Instance> {
 }
 
 fn answer(invocation: InvocationId, outcome: Outcome) -> Input {
-    Input::Answer { invocation, outcome, asker: Some(asker(5, 9)), peer: None }
+    let from = Performer::Local("desk".parse().unwrap());
+    Input::Answer { invocation, outcome, from, asker: Some(asker(5, 9)) }
+}
+
+/// The answer of a peer.
+fn answer_of_peer(number: u8, invocation: InvocationId, outcome: Outcome) -> Input {
+    let from = Performer::Peer { organization: organization(number), service: None };
+    Input::Answer { invocation, outcome, from, asker: None }
 }
 
 /// The records in words, with OPIDs.
@@ -198,13 +227,30 @@ fn recorded(came: &Came<Instance>) -> Vec<String> {
         Record::Awaited { .. } => "awaited".to_owned(),
         Record::Responded => "responded".to_owned(),
         Record::Sought { operation, .. } => format!("sought {operation}"),
-        Record::Requested { operation, legs, .. } => format!("requested {operation} of {}", legs.len()),
-        Record::Answered { operation, leg, counted, .. } => {
-            format!("answered {operation}.{leg}{}", if *counted { "" } else { " uncounted" })
+        Record::Requested { operation, asked, .. } if asked.iter().any(|asked| asked.leg == COMPENSATION) => {
+            format!("requested to undo {operation}")
         }
-        Record::AnsweredLate { operation, leg } => format!("late {operation}.{leg}"),
+        Record::Requested { operation, asked, .. } => format!("requested {operation} of {}", asked.len()),
+        Record::Iterated { operation, requests, .. } => format!("iterated {operation} over {}", requests.len()),
+        Record::Waited { operation, signal, .. } => format!("waited {operation} for {signal}"),
+        Record::CompensationBegan { ending, operations, .. } => {
+            format!("undoing {operations:?} before {}", ending.word())
+        }
+        Record::Settled => "settled".to_owned(),
+        Record::Forgotten => "forgotten".to_owned(),
+        Record::Answered { operation, leg, counted, again, outcome, .. } => {
+            let what = match leg {
+                &COMPENSATION if matches!(outcome, Outcome::Completed(_)) => format!("undone {operation}"),
+                &COMPENSATION => format!("not undone {operation}"),
+                leg => format!("answered {operation}.{leg}{}", if *counted { "" } else { " uncounted" }),
+            };
+            format!("{what}{}", if again.is_some() { ", again" } else { "" })
+        }
+        Record::AnswerRefused(Refused { leg, refusal, .. }) => match leg {
+            Some((operation, leg)) => format!("{refusal:?} {operation}.{leg}").to_lowercase(),
+            None => format!("{refusal:?}").to_lowercase(),
+        },
         Record::Signalled { signal, .. } => format!("signalled {signal}"),
-        Record::Retried { operation, .. } => format!("retried {operation}"),
         Record::Ended { operation, state, .. } => format!("ended {operation} {state:?}").to_lowercase(),
         Record::Finished { ending, .. } => format!("finished {}", ending.word()),
     });

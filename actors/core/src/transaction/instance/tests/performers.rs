@@ -24,7 +24,7 @@ fn asked(came: &Came<Instance>) -> Option<OrganizationId> {
 }
 
 fn answer_of(run: &Fed<Instance>, peer: OrganizationId, outcome: Outcome) -> Input {
-    Input::Answer { invocation: run.invocation(1, 0), outcome, asker: None, peer: Some(peer) }
+    answer_of_peer(peer.0[0], run.invocation(1, 0), outcome)
 }
 
 // T10.

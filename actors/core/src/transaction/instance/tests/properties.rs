@@ -204,7 +204,7 @@ fn live(case: &Case) -> Fed<Instance> {
                 let (invocation, outcome) = again.unwrap_or((InvocationId(3), failed()));
                 if !can.iter().any(|(open, _)| *open == invocation) {
                     let states: Vec<_> = run.begun().operations.values().map(|operation| operation.state).collect();
-                    let _refused_or_late = run.try_give(answer(invocation, outcome));
+                    let _refused_or_late = run.try_give(run.answer_to(invocation, outcome));
                     let after: Vec<_> = run.begun().operations.values().map(|operation| operation.state).collect();
                     assert_eq!(states, after, "a second answer changes nothing");
                 }
@@ -212,7 +212,7 @@ fn live(case: &Case) -> Fed<Instance> {
             _ => match can.get((happening as usize >> 3) % can.len().max(1)) {
                 Some((invocation, outcome)) => {
                     answered.push((*invocation, outcome.clone()));
-                    run.give(answer(*invocation, outcome.clone()));
+                    run.give(run.answer_to(*invocation, outcome.clone()));
                 }
                 None => {
                     let wake = run.machine.wakes_at().expect("nothing can happen, and it waits for no time either");

@@ -138,24 +138,27 @@ fn the_same_answer_again_is_settled_and_not_recorded() {
     run.give(submit());
     run.answer(1, outcome_of(1));
     let invocation = run.invocation(2, 0);
-    let again = || Input::Answer { invocation, outcome: outcome_of(2), asker: None, peer: Some(organization(2)) };
+    let again = || answer_of_peer(2, invocation, outcome_of(2));
     run.give(again());
     let came = run.give(again());
     assert_eq!((recorded(&came), run.told(&came)), (nothing(), vec!["settle".to_owned()]));
-    let other = Input::Answer { invocation, outcome: failed(), asker: None, peer: Some(organization(2)) };
-    assert_eq!(recorded(&run.give(other)), ["late 2.0"]);
+    let other = answer_of_peer(2, invocation, failed());
+    assert_eq!(recorded(&run.give(other)), ["duplicate 2.0"]);
     let stranger = InvocationId(5);
-    let unknown = Input::Answer { invocation: stranger, outcome: failed(), asker: None, peer: Some(organization(2)) };
-    let came = run.give(unknown);
-    assert_eq!(run.told(&came), ["settle"], "the link may forget it");
-    assert_eq!(run.refused(answer(stranger, failed())).code, Code::ResponseRefused);
+    let came = run.give(answer_of_peer(2, stranger, failed()));
+    assert_eq!((recorded(&came), run.told(&came)), (vec!["foreign".to_owned()], vec!["settle".to_owned()]));
+    let came = run.give(answer(stranger, failed()));
+    assert_eq!(run.told(&came), ["refuse response-refused"]);
 }
 
 // F6: a link that is not sure asks; what is not waited for is withdrawn.
 #[test]
 fn a_link_is_told_which_requests_are_waited_for() {
     let mut run = rich();
-    let inquire = |invocation| Input::Inquire { invocation, peer: organization(2) };
+    let inquire = |invocation| Input::Inquire {
+        invocation,
+        performer: Performer::Peer { organization: organization(2), service: None },
+    };
     let came = run.give(inquire(InvocationId(5)));
     assert_eq!(run.told(&came), ["peer 2 stops"], "no such transaction");
     run.give(submit());

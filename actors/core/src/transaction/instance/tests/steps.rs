@@ -36,7 +36,7 @@ fn the_first_operation_is_asked_with_the_input() {
     assert_eq!(invocation.document, text("<Order/>"));
     assert_eq!((invocation.context.operation, invocation.context.attempt, invocation.context.hops), (1, 1, 0));
     assert_eq!(invocation.id, InvocationId::new(&organization(1), ID, 1, 0, 1));
-    assert!(matches!(&came.records[3], Record::Requested { request: Request::Input, .. }));
+    assert!(matches!(&came.records[3], Record::Requested { request: Some(Request::Input), .. }));
 }
 
 // T5: branches run at the same time; an operation behind both waits for both.
