@@ -1,7 +1,7 @@
 //! `hansa testnet …`: the commands, as the node's command line embeds them.
 
 use crate::{
-    bench::{recovery, transactions},
+    bench::{recovery, size, transactions, waiting},
     cities::{CITIES, City},
     cluster::{Cluster, Member, Plan, State},
     demo,
@@ -71,7 +71,7 @@ pub enum TestnetCommand {
 pub enum BenchCommand {
     /// Transactions a second: three operations one after the other, every step durable before it is acted on
     #[command(
-        after_help = "Examples:\n  hansa testnet bench transactions\n  hansa testnet bench transactions --concurrency 1 --json"
+        after_help = "Examples:\n  hansa testnet bench transactions\n  hansa testnet bench transactions --concurrency 1 --json\n  hansa testnet bench transactions --stored 1000000"
     )]
     Transactions(transactions::Options),
     /// How soon a killed node goes on with its transactions
@@ -79,6 +79,16 @@ pub enum BenchCommand {
         after_help = "Examples:\n  hansa testnet bench recovery\n  hansa testnet bench recovery --journal-bytes 1000000000 --json"
     )]
     Recovery(recovery::Options),
+    /// What an operation costs in small and in large transactions
+    #[command(
+        after_help = "Examples:\n  hansa testnet bench size\n  hansa testnet bench size --operations 1000 --shapes row,broadcast --json"
+    )]
+    Size(size::Options),
+    /// Many transactions waiting at once: memory, how soon one wakes, how soon the node is there again
+    #[command(
+        after_help = "Examples:\n  hansa testnet bench waiting\n  hansa testnet bench waiting --instances 100000 --json"
+    )]
+    Waiting(waiting::Options),
 }
 
 fn city(name: &str) -> Result<&'static City, String> {
@@ -121,6 +131,8 @@ impl TestnetCommand {
             }
             Self::Bench(BenchCommand::Transactions(options)) => transactions::run(executable, &options, screen).await,
             Self::Bench(BenchCommand::Recovery(options)) => recovery::run(executable, &options, screen).await,
+            Self::Bench(BenchCommand::Size(options)) => size::run(executable, &options, screen).await,
+            Self::Bench(BenchCommand::Waiting(options)) => waiting::run(executable, &options, screen).await,
         }
     }
 }

@@ -2,19 +2,53 @@
 
 use super::{ALONE, executable};
 use hansa_testnet::{
-    bench::{recovery, transactions},
+    bench::{
+        recovery,
+        size::{self, Shape},
+        transactions, waiting,
+    },
     screen::Screen,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transactions_are_measured_beside_the_limits_of_the_machine() {
     let _alone = ALONE.lock().await;
-    let options = transactions::Options { concurrency: 8, seconds: 1, document_bytes: 500 };
+    let options = transactions::Options { concurrency: 8, seconds: 1, document_bytes: 500, stored: Some(50) };
     let figures = transactions::measure(&executable(), &options, Screen::new(true)).await.unwrap();
     assert!(figures.transactions > 0 && figures.in_flight == 8);
     assert!(figures.latency_ms_p50 > 0.0 && figures.latency_ms_p99 >= figures.latency_ms_p50);
     assert!(figures.fdatasync_us_p50 > 0.0 && figures.loopback_rtt_us_p50 > 0.0);
     assert!(figures.bytes_written_per_transaction > 0.0, "what is acknowledged is on the disk");
+    for stage in ["parse", "decide", "journal", "network", "beside"] {
+        assert!(figures.stages.iter().any(|it| it.stage == stage && it.share > 0.0), "{stage}: {:?}", figures.stages);
+    }
+    let stored: Vec<_> = figures.stored.iter().map(|point| point.stored).collect();
+    assert!(
+        stored.len() == 2 && stored[0] >= 1 && stored[1] >= 50,
+        "the store was filled between the points: {stored:?}"
+    );
+}
+
+// T5: large transactions work, whatever their shape, with real processes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_of_every_shape_and_size_end() {
+    let _alone = ALONE.lock().await;
+    let shapes = vec![Shape::Row, Shape::SideBySide, Shape::Broadcast];
+    let options = size::Options { operations: 30, shapes };
+    let figures = size::measure(&executable(), &options, Screen::new(true)).await.unwrap();
+    assert_eq!(figures.points.iter().map(|point| point.operations).collect::<Vec<_>>(), [10, 30].repeat(3));
+    assert!(figures.points.iter().all(|point| point.journal_bytes_per_operation > 0.0));
+}
+
+// T12: those that wait are woken one by one, and a killed node has every one of the others again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_that_wait_are_woken_and_outlive_the_process() {
+    let _alone = ALONE.lock().await;
+    let options = waiting::Options { instances: 200, woken: 20, document_bytes: 500 };
+    let figures = waiting::measure(&executable(), &options, Screen::new(true)).await.unwrap();
+    assert_eq!((figures.waiting, figures.woken), (200, 20));
+    assert!(figures.memory_bytes > 0 && figures.wake_ms_max >= figures.wake_ms_p50);
+    assert!(figures.restart_ready_ms <= figures.restart_resumed_ms);
 }
 
 // Recovery: what was in flight is delivered again, the very same invocations, and ends.

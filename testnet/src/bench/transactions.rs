@@ -5,6 +5,8 @@ use super::{
     Laboratory, document_of, ensure_document_bytes,
     machine::Limits,
     samples::{Samples, rounded},
+    stages::{self, Spent, Stage},
+    stored::{self, Point},
     usage::Usage,
 };
 use crate::{
@@ -55,6 +57,9 @@ pub struct Options {
     /// Bytes of a document
     #[arg(long, default_value_t = 500)]
     pub document_bytes: usize,
+    /// After that, show what a transaction costs while the node stores 1, 1,000, 100,000 … up to so many others
+    #[arg(long, value_name = "TRANSACTIONS")]
+    pub stored: Option<u64>,
 }
 
 /// What was measured.
@@ -98,6 +103,11 @@ pub struct Figures {
     pub transactions: usize,
     /// How long they were counted.
     pub seconds: f64,
+    /// What the processor time goes into.
+    pub stages: Vec<Stage>,
+    /// What a transaction costs while others are stored, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stored: Vec<Point>,
 }
 
 /// Measure and print.
@@ -123,49 +133,83 @@ pub async fn measure(executable: &Executable, options: &Options, screen: Screen)
     let folder = laboratory.node().home.data.clone();
     // With everything else at rest.
     let limits = tokio::task::spawn_blocking(move || Limits::measure(&folder)).await??;
-    let pid = laboratory.node().pid().context("the node does not run")?;
     let address = laboratory.address();
-    let _services = attach(&address).await?;
+    let services = attach(&address).await?;
     let document = document_of(options.document_bytes)?;
-
-    let connections = options.concurrency.div_ceil(IN_FLIGHT_PER_CONNECTION).clamp(1, CONNECTIONS_MAX);
-    let mut clients = Vec::with_capacity(connections);
-    for number in 1..=connections {
-        clients.push(Client::connect(&address, &format!("bench-{number}")).await?);
-    }
+    let clients = clients(&address, options.concurrency).await?;
     let measured = Duration::from_secs(options.seconds);
     let aside = measured / 5;
     screen.say(&format!("{} transactions in flight for {} s …", options.concurrency, options.seconds));
-    let mut load = Load::begin(&clients, options.concurrency, &document);
-    load.run_for(aside).await?;
-    let before = (Usage::of(pid)?, Usage::of_this_process()?, Instant::now());
-    load.run_for(measured).await?;
-    let after = (Usage::of(pid)?, Usage::of_this_process()?, Instant::now());
-    let ended = load.end().await?;
-    let latencies: Vec<_> =
-        ended.into_iter().filter(|(end, _)| (before.2..after.2).contains(end)).map(|(_, latency)| latency).collect();
-    let seconds = after.2.duration_since(before.2).as_secs_f64();
+    let window = Window::measure(&laboratory, &clients, options.concurrency, &document, aside, measured).await?;
 
     screen.say("one client alone …");
     let mut alone = Load::begin(&clients[..1], 1, &document);
     alone.run_for(aside.max(Duration::from_millis(500))).await?;
     let alone = Samples::new(alone.end().await?.into_iter().map(|(_, latency)| latency).collect());
-
-    let latencies = Samples::new(latencies);
-    ensure!(latencies.count() > 0 && alone.count() > 0, "no transaction ended in the time that was measured");
-    let (node, bench) = (after.0.since(before.0), after.1.since(before.1));
-    Ok(figures(options, &limits, &latencies, &alone, node, bench, seconds))
+    ensure!(alone.count() > 0, "no transaction ended in the time that was measured");
+    let mut figures = figures(options, &limits, &window, &alone);
+    drop((clients, services, laboratory));
+    if let Some(transactions) = options.stored {
+        figures.stored = stored::curve(executable, options, transactions, screen).await?;
+    }
+    Ok(figures)
 }
 
-fn figures(
-    options: &Options,
-    limits: &Limits,
-    latencies: &Samples,
-    alone: &Samples,
-    node: Usage,
-    bench: Usage,
-    seconds: f64,
-) -> Figures {
+/// As many clients as share so many transactions in flight.
+pub(super) async fn clients(address: &str, concurrency: usize) -> Result<Vec<Client>> {
+    let connections = concurrency.div_ceil(IN_FLIGHT_PER_CONNECTION).clamp(1, CONNECTIONS_MAX);
+    let mut clients = Vec::with_capacity(connections);
+    for number in 1..=connections {
+        clients.push(Client::connect(address, &format!("bench-{number}")).await?);
+    }
+    Ok(clients)
+}
+
+/// What happened in a stretch of time under load.
+#[derive(Clone, Debug)]
+pub(super) struct Window {
+    pub latencies: Samples,
+    pub seconds: f64,
+    pub node: Usage,
+    pub bench: Usage,
+    pub stages: Vec<Stage>,
+}
+
+impl Window {
+    /// Let the clients keep so many transactions in flight, warm up, and measure.
+    pub(super) async fn measure(
+        laboratory: &Laboratory,
+        clients: &[Client],
+        concurrency: usize,
+        document: &Text,
+        warm_up: Duration,
+        measured: Duration,
+    ) -> Result<Self> {
+        let pid = laboratory.node().pid().context("the node does not run")?;
+        let usage = || anyhow::Ok((Usage::of(pid)?, Usage::of_this_process()?, Instant::now()));
+        let mut load = Load::begin(clients, concurrency, document);
+        load.run_for(warm_up).await?;
+        let spent = Spent::of(laboratory.node()).await?;
+        let before = usage()?;
+        load.run_for(measured).await?;
+        let after = usage()?;
+        let spent_after = Spent::of(laboratory.node()).await?;
+        let ended = load.end().await?.into_iter().filter(|(end, _)| (before.2..after.2).contains(end));
+        let latencies = Samples::new(ended.map(|(_, latency)| latency).collect());
+        ensure!(latencies.count() > 0, "no transaction ended in the time that was measured");
+        let bench = after.1.since(before.1);
+        Ok(Self {
+            stages: spent_after.shares_since(&spent, bench.processor, latencies.count()),
+            seconds: after.2.duration_since(before.2).as_secs_f64(),
+            node: after.0.since(before.0),
+            latencies,
+            bench,
+        })
+    }
+}
+
+fn figures(options: &Options, limits: &Limits, window: &Window, alone: &Samples) -> Figures {
+    let Window { latencies, seconds, node, bench, stages } = window;
     let transactions = latencies.count();
     let per_transaction = |amount: f64| rounded(amount / transactions as f64);
     let node_cpu_ms = node.processor.as_secs_f64() * 1_000.0;
@@ -193,12 +237,14 @@ fn figures(
         processors: limits.processors,
         document_bytes: options.document_bytes,
         transactions,
-        seconds: rounded(seconds),
+        seconds: rounded(*seconds),
+        stages: stages.clone(),
+        stored: Vec::new(),
     }
 }
 
 /// Three services, one for each operation, each on a connection of its own; they answer with what they are given.
-async fn attach(address: &str) -> Result<Vec<Running>> {
+pub(super) async fn attach(address: &str) -> Result<Vec<Running>> {
     let mut running = Vec::new();
     for operation in OPERATIONS {
         let service = Service::new(operation)?.credit(hansa_core::limit::SESSION_CREDIT_MAX);
@@ -300,6 +346,8 @@ fn show(figures: &Figures, screen: Screen) {
     for (place, line) in table(&rows).iter().enumerate() {
         screen.say(&if place == 0 { screen.tone(Tone::Strong, line) } else { line.clone() });
     }
+    screen.say(&format!("of the processor time: {}", stages::in_words(&figures.stages)));
+    stored::show(&figures.stored, screen);
 }
 
 #[cfg(test)]
@@ -313,11 +361,17 @@ mod tests {
             loopback_rtt_p50: Duration::from_micros(50),
             processors: 2,
         };
-        let options = Options { concurrency: 256, seconds: 1, document_bytes: 500 };
-        let latencies = Samples::new(vec![Duration::from_millis(40); 1_000]);
-        let alone = Samples::new(vec![Duration::from_micros(1_200)]);
+        let options = Options { concurrency: 256, seconds: 1, document_bytes: 500, stored: None };
         let used = |ms, bytes_written| Usage { processor: Duration::from_millis(ms), bytes_written };
-        let figures = figures(&options, &limits, &latencies, &alone, used(150, 3_000_000), used(50, 0), 0.5);
+        let window = Window {
+            latencies: Samples::new(vec![Duration::from_millis(40); 1_000]),
+            seconds: 0.5,
+            node: used(150, 3_000_000),
+            bench: used(50, 0),
+            stages: Spent::default().shares_since(&Spent::default(), Duration::from_millis(50), 1_000),
+        };
+        let alone = Samples::new(vec![Duration::from_micros(1_200)]);
+        let figures = figures(&options, &limits, &window, &alone);
         assert_eq!((figures.transactions_per_second, figures.latency_ms_p50), (2_000.0, 40.0));
         assert_eq!((figures.single_client_limit_ms, figures.single_client_ratio), (0.6, 2.0));
         assert_eq!((figures.cpu_ms_per_transaction, figures.node_cpu_ms_per_transaction), (0.2, 0.15));
@@ -327,5 +381,7 @@ mod tests {
         for promised in ["in_flight", "latency_ms_p99", "fdatasync_us_p50", "loopback_rtt_us_p50"] {
             assert!(json[promised].is_number(), "{promised}");
         }
+        assert_eq!(json["stages"][1]["share"], 1.0);
+        assert!(json.get("stored").is_none(), "nobody asked for it");
     }
 }

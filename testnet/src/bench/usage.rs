@@ -1,4 +1,4 @@
-//! What a process has used so far: processor time and bytes written, as Linux counts them.
+//! What a process has used so far: processor time, bytes written and memory, as Linux counts them.
 
 use anyhow::{Context as _, Result};
 use std::{fs, path::Path, time::Duration};
@@ -50,6 +50,35 @@ impl Usage {
     }
 }
 
+/// The memory of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes that are in memory now.
+    pub resident_bytes: u64,
+    /// The most that there were.
+    pub resident_bytes_max: u64,
+}
+
+impl Memory {
+    /// Of the process with this number.
+    ///
+    /// # Errors
+    /// It does not run, or the system does not say.
+    pub fn of(pid: u32) -> Result<Self> {
+        let path = format!("/proc/{pid}/status");
+        let status = fs::read_to_string(&path).with_context(|| format!("could not read {path}"))?;
+        Self::read(&status).context("the system tells memory in an unknown form")
+    }
+
+    fn read(status: &str) -> Option<Self> {
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1_024)
+        };
+        Some(Self { resident_bytes: bytes("VmRSS:")?, resident_bytes_max: bytes("VmHWM:")? })
+    }
+}
+
 /// `utime` and `stime`, fields 14 and 15; the name in field 2 may contain spaces and parentheses.
 fn ticks_in(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
@@ -72,6 +101,15 @@ mod tests {
         assert_eq!(ticks_in(stat), Some(300));
         assert_eq!(ticks_in("7 (a) S 1"), None);
         assert_eq!(bytes_written_in("rchar: 1\nwrite_bytes: 4096\ncancelled_write_bytes: 0\n"), Some(4096));
+    }
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let status = "Name:\thansa\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
+        let memory = Memory { resident_bytes: 1 << 20, resident_bytes_max: 2 << 20 };
+        assert_eq!(Memory::read(status), Some(memory));
+        assert_eq!(Memory::read("VmRSS: much"), None);
+        assert!(Memory::of(std::process::id()).unwrap().resident_bytes > 0);
     }
 
     #[test]
