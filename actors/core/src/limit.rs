@@ -76,6 +76,8 @@ pub const RESPONSE_KEEP_MS: u64 = 120_000;
 /// Invocations that the mailbox of a service remembers after they left it, so that who waited for them learns of a late
 /// answer.
 pub const MAILBOX_LEFT_MAX: usize = 4_096;
+/// Steps of one dry run.
+pub const REHEARSAL_STEPS_MAX: usize = 1_000_000;
 /// Requesters that wait for one transaction's response.
 pub const REQUESTERS_MAX: usize = 64;
 

@@ -16,6 +16,7 @@ mod instance;
 mod join;
 mod parse;
 mod path;
+pub mod rehearsal;
 mod value;
 
 #[cfg(test)]

@@ -58,6 +58,16 @@ pub struct Around {
     pub lived: Option<Arc<Record>>,
 }
 
+impl Around {
+    /// The version that a name means: now, or when what is computed anew was lived.
+    fn meant(&self, name: &DefinitionName) -> Option<&Arc<Definition>> {
+        match self.lived.as_deref() {
+            Some(Record::Submitted { hash, .. }) => self.definitions.version(hash),
+            _ => self.definitions.named(name),
+        }
+    }
+}
+
 /// What is asked of a transaction, or arrives for it.
 #[derive(Debug)]
 pub enum Input {
@@ -239,6 +249,19 @@ pub enum Effect {
 }
 
 impl Instance {
+    /// Whether two are the same transaction in the same state, whoever waits for them.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.id == other.id && self.begun == other.begun
+    }
+
+    /// The operation (by index), the leg and the attempt that an invocation was made for, while it is the last of its leg.
+    pub(in crate::transaction) fn leg_of(&self, invocation: InvocationId) -> Option<(u32, u32, u32)> {
+        let begun = self.begun.as_deref()?;
+        let part = *begun.invocations.get(&invocation)?;
+        Some((part.operation, part.leg, begun.leg(part)?.attempt))
+    }
+
     fn unknown(&self) -> Fault {
         Fault::new(Code::TransactionUnknown, format!("there is no transaction {} here", self.id))
     }

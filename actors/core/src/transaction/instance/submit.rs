@@ -57,7 +57,7 @@ impl Instance {
             decision.effects.insert(0, acknowledge("repeated"));
             return Ok(decision);
         }
-        let definition = around.definitions.named(&name).ok_or_else(|| {
+        let definition = around.meant(&name).ok_or_else(|| {
             Fault::new(Code::DefinitionUnknown, format!("there is no transaction definition {name} here"))
         })?;
         Ok(Decision::nothing()

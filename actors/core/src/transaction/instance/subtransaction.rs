@@ -45,7 +45,7 @@ impl Instance {
                 )),
             };
         }
-        let Some(defined) = around.definitions.named(&definition) else {
+        let Some(defined) = around.meant(&definition) else {
             return refuse(Fault::new(
                 Code::DefinitionUnknown,
                 format!("there is no transaction definition {definition} here, which an operation runs"),
