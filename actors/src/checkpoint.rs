@@ -19,6 +19,7 @@ use hansa_core::{
     ident::TransactionId,
     link::Link,
     membership::Membership,
+    topic::Topic,
     moment::Moment,
     transaction::{Catalogue, Instance},
 };
@@ -74,6 +75,7 @@ impl House {
         checkpoint_along(Directory::lines(lines)).await?;
         checkpoint_along(Catalogue::lines(lines)).await?;
         checkpoint_along(Membership::lines(lines)).await?;
+        checkpoint_along(Topic::lines(lines)).await?;
         let common = Arc::clone(&self.common);
         let (keep_ms, keep_bytes) = (self.options.finished_keep_ms, self.options.journal_keep_bytes);
         let work = tokio::task::spawn_blocking(move || {

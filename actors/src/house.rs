@@ -16,10 +16,11 @@ use hansa_core::{
     code::{Code, Fault},
     directory::Directory,
     dispatch::{Change as Redrawn, Housed, Input, Outward, Surroundings, Tally},
-    ident::{OrganizationId, TransactionId},
+    ident::{OrganizationId, TopicAddress, TransactionId},
     limit,
     machine::Machine,
     moment::Moment,
+    topic::{self, Topic},
     transaction::{Catalogue, Instance},
 };
 use ractor::{Actor, ActorRef};
@@ -98,6 +99,8 @@ struct Counters {
     tallies: [AtomicU64; Tally::ALL.len()],
     refused: AtomicU64,
     open: AtomicU64,
+    topics: AtomicU64,
+    topics_bytes: AtomicU64,
 }
 
 /// A picture of the house for status and metrics.
@@ -107,6 +110,10 @@ pub struct HouseStatistics {
     pub journal: Statistics,
     /// Transactions that are open.
     pub transactions_open: u64,
+    /// Topics that have subscribers.
+    pub topics: u64,
+    /// Bytes of the publications that they keep.
+    pub topics_bytes: u64,
     /// Inputs that machines refused.
     pub refused: u64,
     /// What was counted since the start.
@@ -144,8 +151,8 @@ impl Common {
         self.journal.append::<&[u8], &[u8]>(&[], now, effects);
     }
 
-    pub(crate) fn count(&self, tally: Tally) {
-        self.counters.tallies[tally as usize].fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn count(&self, tally: Tally, times: u64) {
+        self.counters.tallies[tally as usize].fetch_add(times, Ordering::Relaxed);
     }
 
     pub(crate) fn refused(&self) {
@@ -153,12 +160,25 @@ impl Common {
     }
 
     pub(crate) fn opened<M: Housed>(&self, is_open: bool) {
-        if M::KIND == Kind::Transaction {
-            if is_open {
-                self.counters.open.fetch_add(1, Ordering::Relaxed);
-            } else {
-                self.counters.open.fetch_sub(1, Ordering::Relaxed);
-            }
+        let counter = match M::KIND {
+            Kind::Transaction => &self.counters.open,
+            Kind::Topic => &self.counters.topics,
+            _ => return,
+        };
+        if is_open {
+            counter.fetch_add(1, Ordering::Relaxed);
+        } else {
+            counter.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A machine keeps more than before, or less.
+    pub(crate) fn kept<M: Housed>(&self, before: usize, after: usize) {
+        if M::KIND == Kind::Topic && before != after {
+            // One shard houses all topics, so nobody adds and subtracts at the same time.
+            let kept = self.counters.topics_bytes.load(Ordering::Relaxed);
+            let kept = (kept + after as u64).saturating_sub(before as u64);
+            self.counters.topics_bytes.store(kept, Ordering::Relaxed);
         }
     }
 
@@ -250,13 +270,21 @@ impl House {
         recovery: Recovery,
         fatal: Fatal,
     ) -> Result<Arc<Self>, Fault> {
-        let Recovery { transactions, mut links, mut directory, mut catalogue, mut membership, entries } = recovery;
+        let Recovery { transactions, mut links, mut directory, mut catalogue, mut membership, mut topics, entries } =
+            recovery;
         let recovered = transactions.len();
         // Machines that are never put away come from the store as well, whether the journal's tail names them or not.
         stored_too(&common, &mut links)?;
         stored_too(&common, &mut directory)?;
         stored_too(&common, &mut catalogue)?;
         stored_too(&common, &mut membership)?;
+        stored_too(&common, &mut topics)?;
+        // A topic whose last subscriber left is nothing, and its numbers begin anew.
+        topics.retain(|_, slot| slot.machine.is_open());
+        for slot in topics.values() {
+            common.opened::<Topic>(true);
+            common.kept::<Topic>(0, slot.machine.kept_bytes());
+        }
 
         let rest_ms = options.rest_ms;
         let shards = options.transaction_shards.max(1);
@@ -270,6 +298,7 @@ impl House {
             shared_out[(id.0 % shards as u128) as usize].insert(id, slot);
         }
         let peers: Vec<_> = links.keys().copied().collect();
+        let topic_addresses: Vec<_> = topics.keys().cloned().collect();
         let mut lines = Vec::new();
         for machines in shared_out {
             lines.push(spawn(&common, &supervisor, rest_ms, machines).await?);
@@ -281,6 +310,7 @@ impl House {
             directory: spawn(&common, &supervisor, rest_ms, directory).await?,
             catalogue: spawn(&common, &supervisor, rest_ms, catalogue).await?,
             membership: spawn(&common, &supervisor, rest_ms, membership).await?,
+            topics: spawn(&common, &supervisor, rest_ms, topics).await?,
         });
         let checkpointing = Arc::new(tokio::sync::Mutex::new(()));
         let house = Arc::new_cyclic(|house: &std::sync::Weak<Self>| {
@@ -295,14 +325,20 @@ impl House {
             });
             Self { common, options, supervisor, checkpoints, checkpointing }
         });
-        house.resume(open, peers, fatal).await;
+        house.resume(open, peers, topic_addresses, fatal).await;
         tracing::info!(entries, transactions = recovered, "recovered from journal and store");
         Ok(house)
     }
 
     /// Tell every machine that has work open that the process has started again: first those that others look at, then
     /// links, then transactions. Those that only the store knows are told in the background.
-    async fn resume(self: &Arc<Self>, open: Vec<TransactionId>, peers: Vec<OrganizationId>, fatal: Fatal) {
+    async fn resume(
+        self: &Arc<Self>,
+        open: Vec<TransactionId>,
+        peers: Vec<OrganizationId>,
+        topics: Vec<TopicAddress>,
+        fatal: Fatal,
+    ) {
         let lines = self.common.switchboard.lines();
         for line in Catalogue::lines(lines) {
             line.resume(vec![()]);
@@ -314,6 +350,7 @@ impl House {
         self.look::<Directory, ()>(&(), |_| ()).await;
         lines.membership.resume(vec![()]);
         lines.links.resume(peers);
+        lines.topics.resume(topics);
         for id in &open {
             lines.transaction(*id).resume(vec![*id]);
         }
@@ -359,8 +396,31 @@ impl House {
                 return Err(Fault::new(Code::LimitReached, format!("{open} transactions are open already")));
             }
         }
+        self.admits_topic(&input)?;
         self.common.switchboard.admits(&input)?;
         self.common.switchboard.deliver(input);
+        Ok(())
+    }
+
+    /// What all topics keep together is bounded; each has bounds of its own besides.
+    fn admits_topic(&self, input: &Input) -> Result<(), Fault> {
+        let counters = &self.common.counters;
+        match input {
+            Input::Topic(_, topic::Input::Publish { .. }) => {
+                self.common.journal.admits()?;
+                let kept = counters.topics_bytes.load(Ordering::Relaxed);
+                if kept >= limit::TOPICS_BYTES_MAX as u64 {
+                    return Err(Fault::new(Code::Busy, format!("topics keep {kept} bytes for their subscribers already")));
+                }
+            }
+            Input::Topic(_, topic::Input::Subscribe { .. }) => {
+                let topics = counters.topics.load(Ordering::Relaxed);
+                if topics >= limit::TOPICS_MAX as u64 {
+                    return Err(Fault::new(Code::LimitReached, format!("{topics} topics have subscribers already")));
+                }
+            }
+            _ => (),
+        }
         Ok(())
     }
 
@@ -405,6 +465,8 @@ impl House {
         HouseStatistics {
             journal: self.common.journal.statistics(),
             transactions_open: counters.open.load(Ordering::Relaxed),
+            topics: counters.topics.load(Ordering::Relaxed),
+            topics_bytes: counters.topics_bytes.load(Ordering::Relaxed),
             refused: counters.refused.load(Ordering::Relaxed),
             tallies: Tally::ALL
                 .iter()

@@ -10,6 +10,7 @@ use hansa_core::{
     link::Link,
     machine::Machine,
     membership::Membership,
+    topic::Topic,
     transaction::{Catalogue, Instance},
 };
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ pub(crate) struct Recovery {
     pub(crate) directory: Recovered<Directory>,
     pub(crate) catalogue: Recovered<Catalogue>,
     pub(crate) membership: Recovered<Membership>,
+    pub(crate) topics: Recovered<Topic>,
     /// How many entries were taken in.
     pub(crate) entries: u64,
 }
@@ -40,6 +42,7 @@ impl Recovery {
             Some(Kind::Directory) => absorb(&mut self.directory, store, entry),
             Some(Kind::Catalogue) => absorb(&mut self.catalogue, store, entry),
             Some(Kind::Membership) => absorb(&mut self.membership, store, entry),
+            Some(Kind::Topic) => absorb(&mut self.topics, store, entry),
             Some(Kind::Mailbox) | None => Err(unreadable(entry, "it is about a kind of machine that is not known")),
         }
     }

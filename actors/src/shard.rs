@@ -274,7 +274,7 @@ impl<M: Housed> State<M> {
             Some(slot) => slot,
             None => self.woken(&key)?,
         };
-        let was_open = slot.machine.is_open();
+        let (was_open, kept_bytes) = (slot.machine.is_open(), slot.machine.kept_bytes());
         let (mut records, mut outward, mut inward, mut redrawn) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let surroundings = self.common.surroundings();
         let now = clock::now();
@@ -299,7 +299,11 @@ impl<M: Housed> State<M> {
                 }));
         }
         if !records.is_empty() {
-            records.iter().filter_map(M::tally).for_each(|tally| self.common.count(tally));
+            for record in &records {
+                if let Some(tally) = M::tally(record) {
+                    self.common.count(tally, M::times(record));
+                }
+            }
             let buffer = &mut self.buffer;
             slot.note(stage::sampled(Stage::Journal, || {
                 buffer.clear();
@@ -317,6 +321,7 @@ impl<M: Housed> State<M> {
             self.common.switchboard.deliver(input);
         }
         slot.used = now;
+        self.common.kept::<M>(kept_bytes, slot.machine.kept_bytes());
         self.settle(key, slot, was_open);
         Ok(())
     }

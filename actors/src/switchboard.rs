@@ -12,6 +12,7 @@ use hansa_core::{
     link::Link,
     mailbox::Mailbox,
     membership::Membership,
+    topic::Topic,
     transaction::{Catalogue, Instance},
 };
 use ractor::ActorRef;
@@ -64,6 +65,7 @@ pub struct Lines {
     pub(crate) directory: Line<Directory>,
     pub(crate) catalogue: Line<Catalogue>,
     pub(crate) membership: Line<Membership>,
+    pub(crate) topics: Line<Topic>,
 }
 
 impl Lines {
@@ -103,6 +105,7 @@ one_shard!(Link, links);
 one_shard!(Directory, directory);
 one_shard!(Catalogue, catalogue);
 one_shard!(Membership, membership);
+one_shard!(Topic, topics);
 
 impl Connected for Instance {
     fn line<'a>(lines: &'a Lines, key: &TransactionId) -> &'a Line<Self> {
@@ -132,6 +135,7 @@ impl Switchboard {
             Input::Directory(input) => lines.directory.order((), input),
             Input::Catalogue(input) => lines.catalogue.order((), input),
             Input::Membership(input) => lines.membership.order((), input),
+            Input::Topic(address, input) => lines.topics.order(address, input),
         }
     }
 
@@ -148,6 +152,7 @@ impl Switchboard {
             Input::Directory(_) => lines.directory.admits(),
             Input::Catalogue(_) => lines.catalogue.admits(),
             Input::Membership(_) => lines.membership.admits(),
+            Input::Topic(..) => lines.topics.admits(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Whom a record is about: the kind of a machine and its key, as bytes that sort like the keys.
 
-use crate::ident::{OrganizationId, ServiceName, TransactionId};
+use crate::ident::{OrganizationId, ServiceName, TopicAddress, TransactionId};
 
 /// The kinds of machines. The numbers are in journals and stores, so they never change their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,12 +18,21 @@ pub enum Kind {
     Catalogue = 5,
     /// The membership.
     Membership = 6,
+    /// A topic.
+    Topic = 7,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Transaction, Self::Mailbox, Self::Link, Self::Directory, Self::Catalogue, Self::Membership];
+    pub const ALL: [Self; 7] = [
+        Self::Transaction,
+        Self::Mailbox,
+        Self::Link,
+        Self::Directory,
+        Self::Catalogue,
+        Self::Membership,
+        Self::Topic,
+    ];
 
     /// The kind of this number.
     #[must_use]
@@ -67,6 +76,27 @@ impl KeyBytes for OrganizationId {
     }
 }
 
+/// A byte that says whether an organization follows, the organization, and the name: one's own topics come first.
+impl KeyBytes for TopicAddress {
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![u8::from(self.organization.is_some())];
+        bytes.extend(self.organization.iter().flat_map(|organization| organization.0));
+        bytes.extend(self.name.as_str().as_bytes());
+        bytes
+    }
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (organization, name) = match bytes.split_first()? {
+            (0, name) => (None, name),
+            (1, rest) => {
+                let (organization, name) = rest.split_first_chunk::<32>()?;
+                (Some(OrganizationId(*organization)), name)
+            }
+            _ => return None,
+        };
+        Some(Self { organization, name: std::str::from_utf8(name).ok()?.parse().ok()? })
+    }
+}
+
 /// The key of a machine of which there is one.
 impl KeyBytes for () {
     fn to_bytes(&self) -> Vec<u8> {
@@ -90,6 +120,12 @@ mod tests {
         assert_eq!(ServiceName::from_bytes(&service.to_bytes()), Some(service));
         assert_eq!(ServiceName::from_bytes(b"two words"), None);
         assert_eq!(OrganizationId::from_bytes(&[1; 31]), None);
+        let own = TopicAddress::own("prices".parse().unwrap());
+        let peers = TopicAddress { organization: Some(OrganizationId([0; 32])), ..own.clone() };
+        assert!(own < peers && own.to_bytes() < peers.to_bytes());
+        assert_eq!(TopicAddress::from_bytes(&own.to_bytes()), Some(own));
+        assert_eq!(TopicAddress::from_bytes(&peers.to_bytes()), Some(peers));
+        assert_eq!(TopicAddress::from_bytes(b"\x01prices"), None);
     }
 
     #[test]

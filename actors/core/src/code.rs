@@ -113,6 +113,12 @@ codes! {
     TransactionConflict "transaction-conflict"
         "A transaction with this id exists already with another definition or another input."
         "Let every submission have a new id; repeat an id only with the same content.";
+    PublicationConflict "publication-conflict"
+        "A publication with this id was made to the topic before, with another document."
+        "Let every publication have a new id; repeat an id only with the same document.";
+    TopicUnknown "topic-unknown"
+        "There is no topic of this name here: nobody is subscribed to it."
+        "List the topics with `hansa topic list`; a topic is there as soon as somebody subscribes to it.";
     TransactionTimedOut "transaction-timed-out"
         "The transaction did not end within the TIMEOUT of its definition."
         "Look at which operation was slow with `hansa transaction show ID`; raise TIMEOUT if the work needs longer.";

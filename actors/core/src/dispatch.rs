@@ -4,15 +4,16 @@
 use crate::{
     address::{KeyBytes, Kind},
     directory::{self, Directory, MemberRecord},
-    ident::{OrganizationId, ServiceName, SubnodeId, TransactionId},
+    ident::{OrganizationId, PublicationId, ServiceName, SubnodeId, TopicAddress, TransactionId},
     invocation::{Caller, Performer},
     link::{self, Link, Numbered},
     machine::Machine,
     mailbox::{self, Mailbox},
     membership::{self, Membership},
     offer::Offers,
-    session::{Asker, Ending, FromSession, SessionId, ToSession, Tracking},
+    session::{Asker, Ending, FromSession, SessionId, Taken, ToSession, Tracking},
     signed::Signed,
+    topic::{self, Recipient, Subscriber, Topic},
     transaction::{self, Catalogue, Definitions, Instance, catalogue},
 };
 
@@ -31,6 +32,8 @@ pub enum Input {
     Catalogue(catalogue::Input),
     /// For the membership.
     Membership(membership::Input),
+    /// For a topic.
+    Topic(TopicAddress, topic::Input),
 }
 
 /// What leaves the node once everything before it is durable.
@@ -149,11 +152,17 @@ pub enum Tally {
     Accepted,
     /// Directory records that were taken in.
     Merged,
+    /// Publications to topics.
+    Published,
+    /// Notifications that subscribers have had.
+    Notified,
+    /// Notifications that will never be, because a topic could keep no more.
+    Missed,
 }
 
 impl Tally {
     /// Every tally with its name in metrics and what it counts.
-    pub const ALL: [(Self, &'static str, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str, &'static str); 13] = [
         (Self::Submitted, "transactions_submitted", "Transactions that began"),
         (Self::Completed, "transactions_completed", "Transactions that ended with an output document"),
         (Self::Failed, "transactions_failed", "Transactions that failed"),
@@ -164,6 +173,13 @@ impl Tally {
         (Self::Forwarded, "requests_forwarded", "Requests that were put into the outbox of a peer"),
         (Self::Accepted, "frames_accepted", "Frames that were accepted from peers"),
         (Self::Merged, "directory_records_merged", "Directory records that were taken in"),
+        (Self::Published, "publications", "Publications to topics"),
+        (Self::Notified, "notifications_acknowledged", "Notifications that subscribers have had"),
+        (
+            Self::Missed,
+            "notifications_missed",
+            "Notifications that will never be, because a topic could keep no more for a subscriber that was away or stood still",
+        ),
     ];
 }
 
@@ -176,6 +192,14 @@ pub trait Housed: Machine<Key: KeyBytes> {
     /// What is counted when this happens.
     fn tally(_: &Self::Record) -> Option<Tally> {
         None
+    }
+    /// How many times it is counted.
+    fn times(_: &Self::Record) -> u64 {
+        1
+    }
+    /// What it keeps of documents, in bytes, where that is bounded over all machines of the kind.
+    fn kept_bytes(&self) -> usize {
+        0
     }
     /// The sessions that wait for it. They live as long as the process, so they are not stored with a machine that is put
     /// away: the shell keeps them beside.
@@ -282,7 +306,12 @@ impl Housed for Instance {
             }
             Effect::Acknowledge { asker, invocation, word } => acknowledge(
                 asker,
-                Tracking { transaction: Some(*key), invocation, moment: None, word: Some(word.to_owned()) },
+                Tracking {
+                    transaction: Some(*key),
+                    invocation,
+                    word: Some(word.to_owned()),
+                    ..Tracking::default()
+                },
             ),
             Effect::Report { asker, status } => {
                 Delivery::Outward(Outward::Session(asker.session, ToSession::Status { message: asker.message, status }))
@@ -407,6 +436,7 @@ impl Housed for Link {
                 asker,
                 Tracking { invocation: Some(invocation), word: Some("answered".to_owned()), ..Tracking::default() },
             ),
+            Effect::Topic(effect) => from_link(*key, effect),
         }
     }
 
@@ -416,6 +446,24 @@ impl Housed for Link {
             _ => None,
         }
     }
+}
+
+/// What a link wants of topics: of this node's own, or of the peer's as this node hears them.
+fn from_link(peer: OrganizationId, effect: link::topics::Effect) -> Delivery {
+    use link::topics::Effect;
+    let heard = |name| TopicAddress { organization: Some(peer), name };
+    Delivery::Inward(match effect {
+        Effect::Follow { topic } => Input::Topic(TopicAddress::own(topic), topic::Input::Follow { peer }),
+        Effect::Unfollow { topic } => Input::Topic(TopicAddress::own(topic), topic::Input::Unfollow { peer }),
+        Effect::Inquire { topic } => Input::Topic(heard(topic), topic::Input::Inquire),
+        Effect::Had { topic, number } => {
+            let (subscriber, recipient, word) = (Subscriber::Peer(peer), Recipient::Link, Taken::Had);
+            Input::Topic(TopicAddress::own(topic), topic::Input::Taken { subscriber, recipient, number, word })
+        }
+        Effect::Heard { topic, sequence, notification } => {
+            Input::Topic(heard(topic), topic::Input::Heard { sequence, notification })
+        }
+    })
 }
 
 impl Housed for Directory {
@@ -502,8 +550,77 @@ impl Housed for Membership {
     }
 }
 
-/// The input that a session's message is, and the machine that it is for. `fresh` is the id of a transaction for which the
-/// client chose none.
+impl Housed for Topic {
+    const KIND: Kind = Kind::Topic;
+    const PUT_AWAY: bool = false;
+
+    fn tally(record: &topic::Record) -> Option<Tally> {
+        match record {
+            topic::Record::Published { .. } => Some(Tally::Published),
+            topic::Record::Had { .. } => Some(Tally::Notified),
+            topic::Record::Dropped { .. } => Some(Tally::Missed),
+            _ => None,
+        }
+    }
+
+    fn times(record: &topic::Record) -> u64 {
+        match record {
+            topic::Record::Dropped { missed, .. } => *missed,
+            _ => 1,
+        }
+    }
+
+    fn kept_bytes(&self) -> usize {
+        Self::kept_bytes(self)
+    }
+
+    fn around(surroundings: &Surroundings) -> &Offers {
+        &surroundings.around.offers
+    }
+
+    fn dispatch(key: &TopicAddress, effect: topic::Effect) -> Delivery {
+        use topic::Effect;
+        let to_link = |peer, input| Delivery::Inward(Input::Link(peer, link::Input::Topic(input)));
+        let (topic, owner) = (key.name.clone(), key.organization);
+        // Only a topic of a peer follows, and only its link brings it what is to be settled.
+        let to_owner = |input| to_link(owner.expect("a topic of one's own has no owner elsewhere"), input);
+        match effect {
+            Effect::Forward { peer, notification } => {
+                to_link(peer, link::topics::Input::Forward { topic, notification })
+            }
+            Effect::Inquire { peer } => to_link(peer, link::topics::Input::Inquire { topic }),
+            Effect::Follow => to_owner(link::topics::Input::Follow { topic }),
+            Effect::Unfollow => to_owner(link::topics::Input::Unfollow { topic }),
+            Effect::Settle { sequence } => to_owner(link::topics::Input::Settle { sequence }),
+            Effect::Notify { session, subscriber, notification } => Delivery::Outward(Outward::Session(
+                session,
+                ToSession::Notify { topic: key.clone(), subscriber, notification },
+            )),
+            Effect::Acknowledge { asker, publication, moment, word } => acknowledge(
+                asker,
+                Tracking {
+                    publication,
+                    moment: Some(moment),
+                    word: Some(word.to_owned()),
+                    ..Tracking::default()
+                },
+            ),
+        }
+    }
+
+    fn asker(input: &topic::Input) -> Option<Asker> {
+        use topic::Input;
+        match input {
+            Input::Publish { asker, .. } | Input::Subscribe { asker, .. } | Input::Unsubscribe { asker, .. } => {
+                Some(*asker)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The input that a session's message is, and the machine that it is for. `fresh` is the id of a transaction or
+/// a publication for which the client chose none.
 #[must_use]
 pub fn from_session(asker: Asker, message: FromSession, fresh: TransactionId) -> Input {
     use transaction::Input as ToTransaction;
@@ -522,6 +639,21 @@ pub fn from_session(asker: Asker, message: FromSession, fresh: TransactionId) ->
         }
         FromSession::Answer { invocation, service, outcome } => {
             Input::Mailbox(service, mailbox::Input::Answer { asker, invocation, outcome })
+        }
+        FromSession::Publish { topic, publication, public, document } => {
+            let publication = publication.unwrap_or(PublicationId(fresh.0));
+            let input = topic::Input::Publish { asker, publication, public, document };
+            Input::Topic(TopicAddress::own(topic), input)
+        }
+        FromSession::Subscribe { topic, subscriber, credit } => {
+            Input::Topic(topic, topic::Input::Subscribe { asker, subscriber, credit })
+        }
+        FromSession::Unsubscribe { topic, subscriber } => {
+            Input::Topic(topic, topic::Input::Unsubscribe { asker, subscriber })
+        }
+        FromSession::Taken { topic, subscriber, number, word } => {
+            let (subscriber, recipient) = (Subscriber::Named(subscriber), Recipient::Session(asker.session));
+            Input::Topic(topic, topic::Input::Taken { subscriber, recipient, number, word })
         }
     }
 }

@@ -8,13 +8,14 @@ use crate::{
     dice::Dice,
     directory::Directory,
     dispatch::{Delivery, Housed, Input, Outward, Surroundings},
-    ident::{OrganizationId, TransactionId},
+    ident::{OrganizationId, TopicAddress, TransactionId},
     link::Link,
     machine::{Machine, feed},
     mailbox::Mailbox,
     membership::Membership,
     moment::Moment,
     session::ToSession,
+    topic::Topic,
     transaction::{Catalogue, Instance},
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -47,6 +48,7 @@ struct Machines {
     directory: Room<Directory>,
     catalogue: Room<Catalogue>,
     membership: Room<Membership>,
+    topics: Room<Topic>,
 }
 
 /// The machines of one kind, and when each wants to be told the time.
@@ -75,6 +77,7 @@ impl Ensemble {
             Kind::Directory => machines.directory.absorb(key, record),
             Kind::Catalogue => machines.catalogue.absorb(key, record),
             Kind::Membership => machines.membership.absorb(key, record),
+            Kind::Topic => machines.topics.absorb(key, record),
             Kind::Mailbox => machines.mailboxes.absorb(key, record),
         }
     }
@@ -83,7 +86,7 @@ impl Ensemble {
     /// process. Then [`Ensemble::redraw`] and [`Ensemble::resume`] are to be called.
     #[must_use]
     pub fn restarted(&self) -> Self {
-        let Machines { transactions, mailboxes: _, links, directory, catalogue, membership } = &self.machines;
+        let Machines { transactions, mailboxes: _, links, directory, catalogue, membership, topics } = &self.machines;
         let machines = Machines {
             transactions: transactions.stored(),
             mailboxes: Room::default(),
@@ -91,6 +94,7 @@ impl Ensemble {
             directory: directory.stored(),
             catalogue: catalogue.stored(),
             membership: membership.stored(),
+            topics: topics.stored(),
         };
         Self { machines, surroundings: Surroundings::default(), inward: BTreeMap::new() }
     }
@@ -105,6 +109,7 @@ impl Ensemble {
     pub fn resume(&mut self, now: Moment, dice: &mut Dice, scribe: &mut impl Scribe) {
         let mut open: Vec<_> = self.machines.links.open().map(|key| Input::Link(*key, Link::resumed())).collect();
         open.extend(self.machines.transactions.open().map(|key| Input::Transaction(*key, Instance::resumed())));
+        open.extend(self.machines.topics.open().map(|key| Input::Topic(key.clone(), Topic::resumed())));
         while !open.is_empty() {
             let next = dice.below(open.len() as u64) as usize;
             self.take(now, dice, open.swap_remove(next), scribe);
@@ -114,7 +119,7 @@ impl Ensemble {
     /// When a machine next wants to be told the time.
     #[must_use]
     pub fn wakes_at(&self) -> Option<Moment> {
-        let Machines { transactions, mailboxes, links, directory, catalogue, membership } = &self.machines;
+        let Machines { transactions, mailboxes, links, directory, catalogue, membership, topics } = &self.machines;
         [
             transactions.wakes_at(),
             mailboxes.wakes_at(),
@@ -122,6 +127,7 @@ impl Ensemble {
             directory.wakes_at(),
             catalogue.wakes_at(),
             membership.wakes_at(),
+            topics.wakes_at(),
         ]
         .into_iter()
         .flatten()
@@ -130,7 +136,7 @@ impl Ensemble {
 
     /// Tell every machine whose time has come.
     pub fn wake(&mut self, now: Moment, dice: &mut Dice, scribe: &mut impl Scribe) -> Refused {
-        let Machines { transactions, mailboxes, links, directory, catalogue, membership } = &self.machines;
+        let Machines { transactions, mailboxes, links, directory, catalogue, membership, topics } = &self.machines;
         let mut due: Vec<Input> = Vec::new();
         due.extend(transactions.due(now).map(|key| Input::Transaction(key, Instance::due())));
         due.extend(mailboxes.due(now).map(|key| Input::Mailbox(key, Mailbox::due())));
@@ -138,6 +144,7 @@ impl Ensemble {
         due.extend(directory.due(now).map(|()| Input::Directory(Directory::due())));
         due.extend(catalogue.due(now).map(|()| Input::Catalogue(Catalogue::due())));
         due.extend(membership.due(now).map(|()| Input::Membership(Membership::due())));
+        due.extend(topics.due(now).map(|key| Input::Topic(key, Topic::due())));
         due.into_iter().flat_map(|input| self.take(now, dice, input, scribe)).collect()
     }
 
@@ -166,6 +173,7 @@ impl Ensemble {
             Input::Directory(_) => (Kind::Directory, Vec::new()),
             Input::Catalogue(_) => (Kind::Catalogue, Vec::new()),
             Input::Membership(_) => (Kind::Membership, Vec::new()),
+            Input::Topic(key, _) => (Kind::Topic, key.to_bytes()),
         };
         self.inward.entry(address).or_default().push_back(input);
     }
@@ -186,6 +194,7 @@ impl Ensemble {
             Input::Directory(input) => (None, turn.feed(&mut machines.directory, &(), input)),
             Input::Catalogue(input) => (None, turn.feed(&mut machines.catalogue, &(), input)),
             Input::Membership(input) => (None, turn.feed(&mut machines.membership, &(), input)),
+            Input::Topic(key, input) => (None, turn.feed(&mut machines.topics, &key, input)),
         };
         for delivery in turn.deliveries {
             match delivery {
@@ -207,6 +216,12 @@ impl Ensemble {
     #[must_use]
     pub fn transaction(&self, id: TransactionId) -> Option<&Instance> {
         self.machines.transactions.machines.get(&id)
+    }
+
+    /// A topic that has subscribers.
+    #[must_use]
+    pub fn topic(&self, address: &TopicAddress) -> Option<&Topic> {
+        self.machines.topics.machines.get(address)
     }
 
     /// Everything that is still open, each in words: nothing, when everybody has been answered.

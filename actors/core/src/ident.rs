@@ -130,44 +130,72 @@ impl TransactionId {
     }
 }
 
-impl fmt::Display for TransactionId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0u8; 26];
-        for (place, character) in text.iter_mut().rev().enumerate() {
-            *character = CROCKFORD[(self.0 >> (5 * place) & 31) as usize];
-        }
-        out.write_str(std::str::from_utf8(&text).expect("Crockford's alphabet is ASCII"))
+/// A publication to a topic (T13), chosen by its publisher as the key under which a repetition is the same publication.
+/// Text form: as that of a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublicationId(pub u128);
+
+impl PublicationId {
+    /// An id for a publication that is made at `now`; `random` makes it unique.
+    #[must_use]
+    pub fn new(now: Moment, random: [u8; 16]) -> Self {
+        Self(TransactionId::new(now, random).0)
     }
 }
 
-impl fmt::Debug for TransactionId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, out)
-    }
-}
-
-impl FromStr for TransactionId {
-    type Err = Fault;
-    fn from_str(text: &str) -> Result<Self, Fault> {
-        let fault = || {
-            let shown: String = text.chars().take(40).collect();
-            Fault::new(Code::IdentityMalformed, format!("'{shown}' is no transaction id"))
-                .help("a transaction id has 26 characters, as `hansa transaction list` shows them")
-        };
-        if text.len() != 26 {
-            return Err(fault());
-        }
-        let mut value: u128 = 0;
-        for (place, byte) in text.bytes().enumerate() {
-            let upper = byte.to_ascii_uppercase();
-            let digit = CROCKFORD.iter().position(|&character| character == upper).ok_or_else(fault)? as u128;
-            if place == 0 && digit > 7 {
-                return Err(fault());
+/// Text form of identities that grow with time: 26 characters of Crockford's base 32.
+macro_rules! growing_identity {
+    ($name:ident, $noun:literal, $help:literal) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let mut text = [0u8; 26];
+                for (place, character) in text.iter_mut().rev().enumerate() {
+                    *character = CROCKFORD[(self.0 >> (5 * place) & 31) as usize];
+                }
+                out.write_str(std::str::from_utf8(&text).expect("Crockford's alphabet is ASCII"))
             }
-            value = value << 5 | digit;
         }
-        Ok(Self(value))
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, out)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Fault;
+            fn from_str(text: &str) -> Result<Self, Fault> {
+                crockford(text).map(Self).ok_or_else(|| {
+                    let shown: String = text.chars().take(40).collect();
+                    Fault::new(Code::IdentityMalformed, format!("'{shown}' is no {} id", $noun)).help($help)
+                })
+            }
+        }
+    };
+}
+
+growing_identity!(
+    TransactionId,
+    "transaction",
+    "a transaction id has 26 characters, as `hansa transaction list` shows them"
+);
+growing_identity!(PublicationId, "publication", "a publication id has 26 characters, like a ULID");
+
+/// The number that a text of Crockford's base 32 stands for.
+fn crockford(text: &str) -> Option<u128> {
+    if text.len() != 26 {
+        return None;
     }
+    let mut value: u128 = 0;
+    for (place, byte) in text.bytes().enumerate() {
+        let upper = byte.to_ascii_uppercase();
+        let digit = CROCKFORD.iter().position(|&character| character == upper)? as u128;
+        if place == 0 && digit > 7 {
+            return None;
+        }
+        value = value << 5 | digit;
+    }
+    Some(value)
 }
 
 /// One act that a service is asked for, and its idempotency key: the same act keeps its id over redelivery, restart and
@@ -253,6 +281,7 @@ macro_rules! wide_number_serde {
 
 wide_number_serde!(TransactionId);
 wide_number_serde!(InvocationId);
+wide_number_serde!(PublicationId);
 
 /// Short texts that people choose, checked once when they enter the node.
 macro_rules! checked_text {
@@ -319,6 +348,10 @@ checked_text!(
     TopicName, "topic name", name_checked
 );
 checked_text!(
+    /// Somebody who subscribes to topics, over all its connections (T13).
+    SubscriberName, "subscriber name", name_checked
+);
+checked_text!(
     /// A library of functions for expressions (T9).
     LibraryName, "library name", name_checked
 );
@@ -330,6 +363,32 @@ checked_text!(
     /// A city.
     City, "city", title_checked
 );
+
+/// A topic: one of this organization, or one of another as this node hears it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TopicAddress {
+    /// Whose topic it is; none for one of this organization's own.
+    pub organization: Option<OrganizationId>,
+    /// Its name there.
+    pub name: TopicName,
+}
+
+impl TopicAddress {
+    /// A topic of this organization.
+    #[must_use]
+    pub fn own(name: TopicName) -> Self {
+        Self { organization: None, name }
+    }
+}
+
+impl fmt::Display for TopicAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.organization {
+            None => write!(out, "{}", self.name),
+            Some(organization) => write!(out, "{} of {}", self.name, organization.short()),
+        }
+    }
+}
 
 fn name_checked(noun: &str, text: &str) -> Result<(), Fault> {
     let fits = !text.is_empty()

@@ -6,8 +6,8 @@
 //!
 //! Vocabulary: [`ident`], [`moment`], [`dice`], [`limit`], [`code`], [`document`], [`invocation`], [`session`],
 //! [`offer`], [`signed`], [`machine`], [`address`]. Rooms, which know the vocabulary and not each other:
-//! [`transaction`], [`mailbox`], [`link`], [`directory`], [`membership`] (but the directory opens the papers that membership
-//! defines). [`dispatch`] knows them all, and [`ensemble`] joins them to a node in one thread.
+//! [`transaction`], [`topic`], [`mailbox`], [`link`], [`directory`], [`membership`] (but the directory opens the papers that
+//! membership defines). [`dispatch`] knows them all, and [`ensemble`] joins them to a node in one thread.
 #![warn(missing_docs)]
 
 pub mod address;
@@ -30,4 +30,5 @@ pub mod moment;
 pub mod offer;
 pub mod session;
 pub mod signed;
+pub mod topic;
 pub mod transaction;

@@ -92,6 +92,29 @@ pub const MAILBOX_QUEUE_MAX: usize = 2_000_000;
 /// Invocations that one session of a service may hold unanswered, if it grants so many.
 pub const SESSION_CREDIT_MAX: u32 = 4_096;
 
+/// Topics of one node that have subscribers.
+pub const TOPICS_MAX: usize = 10_000;
+/// Bytes of the publications that all topics of a node keep together; each counts its document and 512 more.
+pub const TOPICS_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Publications that one topic keeps for subscribers that have not had them.
+pub const TOPIC_PUBLICATIONS_MAX: usize = 100_000;
+/// Bytes of them; each counts its document and 512 more.
+pub const TOPIC_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a topic keeps a publication for subscribers that have not had it.
+pub const TOPIC_KEEP_MS_MAX: u64 = 7 * 24 * 3_600_000;
+/// Ids of publications that a topic remembers, to know a repetition.
+pub const TOPIC_REMEMBERED_MAX: usize = 16_384;
+/// Subscribers of one topic.
+pub const TOPIC_SUBSCRIBERS_MAX: usize = 1_024;
+/// Bytes of publications that are under way to one session of one subscriber, if it is more than one publication.
+pub const NOTIFY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// After so long without an acknowledgement a subscriber holds up no publisher any more.
+pub const SUBSCRIBER_STALL_MS_MAX: u64 = 30_000;
+/// The longest that a subscriber can put off a publication at once.
+pub const NOTIFY_PAUSE_MS_MAX: u64 = 60_000;
+/// Publications that are under way from a topic to the link of a peer.
+pub const TOPIC_PEER_CREDIT: u32 = 256;
+
 /// Members of a federation that a node knows.
 pub const MEMBERS_MAX: usize = 10_000;
 /// Bytes of one signed directory record.
@@ -126,6 +149,8 @@ pub const LINK_OUTBOX_FRAMES_MAX: usize = 1_000_000;
 pub const LINK_WINDOW_FRAMES_MAX: usize = 1_024;
 /// Invocations of one peer that are open here at once.
 pub const LINK_INVOCATIONS_OPEN_MAX: usize = 100_000;
+/// Topics of this node that one peer follows.
+pub const LINK_TOPICS_MAX: usize = 1_024;
 /// Nodes that an invocation may cross.
 pub const HOPS_MAX: u8 = 8;
 

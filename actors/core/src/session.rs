@@ -4,7 +4,10 @@
 use crate::{
     code::Fault,
     document::Text,
-    ident::{DefinitionName, InvocationId, ServiceName, SignalName, TransactionId},
+    ident::{
+        DefinitionName, InvocationId, PublicationId, ServiceName, SignalName, SubscriberName, TopicAddress, TopicName,
+        TransactionId,
+    },
     invocation::{Invocation, Outcome},
     moment::Moment,
     offer::Service,
@@ -32,6 +35,8 @@ pub struct Tracking {
     pub transaction: Option<TransactionId>,
     /// The invocation that it belongs to.
     pub invocation: Option<InvocationId>,
+    /// The publication that it is.
+    pub publication: Option<PublicationId>,
     /// When the node took it.
     pub moment: Option<Moment>,
     /// A word on what was done: `submitted`, `repeated`, `registered` ….
@@ -73,6 +78,21 @@ pub struct Response {
     pub definition: DefinitionName,
     /// How it ended.
     pub ending: Ending,
+}
+
+/// A publication as a subscriber is notified of it (T13).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notification {
+    /// Its number in its topic here: the order, and what is acknowledged.
+    pub number: u64,
+    /// The id that its publisher chose.
+    pub publication: PublicationId,
+    /// When it was published.
+    pub published: Moment,
+    /// How many publications before it the subscriber will never get, because the topic could keep no more of them.
+    pub missed: u64,
+    /// What was published.
+    pub document: Text,
 }
 
 /// What a session asks of the node or answers it. Each is a message of its own and is acknowledged or refused.
@@ -127,6 +147,58 @@ pub enum FromSession {
         /// What came of it.
         outcome: Outcome,
     },
+    /// Publish to a topic of this organization.
+    Publish {
+        /// Which topic.
+        topic: TopicName,
+        /// The id, where the publisher chose one to be able to repeat the publication; else the node makes one.
+        publication: Option<PublicationId>,
+        /// Whether subscribers at peers get it too.
+        public: bool,
+        /// What is published.
+        document: Text,
+    },
+    /// Subscribe, or go on with a subscription: this session takes publications for this subscriber.
+    Subscribe {
+        /// To which topic.
+        topic: TopicAddress,
+        /// Who subscribes.
+        subscriber: SubscriberName,
+        /// How many publications it takes at once.
+        credit: u32,
+    },
+    /// End a subscription for good.
+    Unsubscribe {
+        /// To which topic.
+        topic: TopicAddress,
+        /// Whose.
+        subscriber: SubscriberName,
+    },
+    /// A subscriber has taken a publication, or will not.
+    Taken {
+        /// Of which topic.
+        topic: TopicAddress,
+        /// Which subscriber.
+        subscriber: SubscriberName,
+        /// Which publication, by its number.
+        number: u64,
+        /// What the subscriber says.
+        word: Taken,
+    },
+}
+
+/// What a subscriber says to a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Taken {
+    /// It has it.
+    Had,
+    /// It will not take it, now or later: it counts as had, and is counted.
+    Refused,
+    /// It wants it again later.
+    Later {
+        /// After how long.
+        pause_ms: u64,
+    },
 }
 
 /// How far a transaction is (T4).
@@ -172,6 +244,15 @@ pub enum ToSession {
     Withdraw {
         /// Which.
         invocation: InvocationId,
+    },
+    /// A publication of a topic that this session takes for a subscriber. It may come again until it was acknowledged.
+    Notify {
+        /// The topic.
+        topic: TopicAddress,
+        /// The subscriber.
+        subscriber: SubscriberName,
+        /// The publication.
+        notification: Notification,
     },
     /// How far a transaction is that this session asked about.
     Status {

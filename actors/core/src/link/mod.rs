@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[cfg(test)]
 mod tests;
+pub mod topics;
 
 /// Recent outcomes that a link remembers for repeated requests.
 const ANSWERED_MAX: usize = 1_024;
@@ -55,6 +56,8 @@ pub enum Body {
         /// Which request.
         invocation: InvocationId,
     },
+    /// About topics.
+    Topic(topics::Body),
 }
 
 /// A numbered frame.
@@ -98,6 +101,7 @@ pub struct Link {
     answered_order: VecDeque<InvocationId>,
     /// Bytes of the documents in them.
     answered_bytes: usize,
+    topics: topics::Topics,
     /// While a connection is up: the number of the last frame that was handed to it.
     #[serde(skip)]
     transmitted_through: Option<u64>,
@@ -170,6 +174,8 @@ pub enum Input {
     },
     /// Hand frames to the connection as far as the window allows.
     Transmit,
+    /// About topics.
+    Topic(topics::Input),
     /// The earliest deadline of the peer's requests has come.
     Due,
     /// The process has started again.
@@ -230,6 +236,8 @@ pub enum Record {
         /// The number.
         accepted_through: u64,
     },
+    /// About topics.
+    Topic(topics::Record),
     /// A connection came up; of this process's life only.
     Connected {
         /// Where sending goes on.
@@ -301,6 +309,8 @@ pub enum Effect {
         /// Which invocation it answered.
         invocation: InvocationId,
     },
+    /// About topics.
+    Topic(topics::Effect),
 }
 
 impl Link {
@@ -369,8 +379,15 @@ impl Link {
 
     fn confirm(&mut self, accepted_through: u64) {
         while self.outbox.front().is_some_and(|frame| frame.sequence <= accepted_through) {
-            self.outbox.pop_front();
+            if let Some(Numbered { body: Body::Topic(body), .. }) = self.outbox.pop_front() {
+                self.topics.confirmed(&body);
+            }
         }
+    }
+
+    /// The frames that a confirmation up to this number is about.
+    fn confirmed_by(&self, accepted_through: u64) -> impl Iterator<Item = &Numbered> {
+        self.outbox.iter().take_while(move |frame| frame.sequence <= accepted_through)
     }
 
     fn ask(&self, caller: TransactionId, invocation: Invocation, leg: u32) -> Decision<Self> {
@@ -456,6 +473,15 @@ impl Link {
                 }
                 decision
             }
+            Body::Topic(body) => match topics::checked(body) {
+                Ok(()) => {
+                    let mut decision = accepted(Taken::Plainly).effect(confirm);
+                    let arrived = self.topics.arrived(frame.sequence, body);
+                    decision.effects.extend(arrived.map(Effect::Topic));
+                    decision
+                }
+                Err(fault) => accepted(Taken::Refused(fault)).effect(confirm),
+            },
         })
     }
 
@@ -498,7 +524,8 @@ impl Link {
             },
             None => Effect::Inquire { caller: asked.caller, invocation: *invocation },
         });
-        Decision { effects: offers.chain(asked).collect(), ..Decision::nothing() }
+        let topics = self.topics.resumed().map(Effect::Topic);
+        Decision { effects: offers.chain(asked).chain(topics).collect(), ..Decision::nothing() }
     }
 }
 
@@ -551,6 +578,7 @@ impl Machine for Link {
             answered: BTreeMap::new(),
             answered_order: VecDeque::new(),
             answered_bytes: 0,
+            topics: topics::Topics::default(),
             transmitted_through: None,
         }
     }
@@ -615,6 +643,7 @@ impl Machine for Link {
                     Decision::nothing().record(Record::Connected { accepted_through }).then(Input::Transmit);
                 if accepted_through > confirmed_through {
                     decision.records.insert(0, Record::Confirmed { accepted_through });
+                    decision.effects.extend(topics::had(self.confirmed_by(accepted_through)));
                 }
                 decision
             }
@@ -625,12 +654,16 @@ impl Machine for Link {
             Input::Confirmed { accepted_through } => {
                 let first = self.outbox.front().map(|frame| frame.sequence);
                 if first.is_some_and(|first| first <= accepted_through) && accepted_through <= self.sent_through {
-                    Decision::nothing().record(Record::Confirmed { accepted_through }).then(Input::Transmit)
+                    let mut decision =
+                        Decision::nothing().record(Record::Confirmed { accepted_through }).then(Input::Transmit);
+                    decision.effects.extend(topics::had(self.confirmed_by(accepted_through)));
+                    decision
                 } else {
                     Decision::nothing()
                 }
             }
             Input::Transmit => self.transmit(),
+            Input::Topic(input) => self.for_topics(input),
             Input::Due => {
                 let past = self.deadlines.first().filter(|(deadline, _)| *deadline <= now);
                 match past.and_then(|(_, invocation)| self.performing.get(invocation)) {
@@ -682,12 +715,15 @@ impl Machine for Link {
                         }
                     }
                     (Body::Withdraw { invocation }, _) => self.end(*invocation),
+                    (Body::Topic(_), Taken::Refused(_)) => (),
+                    (Body::Topic(body), _) => self.topics.accepted(frame.sequence, body),
                 }
             }
             Record::Answered { invocation, service, outcome } => {
                 self.answer_with(*invocation, service.clone(), outcome.clone());
             }
             Record::Confirmed { accepted_through } => self.confirm(*accepted_through),
+            Record::Topic(record) => self.absorb_for_topics(record),
             Record::Connected { accepted_through } => self.transmitted_through = Some(*accepted_through),
             Record::Disconnected => self.transmitted_through = None,
             Record::Transmitted { through } => {
