@@ -191,7 +191,7 @@ codes! {
         "A CXIP message is right in itself but not here: for instance a request before the connection was opened."
         "Open the connection with CXtsConnect first; see docs/protocols/cxip.md.";
     MessageUnsupported "message-unsupported"
-        "A CXIP message is of a type that this version of the protocol gives no meaning yet."
+        "A CXIP message has a content that this version of the protocol does not know."
         "Use the messages that docs/protocols/cxip.md describes; the connection goes on.";
     CreditExceeded "credit-exceeded"
         "More messages were sent without waiting for their acknowledgement than the node granted."

@@ -554,7 +554,7 @@ async fn a_message_that_is_wrong_in_itself_is_refused_and_the_connection_goes_on
     let bytes = [
         message(1, 1, &connect),
         message(1, 2, &torn),
-        message(4, 3, "<x/>"),
+        message(4, 3, &format!("<Broadcast xmlns='{NAMESPACE}'/>")),
         message(1, 4, &connect),
         message(3, 5, &withdraw),
         message(1, 6, &query),

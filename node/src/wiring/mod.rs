@@ -25,6 +25,7 @@ use hansa_core::{
     membership::{self, Admission, Charter, Credentials, Membership},
     session::{Asker, FromSession, SessionId, ToSession},
     signed::{Purpose, Signed},
+    topic,
 };
 use hansa_federation::{Identity, Keys, Latency, Options};
 use hansa_sdk::{
@@ -363,8 +364,15 @@ impl Door for Machines {
     }
 
     fn deliver(&self, asker: Asker, input: FromSession) -> Result<(), Fault> {
-        if let FromSession::Register { service, .. } = &input {
-            self.ways.sessions.performs(asker.session, &service.name);
+        match &input {
+            FromSession::Register { service, .. } => self.ways.sessions.performs(asker.session, &service.name),
+            FromSession::Subscribe { topic, .. } => self.ways.sessions.subscribes(asker.session, topic),
+            // There are only as many as there were notifications; lost, one would be held up for as long as the session lives.
+            FromSession::Taken { .. } => {
+                self.house.deliver(dispatch::from_session(asker, input, TransactionId(0)));
+                return Ok(());
+            }
+            _ => (),
         }
         // Randomness is a system call, and seldom needed: most clients choose the id themselves.
         let chooses = matches!(input, FromSession::Submit { transaction: None, .. });
@@ -373,8 +381,12 @@ impl Door for Machines {
     }
 
     fn close(&self, session: SessionId) {
-        for service in self.ways.sessions.close(session) {
+        let (services, topics) = self.ways.sessions.close(session);
+        for service in services {
             self.house.deliver(Input::Mailbox(service, mailbox::Input::Detach { session }));
+        }
+        for topic in topics {
+            self.house.deliver(Input::Topic(topic, topic::Input::Detach { session }));
         }
     }
 

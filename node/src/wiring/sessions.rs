@@ -5,11 +5,11 @@
 
 use hansa_core::{
     code::{Code, Fault},
-    ident::{ServiceName, TransactionId},
+    ident::{ServiceName, TopicAddress, TransactionId},
     session::{Asker, Response, SessionId, ToSession, Tracking},
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -32,6 +32,8 @@ pub struct Sessions {
     open: RwLock<HashMap<SessionId, mpsc::UnboundedSender<ToSession>>>,
     /// The services that each session performs.
     services: Mutex<HashMap<SessionId, Vec<ServiceName>>>,
+    /// The topics that each session takes publications of.
+    topics: Mutex<HashMap<SessionId, BTreeSet<TopicAddress>>>,
     last_question: AtomicU64,
     questions: Mutex<HashMap<u64, oneshot::Sender<Result<Tracking, Fault>>>>,
     responses: Mutex<HashMap<u64, Vec<Awaiting>>>,
@@ -49,10 +51,16 @@ impl Sessions {
         session
     }
 
-    /// The session is over. What it performed is given back, to be told to the mailboxes.
-    pub fn close(&self, session: SessionId) -> Vec<ServiceName> {
+    /// The session is over. What it performed and subscribed to is given back, to be told to mailboxes and topics.
+    pub fn close(&self, session: SessionId) -> (Vec<ServiceName>, BTreeSet<TopicAddress>) {
         self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&session);
-        locked(&self.services).remove(&session).unwrap_or_default()
+        let services = locked(&self.services).remove(&session).unwrap_or_default();
+        (services, locked(&self.topics).remove(&session).unwrap_or_default())
+    }
+
+    /// The session takes publications of a topic.
+    pub fn subscribes(&self, session: SessionId, topic: &TopicAddress) {
+        locked(&self.topics).entry(session).or_default().insert(topic.clone());
     }
 
     /// The session registers a service.
@@ -128,7 +136,10 @@ impl Sessions {
             }
             ToSession::Respond { message, response } => self.respond(message, &Ok(response)),
             // The node performs nothing itself and asks for no status in this way.
-            ToSession::Perform { .. } | ToSession::Withdraw { .. } | ToSession::Status { .. } => {}
+            ToSession::Perform { .. }
+            | ToSession::Notify { .. }
+            | ToSession::Withdraw { .. }
+            | ToSession::Status { .. } => {}
         }
     }
 
@@ -173,7 +184,9 @@ mod tests {
         let message = ToSession::Refused { message: 1, fault: Fault::new(Code::Busy, "no room") };
         assert!(sessions.tell(session, message.clone()).is_none());
         assert_eq!(told.recv().await, Some(message.clone()));
-        assert_eq!(sessions.close(session).len(), 1);
+        sessions.subscribes(session, &TopicAddress::own("prices".parse().unwrap()));
+        let (services, topics) = sessions.close(session);
+        assert_eq!((services.len(), topics.len()), (1, 1));
         assert_eq!(sessions.tell(session, message.clone()), Some(message));
     }
 }

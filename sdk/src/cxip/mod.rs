@@ -9,6 +9,7 @@ mod header;
 mod read;
 pub mod session;
 mod stream;
+mod topics;
 mod wire;
 mod write;
 
@@ -27,10 +28,13 @@ use bytes::{Buf, BytesMut};
 use hansa_core::{
     code::{Code, Fault},
     document::Text,
-    ident::{City, DefinitionName, InvocationId, OrganizationName, ServiceName, TransactionId},
+    ident::{
+        City, DefinitionName, InvocationId, OrganizationName, PublicationId, ServiceName, SignalName, SubscriberName,
+        TopicAddress, TopicName, TransactionId,
+    },
     invocation::Invocation,
     limit, offer,
-    session::{Response, Status, Tracking},
+    session::{Notification, Response, Status, Tracking},
 };
 use std::fmt;
 
@@ -77,6 +81,51 @@ pub enum Message {
     Cancel {
         /// Which.
         transaction: TransactionId,
+    },
+    /// What a transaction waits for from outside has come (T17).
+    Signal {
+        /// Which transaction.
+        transaction: TransactionId,
+        /// What has come.
+        signal: SignalName,
+        /// With this document.
+        document: Text,
+    },
+    /// Publish to a topic (T13).
+    Publish {
+        /// Which topic.
+        topic: TopicName,
+        /// The id, where the publisher chose one; with it a repetition is the same publication.
+        publication: Option<PublicationId>,
+        /// Whether subscribers at peers get it too.
+        public: bool,
+        /// What is published.
+        document: Text,
+    },
+    /// This connection takes publications for a subscriber, who is subscribed from now on if it was not before (T13).
+    Subscribe {
+        /// To which topic.
+        topic: TopicAddress,
+        /// Who subscribes.
+        subscriber: SubscriberName,
+        /// How many publications it takes at once.
+        credit: u32,
+    },
+    /// End a subscription for good (T13).
+    Unsubscribe {
+        /// To which topic.
+        topic: TopicAddress,
+        /// Whose.
+        subscriber: SubscriberName,
+    },
+    /// Node to subscriber: this was published (T13).
+    Notify {
+        /// The topic.
+        topic: TopicAddress,
+        /// The subscriber, of those that the connection takes publications for.
+        subscriber: SubscriberName,
+        /// What was published.
+        notification: Notification,
     },
     /// Node to service: perform this.
     Perform {
@@ -131,9 +180,14 @@ impl Message {
             | Self::Submit { .. }
             | Self::Await { .. }
             | Self::Query { .. }
+            | Self::Signal { .. }
             | Self::Perform { .. } => Kind::Request,
             Self::Completed { .. } | Self::Failed { .. } | Self::Response(_) | Self::Status(_) => Kind::Reply,
             Self::Cancel { .. } | Self::Withdraw { .. } => Kind::Cancel,
+            Self::Publish { .. } => Kind::Publish,
+            Self::Notify { .. } => Kind::Notify,
+            Self::Subscribe { .. } => Kind::Subscribe,
+            Self::Unsubscribe { .. } => Kind::Unsubscribe,
             Self::Acknowledged(_) | Self::Refused(_) | Self::Probe => Kind::Acknowledge,
         }
     }

@@ -4,6 +4,7 @@
 use super::{
     Acknowledgement, Kind, Message, NAMESPACE, Password, Refusal, VERSION,
     envelope::{Envelope, is_declared, trim},
+    topics,
 };
 use hansa_core::{
     code::{Code, Fault, Place},
@@ -18,10 +19,6 @@ use std::{borrow::Cow, str::FromStr};
 
 /// The message of type `kind` with this content.
 pub(super) fn message(kind: Kind, content: &[u8]) -> Result<Message, Fault> {
-    if matches!(kind, Kind::Publish | Kind::Notify | Kind::Subscribe | Kind::Unsubscribe) {
-        let message = format!("messages of type {} ({kind:?}) have no meaning in version {VERSION}", kind as u8);
-        return Err(Fault::new(Code::MessageUnsupported, message));
-    }
     let content = std::str::from_utf8(content)
         .map_err(|_| Fault::new(Code::DocumentEncoding, "the message's content is not valid UTF-8"))?;
     if kind == Kind::Acknowledge && content.is_empty() {
@@ -61,6 +58,7 @@ fn of_envelope(envelope: &mut Envelope, content: &str) -> Result<Message, Fault>
                 tracking: Tracking {
                     transaction: optional(envelope, "transaction")?,
                     invocation: optional(envelope, "invocation")?,
+                    publication: optional(envelope, "publication")?,
                     moment: optional_number(envelope, "moment")?.map(Moment),
                     word: envelope.take("word").map(Cow::into_owned),
                 },
@@ -97,7 +95,13 @@ fn of_envelope(envelope: &mut Envelope, content: &str) -> Result<Message, Fault>
         }
         "Connect" => connect(envelope, content)?,
         "Register" => register(envelope, content)?,
-        other => return Err(envelope.fault(format!("there is no content {other}"))),
+        other => match topics::read(envelope)? {
+            Some(message) => message,
+            None => {
+                let words = format!("version {VERSION} has no content {other}");
+                return Err(Fault { code: Code::MessageUnsupported, ..envelope.fault(words) });
+            }
+        },
     })
 }
 
@@ -173,11 +177,8 @@ fn connect(envelope: &mut Envelope, content: &str) -> Result<Message, Fault> {
 
 fn register(envelope: &mut Envelope, content: &str) -> Result<Message, Fault> {
     let name = needed(envelope, "service")?;
-    let public = match &*envelope.need("public")? {
-        "true" => true,
-        "false" => false,
-        other => return Err(envelope.fault(format!("the attribute public is true or false, not '{other}'"))),
-    };
+    let public = truth(envelope, "public")?
+        .ok_or_else(|| envelope.fault("the attribute public of Register is missing"))?;
     let credit = number(envelope, "credit")?;
     let root = root(envelope, content)?;
     let operations = children(envelope, &root, &["Operation"])?;
@@ -190,7 +191,7 @@ fn register(envelope: &mut Envelope, content: &str) -> Result<Message, Fault> {
 }
 
 /// The document that the envelope wraps: a whole document by itself, without XML declaration.
-fn document(envelope: &Envelope) -> Result<Text, Fault> {
+pub(super) fn document(envelope: &Envelope) -> Result<Text, Fault> {
     let inside = trim(envelope.inside()?);
     if inside.is_empty() {
         return Err(envelope.fault(format!("{} wraps no document", envelope.local)));
@@ -245,20 +246,20 @@ fn children<'e>(envelope: &Envelope, element: &'e Element, names: &[&str]) -> Re
     Ok(children)
 }
 
-fn needed<T: FromStr<Err = Fault>>(envelope: &mut Envelope, name: &str) -> Result<T, Fault> {
+pub(super) fn needed<T: FromStr<Err = Fault>>(envelope: &mut Envelope, name: &str) -> Result<T, Fault> {
     envelope.need(name)?.parse()
 }
 
-fn optional<T: FromStr<Err = Fault>>(envelope: &mut Envelope, name: &str) -> Result<Option<T>, Fault> {
+pub(super) fn optional<T: FromStr<Err = Fault>>(envelope: &mut Envelope, name: &str) -> Result<Option<T>, Fault> {
     envelope.take(name).map(|value| value.parse()).transpose()
 }
 
-fn number<T: FromStr>(envelope: &mut Envelope, name: &str) -> Result<T, Fault> {
+pub(super) fn number<T: FromStr>(envelope: &mut Envelope, name: &str) -> Result<T, Fault> {
     let value = envelope.need(name)?;
     parsed(envelope, name, &value)
 }
 
-fn optional_number<T: FromStr>(envelope: &mut Envelope, name: &str) -> Result<Option<T>, Fault> {
+pub(super) fn optional_number<T: FromStr>(envelope: &mut Envelope, name: &str) -> Result<Option<T>, Fault> {
     envelope.take(name).map(|value| parsed(envelope, name, &value)).transpose()
 }
 
@@ -267,6 +268,16 @@ fn parsed<T: FromStr>(envelope: &Envelope, name: &str, value: &str) -> Result<T,
     digits.then(|| value.parse().ok()).flatten().ok_or_else(|| {
         envelope.fault(format!("the attribute {name} of {} is a number in decimal digits that fits", envelope.local))
     })
+}
+
+/// An attribute that is `true` or `false`.
+pub(super) fn truth(envelope: &mut Envelope, name: &str) -> Result<Option<bool>, Fault> {
+    match envelope.take(name).as_deref() {
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(other) => Err(envelope.fault(format!("the attribute {name} is true or false, not '{other}'"))),
+    }
 }
 
 /// The one attribute of an element that has nothing else.

@@ -7,10 +7,10 @@ use super::{Acknowledgement, Ended, Incoming, Message, Password, Refusal, Stream
 use crate::reach::Welcome;
 use hansa_core::{
     code::{Code, Fault},
-    ident::{InvocationId, ServiceName},
+    ident::{InvocationId, ServiceName, SubscriberName, TopicAddress},
     invocation::Outcome,
     limit,
-    session::{Asker, Ending, FromSession, SessionId, ToSession, Tracking},
+    session::{Asker, Ending, FromSession, SessionId, Taken, ToSession, Tracking},
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -78,7 +78,7 @@ pub async fn serve<D: Door>(stream: Stream, peer: impl fmt::Display, door: &D, s
     tracing::info!(%peer, name, session = id.0, "CXIP session begins");
     // Closed whatever happens, also when this task is aborted or panics.
     let open = Open { door, id };
-    let mut session = Session { id, door, wire, queue: VecDeque::new(), queue_bytes: 0, performs: HashMap::new() };
+    let mut session = Session { id, door, wire, queue: VecDeque::new(), queue_bytes: 0, performs: HashMap::new(), notifies: HashMap::new() };
     let end = session.serve(from_machines, stop).await;
     tracing::info!(%peer, name, session = id.0, %end, "CXIP session ends");
     let Session { wire, .. } = session;
@@ -158,6 +158,8 @@ struct Session<'d, D: Door> {
     queue_bytes: usize,
     /// Performs that are not acknowledged, by number.
     performs: HashMap<u64, (InvocationId, ServiceName)>,
+    /// Notifications that are not acknowledged, by number: of which topic, to whom, and the publication's number.
+    notifies: HashMap<u64, (TopicAddress, SubscriberName, u64)>,
 }
 
 impl<D: Door> Session<'_, D> {
@@ -217,6 +219,10 @@ impl<D: Door> Session<'_, D> {
                 let bytes = invocation.document.as_str().len();
                 self.enqueue(0, Message::Perform { service, invocation }, bytes);
             }
+            ToSession::Notify { topic, subscriber, notification } => {
+                let bytes = notification.document.as_str().len();
+                self.enqueue(0, Message::Notify { topic, subscriber, notification }, bytes);
+            }
             ToSession::Withdraw { invocation } => self.enqueue(0, Message::Withdraw { invocation }, 0),
             ToSession::Status { message, status } => self.enqueue(message, Message::Status(status), 0),
             ToSession::Respond { message, response } => {
@@ -244,7 +250,14 @@ impl<D: Door> Session<'_, D> {
                 (Ok(number), Message::Perform { service, invocation }) => {
                     self.performs.insert(number, (invocation.id, service));
                 }
+                (Ok(number), Message::Notify { topic, subscriber, notification }) => {
+                    self.notifies.insert(number, (topic, subscriber, notification.number));
+                }
                 (Ok(_), _) => (),
+                (Err(fault), Message::Notify { topic, subscriber, notification }) => {
+                    tracing::error!(session = self.id.0, %topic, %subscriber, %fault, "a publication could not be sent");
+                    self.taken(topic, subscriber, notification.number, Taken::Refused);
+                }
                 (Err(fault), Message::Perform { service, invocation }) => {
                     self.fail(invocation.id, service, fault);
                 }
@@ -266,11 +279,30 @@ impl<D: Door> Session<'_, D> {
                     self.wire.refuse(number, fault);
                 }
             }
-            Incoming::Acknowledged { message, .. } => drop(self.performs.remove(&message)),
-            Incoming::Refused { message, refusal: Refusal { fault, .. } } => match self.performs.remove(&message) {
-                Some((invocation, service)) => self.fail(invocation, service, fault),
-                None => tracing::debug!(session = self.id.0, message, %fault, "a message was refused"),
-            },
+            Incoming::Acknowledged { message, .. } => {
+                self.performs.remove(&message);
+                if let Some((topic, subscriber, number)) = self.notifies.remove(&message) {
+                    self.taken(topic, subscriber, number, Taken::Had);
+                }
+            }
+            Incoming::Refused { message, refusal: Refusal { fault, retry_after_ms } } => {
+                if let Some((invocation, service)) = self.performs.remove(&message) {
+                    self.fail(invocation, service, fault);
+                } else if let Some((topic, subscriber, number)) = self.notifies.remove(&message) {
+                    let word = retry_after_ms.map_or(Taken::Refused, |pause_ms| Taken::Later { pause_ms });
+                    self.taken(topic, subscriber, number, word);
+                } else {
+                    tracing::debug!(session = self.id.0, message, %fault, "a message was refused");
+                }
+            }
+        }
+    }
+
+    /// What the other side says to a notification. There are only as many as it was given credit for, so a door takes them.
+    fn taken(&self, topic: TopicAddress, subscriber: SubscriberName, number: u64, word: Taken) {
+        let input = FromSession::Taken { topic, subscriber, number, word };
+        if let Err(fault) = self.door.deliver(Asker { session: self.id, message: 0 }, input) {
+            tracing::warn!(session = self.id.0, number, %fault, "a subscriber's word could not be delivered");
         }
     }
 
@@ -297,6 +329,14 @@ fn input(message: Message) -> Result<FromSession, Fault> {
         Message::Await { transaction } => FromSession::Await { transaction },
         Message::Query { transaction } => FromSession::Query { transaction },
         Message::Cancel { transaction } => FromSession::Cancel { transaction },
+        Message::Signal { transaction, signal, document } => FromSession::Signal { transaction, signal, document },
+        Message::Publish { topic, publication, public, document } => {
+            FromSession::Publish { topic, publication, public, document }
+        }
+        Message::Subscribe { topic, subscriber, credit } => {
+            FromSession::Subscribe { topic, subscriber, credit: credit.min(limit::SESSION_CREDIT_MAX) }
+        }
+        Message::Unsubscribe { topic, subscriber } => FromSession::Unsubscribe { topic, subscriber },
         Message::Completed { invocation, service, document } => {
             FromSession::Answer { invocation, service, outcome: Outcome::Completed(document) }
         }
@@ -304,7 +344,11 @@ fn input(message: Message) -> Result<FromSession, Fault> {
             FromSession::Answer { invocation, service, outcome: Outcome::Failed(fault) }
         }
         Message::Connect { .. } => return out_of_order("the connection is open already"),
-        Message::Perform { .. } | Message::Withdraw { .. } | Message::Response(_) | Message::Status(_) => {
+        Message::Perform { .. }
+        | Message::Withdraw { .. }
+        | Message::Notify { .. }
+        | Message::Response(_)
+        | Message::Status(_) => {
             return out_of_order("only a node sends such a message");
         }
         Message::Acknowledged(_) | Message::Refused(_) | Message::Probe => {

@@ -5,12 +5,12 @@ use bytes::BytesMut;
 use hansa_core::{
     code::{Code, Fault, Place},
     document::Text,
-    ident::{InvocationId, OrganizationId, TransactionId},
+    ident::{InvocationId, OrganizationId, PublicationId, TopicAddress, TransactionId},
     invocation::{Context, Invocation, Target},
     limit,
     moment::Moment,
     offer::Service,
-    session::{Ending, Response, Status, Tracking},
+    session::{Ending, Notification, Response, Status, Tracking},
 };
 use proptest::{collection::vec, option, prelude::*};
 
@@ -113,14 +113,50 @@ fn response() -> impl Strategy<Value = Response> {
 }
 
 fn tracking() -> impl Strategy<Value = Tracking> {
-    (option::of(transaction()), option::of(invocation_id()), option::of(any::<u64>()), option::of(words())).prop_map(
-        |(transaction, invocation, moment, word)| Tracking {
+    let ids = (option::of(transaction()), option::of(invocation_id()), option::of(any::<u128>()));
+    (ids, option::of(any::<u64>()), option::of(words())).prop_map(
+        |((transaction, invocation, publication), moment, word)| Tracking {
             transaction,
             invocation,
+            publication: publication.map(PublicationId),
             moment: moment.map(Moment),
             word,
         },
     )
+}
+
+fn topic() -> impl Strategy<Value = TopicAddress> {
+    (option::of(any::<[u8; 32]>()), parsed())
+        .prop_map(|(organization, name)| TopicAddress { organization: organization.map(OrganizationId), name })
+}
+
+fn about_topics() -> impl Strategy<Value = Message> {
+    let notification = (any::<u64>(), any::<u128>(), any::<u64>(), any::<u64>(), document()).prop_map(
+        |(number, publication, published, missed, document)| Notification {
+            number,
+            publication: PublicationId(publication),
+            published: Moment(published),
+            missed,
+            document,
+        },
+    );
+    prop_oneof![
+        (parsed(), option::of(any::<u128>()), any::<bool>(), document()).prop_map(
+            |(topic, publication, public, document)| Message::Publish {
+                topic,
+                publication: publication.map(PublicationId),
+                public,
+                document
+            }
+        ),
+        (topic(), parsed(), notification)
+            .prop_map(|(topic, subscriber, notification)| Message::Notify { topic, subscriber, notification }),
+        (topic(), parsed(), any::<u32>())
+            .prop_map(|(topic, subscriber, credit)| Message::Subscribe { topic, subscriber, credit }),
+        (topic(), parsed()).prop_map(|(topic, subscriber)| Message::Unsubscribe { topic, subscriber }),
+        (transaction(), parsed(), document())
+            .prop_map(|(transaction, signal, document)| Message::Signal { transaction, signal, document }),
+    ]
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -162,6 +198,7 @@ fn message() -> impl Strategy<Value = Message> {
         }),
         (fault(), option::of(any::<u64>()))
             .prop_map(|(fault, retry_after_ms)| Message::Refused(Refusal { fault, retry_after_ms })),
+        about_topics(),
         Just(Message::Probe),
     ]
 }
@@ -333,8 +370,10 @@ fn a_content_that_is_not_exactly_one_of_the_protocol_is_refused_and_says_why() {
         assert_eq!(fault.code, code, "{content}: {fault}");
         assert!(fault.message.contains(words), "{content}: {fault}");
     }
-    for kind in [Kind::Publish, Kind::Notify, Kind::Subscribe, Kind::Unsubscribe] {
-        assert_eq!(read(kind, "<x/>").unwrap_err().code, Code::MessageUnsupported);
+    let subscribe = format!("<Subscribe xmlns='{NAMESPACE}' topic='prices' subscriber='audit' credit='1'/>");
+    assert!(read(Kind::Subscribe, &subscribe).is_ok());
+    for kind in [Kind::Publish, Kind::Notify, Kind::Unsubscribe, Kind::Request] {
+        assert_eq!(read(kind, &subscribe).unwrap_err().code, Code::MessageMalformed);
     }
     let latin = decode(&mut handmade_bytes(Kind::Request, b"<\xe4/>")).unwrap().unwrap().message;
     assert_eq!(latin.unwrap_err().code, Code::DocumentEncoding);

@@ -1,6 +1,6 @@
 //! From a message to its XML. Elements carry the prefix `cx`, so that no namespace reaches into the document that they wrap.
 
-use super::{Acknowledgement, Message, NAMESPACE, Refusal, envelope::is_xml};
+use super::{Acknowledgement, Message, NAMESPACE, Refusal, envelope::is_xml, topics};
 use bytes::BytesMut;
 use hansa_core::{
     code::Fault,
@@ -70,6 +70,7 @@ pub(super) fn content(buffer: &mut BytesMut, message: &Message) {
         Message::Acknowledged(Acknowledgement { tracking, organization, city }) => Root::open(buffer, "Acknowledged")
             .optional("transaction", tracking.transaction.as_ref())
             .optional("invocation", tracking.invocation.as_ref())
+            .optional("publication", tracking.publication.as_ref())
             .optional("moment", tracking.moment.map(|moment| moment.0).as_ref())
             .optional_text("word", tracking.word.as_deref())
             .optional_text("organization", organization.as_ref().map(|name| name.as_str()))
@@ -80,6 +81,11 @@ pub(super) fn content(buffer: &mut BytesMut, message: &Message) {
             place(root.optional("retry-after-ms", retry_after_ms.as_ref()), fault)
                 .children(|buffer| words(buffer, fault));
         }
+        Message::Publish { .. }
+        | Message::Notify { .. }
+        | Message::Subscribe { .. }
+        | Message::Unsubscribe { .. }
+        | Message::Signal { .. } => topics::write(buffer, message),
         Message::Probe => (),
     }
 }
@@ -112,13 +118,13 @@ fn words(buffer: &mut BytesMut, fault: &Fault) {
 }
 
 /// An element whose start tag is being written.
-struct Root<'b> {
+pub(super) struct Root<'b> {
     buffer: &'b mut BytesMut,
     name: &'static str,
 }
 
 impl<'b> Root<'b> {
-    fn open(buffer: &'b mut BytesMut, name: &'static str) -> Self {
+    pub(super) fn open(buffer: &'b mut BytesMut, name: &'static str) -> Self {
         let root = Self::inner(buffer, name);
         put(root.buffer, " xmlns:cx=\"");
         put(root.buffer, NAMESPACE);
@@ -134,14 +140,14 @@ impl<'b> Root<'b> {
     }
 
     /// An attribute whose value has nothing to escape: a number, an id, a checked name.
-    fn value(self, name: &str, value: impl Display) -> Self {
+    pub(super) fn value(self, name: &str, value: impl Display) -> Self {
         put(self.buffer, " ");
         put(self.buffer, name);
         write!(self.buffer, "=\"{value}\"").expect("a buffer in memory takes everything");
         self
     }
 
-    fn optional(self, name: &str, value: Option<&impl Display>) -> Self {
+    pub(super) fn optional(self, name: &str, value: Option<&impl Display>) -> Self {
         match value {
             Some(value) => self.value(name, value),
             None => self,
@@ -164,11 +170,11 @@ impl<'b> Root<'b> {
         }
     }
 
-    fn end(self) {
+    pub(super) fn end(self) {
         put(self.buffer, "/>");
     }
 
-    fn document(self, document: &Text) {
+    pub(super) fn document(self, document: &Text) {
         self.children(|buffer| put(buffer, document.without_declaration()));
     }
 
