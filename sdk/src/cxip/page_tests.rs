@@ -4,12 +4,12 @@ use super::{Acknowledgement, Kind, Message, Password, Refusal, decode, encode, t
 use bytes::BytesMut;
 use hansa_core::{
     code::{Code, Fault, Place},
-    ident::{InvocationId, OrganizationId, TransactionId},
+    ident::{InvocationId, OrganizationId, PublicationId, TopicAddress, TransactionId},
     invocation::{Context, Invocation, Target},
     limit,
     moment::Moment,
     offer::Service,
-    session::{Ending, Response, Status, Tracking},
+    session::{Ending, Notification, Response, Status, Tracking},
 };
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -75,6 +75,16 @@ fn conversation() -> Vec<Example> {
     let ended = |ending| Message::Response(Response { transaction, definition: purchase.clone(), ending });
     let torn =
         Fault::new(Code::DocumentMalformed, "the end tag </Orde> closes <Order>").at(Place { line: 1, column: 23 });
+    let prices = TopicAddress::own("prices".parse().unwrap());
+    let audit: hansa_core::ident::SubscriberName = "audit".parse().unwrap();
+    let publication = PublicationId::new(NOW, [9; 16]);
+    let price = text("<Price of=\"copper\">8120</Price>");
+    let taken = |publication, word: &str| Tracking {
+        publication,
+        moment: Some(NOW),
+        word: Some(word.to_owned()),
+        ..Tracking::default()
+    };
     let password = Some(Password("open sesame".to_owned()));
     vec![
         ("S1 Connect", 1, 0, 256, Message::Connect { name: "credit".to_owned(), password }),
@@ -119,6 +129,41 @@ fn conversation() -> Vec<Example> {
         ("C4 Response timed out", 6, 2, 1024, ended(Ending::TimedOut)),
         ("C5 Await", 2, 0, 64, Message::Await { transaction }),
         ("C6 Cancel", 3, 0, 64, Message::Cancel { transaction }),
+        (
+            "C7 Signal",
+            4,
+            0,
+            64,
+            Message::Signal { transaction, signal: "paid".parse().unwrap(), document: text("<Payment number=\"4711\"/>") },
+        ),
+        ("T1 Subscribe", 2, 0, 256, Message::Subscribe { topic: prices.clone(), subscriber: audit.clone(), credit: 16 }),
+        ("T1 Acknowledged", 2, 2, 1024, acknowledged(taken(None, "subscribed"))),
+        (
+            "T2 Publish",
+            3,
+            0,
+            64,
+            Message::Publish {
+                topic: prices.name.clone(),
+                publication: Some(publication),
+                public: true,
+                document: price.clone(),
+            },
+        ),
+        ("T2 Acknowledged", 3, 3, 1024, acknowledged(taken(Some(publication), "published"))),
+        (
+            "T3 Notify",
+            3,
+            0,
+            1024,
+            Message::Notify {
+                topic: prices.clone(),
+                subscriber: audit.clone(),
+                notification: Notification { number: 41, publication, published: NOW, missed: 0, document: price },
+            },
+        ),
+        ("T3 Acknowledged", 3, 3, 256, acknowledged(Tracking::default())),
+        ("T4 Unsubscribe", 4, 0, 256, Message::Unsubscribe { topic: prices, subscriber: audit }),
         ("R1 Refused malformed", 9, 8, 1024, Message::Refused(Refusal { fault: torn, retry_after_ms: None })),
         (
             "R2 Refused busy",
@@ -186,7 +231,7 @@ fn every_hex_dump_of_the_page_is_a_message_and_is_written_so() {
         assert_eq!(again, bytes, "{dump}");
         seen.insert(std::mem::discriminant(&message).fmt_for_set());
     }
-    assert_eq!(seen.len(), 15, "one dump at least of every content");
+    assert_eq!(seen.len(), 20, "one dump at least of every content");
 }
 
 trait ForSet {
@@ -202,7 +247,7 @@ impl<T> ForSet for std::mem::Discriminant<T> {
 #[test]
 fn every_xml_example_of_the_page_is_a_content_of_exactly_one_type() {
     let examples = blocks("xml");
-    assert!(examples.len() >= 15, "one at least of every content: {}", examples.len());
+    assert!(examples.len() >= 20, "one at least of every content: {}", examples.len());
     for example in examples {
         let read: Vec<_> = Kind::ALL.into_iter().map(|kind| super::read::message(kind, example.as_bytes())).collect();
         let fitting = read.iter().filter(|message| message.is_ok()).count();

@@ -336,7 +336,7 @@ fn a_content_that_is_not_exactly_one_of_the_protocol_is_refused_and_says_why() {
         (format!("<Await xmlns='{NAMESPACE}' transaction='{id}'></Wait>"), Code::MessageMalformed, "end"),
         (format!("<Await xmlns='{NAMESPACE}' transaction='{id}<'/>"), Code::MessageMalformed, "'<'"),
         (format!("<Await xmlns='{NAMESPACE}' transaction='{id}&nbsp;'/>"), Code::MessageMalformed, "reference"),
-        (format!("<Wait xmlns='{NAMESPACE}'/>"), Code::MessageMalformed, "no content Wait"),
+        (format!("<Wait xmlns='{NAMESPACE}'/>"), Code::MessageUnsupported, "no content Wait"),
         (format!("<Cancel xmlns='{NAMESPACE}' transaction='{id}'/>"), Code::MessageMalformed, "Cancel"),
         (format!("<!DOCTYPE x><Await xmlns='{NAMESPACE}' transaction='{id}'/>"), Code::MessageMalformed, "name"),
         (format!("<Submit xmlns='{NAMESPACE}' definition='a b'><x/></Submit>"), Code::NameMalformed, "definition name"),

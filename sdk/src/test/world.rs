@@ -21,7 +21,8 @@ use hansa_core::{
     document::Text,
     ensemble::{Ensemble, Scribe},
     ident::{
-        DefinitionName, InvocationId, OperationName, OrganizationId, ServiceName, SignalName, SubnodeId, TransactionId,
+        DefinitionName, InvocationId, OperationName, OrganizationId, ServiceName, SignalName, SubnodeId, TopicAddress,
+        TransactionId,
     },
     invocation::Outcome,
     mailbox,
@@ -29,6 +30,7 @@ use hansa_core::{
     moment::Moment,
     session::{Asker, FromSession, SessionId, ToSession, Tracking},
     signed::{Purpose, Signed},
+    topic,
     transaction::{Definition, Picture, catalogue},
 };
 use std::{
@@ -90,6 +92,7 @@ struct State {
 struct Seat {
     way: mpsc::UnboundedSender<ToSession>,
     services: BTreeSet<ServiceName>,
+    topics: BTreeSet<TopicAddress>,
 }
 
 /// What machines let out during one input. Nothing is written down: what is durable here lives as long as the test.
@@ -322,7 +325,7 @@ impl Door for World {
         let mut state = self.state();
         state.last_session += 1;
         let session = SessionId(state.last_session);
-        state.seats.insert(session, Seat { way: to_session, services: BTreeSet::new() });
+        state.seats.insert(session, Seat { way: to_session, services: BTreeSet::new(), topics: BTreeSet::new() });
         session
     }
 
@@ -444,6 +447,11 @@ impl State {
                     seat.services.insert(service.name.clone());
                 }
             }
+            FromSession::Subscribe { topic, .. } => {
+                if let Some(seat) = self.seats.get_mut(&asker.session) {
+                    seat.topics.insert(topic.clone());
+                }
+            }
             FromSession::Answer { invocation, outcome, .. } => {
                 if let Some(waits) = self.redelivered.remove(invocation) {
                     // Whoever waited for it may have stopped waiting.
@@ -464,6 +472,9 @@ impl State {
         let Some(seat) = self.seats.remove(&session) else { return };
         for service in seat.services {
             self.take(Input::Mailbox(service, mailbox::Input::Detach { session }));
+        }
+        for topic in seat.topics {
+            self.take(Input::Topic(topic, topic::Input::Detach { session }));
         }
     }
 }

@@ -72,6 +72,9 @@ fn told(came: &Came<Link>) -> Vec<String> {
         Effect::Return { outcome: Outcome::Completed(_), .. } => "return".to_owned(),
         Effect::Return { outcome, .. } => format!("return {}", outcome.fault().unwrap().code),
         Effect::Acknowledge { .. } => "acknowledge".to_owned(),
+        Effect::Topic(topics::Effect::Had { number, .. }) => format!("had {number}"),
+        Effect::Topic(topics::Effect::Heard { sequence, .. }) => format!("heard {sequence}"),
+        Effect::Topic(other) => format!("{other:?}").to_lowercase(),
     });
     words.collect()
 }
@@ -333,4 +336,60 @@ fn an_outbox_that_is_full_is_an_answer() {
     let came = link.give(Input::Ask { caller: TransactionId(7), invocation: far, leg: 0 });
     assert_eq!(told(&came), ["return limit-reached"]);
     assert_eq!(link.machine.asked(), 0);
+}
+
+// Topics (T13).
+
+fn price(number: u64) -> crate::session::Notification {
+    crate::session::Notification {
+        number,
+        publication: crate::ident::PublicationId(u128::from(number)),
+        published: Moment(5),
+        missed: 0,
+        document: text("<Price/>"),
+    }
+}
+
+fn prices() -> crate::ident::TopicName {
+    "prices".parse().unwrap()
+}
+
+fn forward(number: u64) -> Input {
+    Input::Topic(topics::Input::Forward { topic: prices(), notification: price(number) })
+}
+
+fn theirs_says(sequence: u64, body: topics::Body) -> Input {
+    Input::Arrived(Numbered { sequence, body: Body::Topic(body) })
+}
+
+#[test]
+fn publications_go_to_a_peer_that_follows_once_and_their_topic_hears_when_the_peer_has_them() {
+    let mut link = connected();
+    assert!(link.give(forward(1)).effects.is_empty(), "it does not follow");
+    link.give(theirs_says(1, topics::Body::Follow { topic: prices() }));
+    assert_eq!(told(&link.give(forward(1))), ["send 1"]);
+    assert!(link.give(forward(1)).effects.is_empty(), "it is on its way");
+    assert_eq!(told(&link.give(forward(4))), ["send 2"]);
+    assert_eq!(told(&link.give(Input::Confirmed { accepted_through: 1 })), ["had 1"]);
+    link.restart();
+    assert_eq!(told(&link.give(forward(1))), ["had 1"], "the topic had not heard of it");
+    assert_eq!(told(&link.give(Input::Connected { accepted_through: 2 })), ["had 4"]);
+    assert!(link.give(Input::Topic(topics::Input::Inquire { topic: prices() })).effects.is_empty());
+    link.give(theirs_says(2, topics::Body::Unfollow { topic: prices() }));
+    assert_eq!(link.give(Input::Topic(topics::Input::Inquire { topic: prices() })).effects.len(), 1);
+    assert!(link.give(forward(5)).effects.is_empty(), "it follows no more");
+}
+
+#[test]
+fn what_a_peer_publishes_is_told_until_its_topic_has_it_and_must_be_a_document() {
+    let mut link = connected();
+    assert_eq!(told(&link.give(Input::Topic(topics::Input::Follow { topic: prices() }))), ["send 1"]);
+    assert!(link.give(Input::Topic(topics::Input::Follow { topic: prices() })).effects.is_empty());
+    let published = |notification| topics::Body::Published { topic: prices(), notification };
+    assert_eq!(told(&link.give(theirs_says(1, published(price(9))))), ["confirm 1", "heard 1"]);
+    let torn = crate::session::Notification { document: Text::trusted("<torn"), ..price(10) };
+    assert_eq!(told(&link.give(theirs_says(2, published(torn)))), ["confirm 2"]);
+    assert!(told(&link.restart()).contains(&"heard 1".to_owned()));
+    link.give(Input::Topic(topics::Input::Settle { sequence: 1 }));
+    assert!(!told(&link.restart()).contains(&"heard 1".to_owned()));
 }
