@@ -19,8 +19,8 @@ use hansa_core::{
     ident::TransactionId,
     link::Link,
     membership::Membership,
-    topic::Topic,
     moment::Moment,
+    topic::Topic,
     transaction::{Catalogue, Instance},
 };
 use std::{

@@ -410,7 +410,10 @@ impl House {
                 self.common.journal.admits()?;
                 let kept = counters.topics_bytes.load(Ordering::Relaxed);
                 if kept >= limit::TOPICS_BYTES_MAX as u64 {
-                    return Err(Fault::new(Code::Busy, format!("topics keep {kept} bytes for their subscribers already")));
+                    return Err(Fault::new(
+                        Code::Busy,
+                        format!("topics keep {kept} bytes for their subscribers already"),
+                    ));
                 }
             }
             Input::Topic(_, topic::Input::Subscribe { .. }) => {

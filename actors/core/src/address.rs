@@ -24,15 +24,8 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
-        Self::Transaction,
-        Self::Mailbox,
-        Self::Link,
-        Self::Directory,
-        Self::Catalogue,
-        Self::Membership,
-        Self::Topic,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Transaction, Self::Mailbox, Self::Link, Self::Directory, Self::Catalogue, Self::Membership, Self::Topic];
 
     /// The kind of this number.
     #[must_use]

@@ -306,12 +306,7 @@ impl Housed for Instance {
             }
             Effect::Acknowledge { asker, invocation, word } => acknowledge(
                 asker,
-                Tracking {
-                    transaction: Some(*key),
-                    invocation,
-                    word: Some(word.to_owned()),
-                    ..Tracking::default()
-                },
+                Tracking { transaction: Some(*key), invocation, word: Some(word.to_owned()), ..Tracking::default() },
             ),
             Effect::Report { asker, status } => {
                 Delivery::Outward(Outward::Session(asker.session, ToSession::Status { message: asker.message, status }))
@@ -598,12 +593,7 @@ impl Housed for Topic {
             )),
             Effect::Acknowledge { asker, publication, moment, word } => acknowledge(
                 asker,
-                Tracking {
-                    publication,
-                    moment: Some(moment),
-                    word: Some(word.to_owned()),
-                    ..Tracking::default()
-                },
+                Tracking { publication, moment: Some(moment), word: Some(word.to_owned()), ..Tracking::default() },
             ),
         }
     }

@@ -134,9 +134,19 @@ fn conversation() -> Vec<Example> {
             4,
             0,
             64,
-            Message::Signal { transaction, signal: "paid".parse().unwrap(), document: text("<Payment number=\"4711\"/>") },
+            Message::Signal {
+                transaction,
+                signal: "paid".parse().unwrap(),
+                document: text("<Payment number=\"4711\"/>"),
+            },
         ),
-        ("T1 Subscribe", 2, 0, 256, Message::Subscribe { topic: prices.clone(), subscriber: audit.clone(), credit: 16 }),
+        (
+            "T1 Subscribe",
+            2,
+            0,
+            256,
+            Message::Subscribe { topic: prices.clone(), subscriber: audit.clone(), credit: 16 },
+        ),
         ("T1 Acknowledged", 2, 2, 1024, acknowledged(taken(None, "subscribed"))),
         (
             "T2 Publish",

@@ -177,8 +177,8 @@ fn connect(envelope: &mut Envelope, content: &str) -> Result<Message, Fault> {
 
 fn register(envelope: &mut Envelope, content: &str) -> Result<Message, Fault> {
     let name = needed(envelope, "service")?;
-    let public = truth(envelope, "public")?
-        .ok_or_else(|| envelope.fault("the attribute public of Register is missing"))?;
+    let public =
+        truth(envelope, "public")?.ok_or_else(|| envelope.fault("the attribute public of Register is missing"))?;
     let credit = number(envelope, "credit")?;
     let root = root(envelope, content)?;
     let operations = children(envelope, &root, &["Operation"])?;

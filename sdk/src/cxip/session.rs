@@ -78,7 +78,15 @@ pub async fn serve<D: Door>(stream: Stream, peer: impl fmt::Display, door: &D, s
     tracing::info!(%peer, name, session = id.0, "CXIP session begins");
     // Closed whatever happens, also when this task is aborted or panics.
     let open = Open { door, id };
-    let mut session = Session { id, door, wire, queue: VecDeque::new(), queue_bytes: 0, performs: HashMap::new(), notifies: HashMap::new() };
+    let mut session = Session {
+        id,
+        door,
+        wire,
+        queue: VecDeque::new(),
+        queue_bytes: 0,
+        performs: HashMap::new(),
+        notifies: HashMap::new(),
+    };
     let end = session.serve(from_machines, stop).await;
     tracing::info!(%peer, name, session = id.0, %end, "CXIP session ends");
     let Session { wire, .. } = session;

@@ -149,13 +149,22 @@ fn about_topics() -> impl Strategy<Value = Message> {
                 document
             }
         ),
-        (topic(), parsed(), notification)
-            .prop_map(|(topic, subscriber, notification)| Message::Notify { topic, subscriber, notification }),
-        (topic(), parsed(), any::<u32>())
-            .prop_map(|(topic, subscriber, credit)| Message::Subscribe { topic, subscriber, credit }),
+        (topic(), parsed(), notification).prop_map(|(topic, subscriber, notification)| Message::Notify {
+            topic,
+            subscriber,
+            notification
+        }),
+        (topic(), parsed(), any::<u32>()).prop_map(|(topic, subscriber, credit)| Message::Subscribe {
+            topic,
+            subscriber,
+            credit
+        }),
         (topic(), parsed()).prop_map(|(topic, subscriber)| Message::Unsubscribe { topic, subscriber }),
-        (transaction(), parsed(), document())
-            .prop_map(|(transaction, signal, document)| Message::Signal { transaction, signal, document }),
+        (transaction(), parsed(), document()).prop_map(|(transaction, signal, document)| Message::Signal {
+            transaction,
+            signal,
+            document
+        }),
     ]
 }
 

@@ -55,8 +55,7 @@ pub(super) fn read(envelope: &mut Envelope) -> Result<Option<Message>, Fault> {
 }
 
 fn subscription(envelope: &mut Envelope) -> Result<(TopicAddress, SubscriberName), Fault> {
-    let topic =
-        TopicAddress { organization: optional(envelope, "organization")?, name: needed(envelope, "topic")? };
+    let topic = TopicAddress { organization: optional(envelope, "organization")?, name: needed(envelope, "topic")? };
     Ok((topic, needed(envelope, "subscriber")?))
 }
 
@@ -64,9 +63,8 @@ fn subscription(envelope: &mut Envelope) -> Result<(TopicAddress, SubscriberName
 pub(super) fn write(buffer: &mut BytesMut, message: &Message) {
     match message {
         Message::Publish { topic, publication, public, document } => {
-            let root = Root::open(buffer, "Publish")
-                .value("topic", topic)
-                .optional("publication", publication.as_ref());
+            let root =
+                Root::open(buffer, "Publish").value("topic", topic).optional("publication", publication.as_ref());
             root.optional("public", public.then_some(true).as_ref()).document(document);
         }
         Message::Notify { topic, subscriber, notification } => {
@@ -84,10 +82,9 @@ pub(super) fn write(buffer: &mut BytesMut, message: &Message) {
         Message::Unsubscribe { topic, subscriber } => {
             of(Root::open(buffer, "Unsubscribe"), topic, subscriber).end();
         }
-        Message::Signal { transaction, signal, document } => Root::open(buffer, "Signal")
-            .value("transaction", transaction)
-            .value("signal", signal)
-            .document(document),
+        Message::Signal { transaction, signal, document } => {
+            Root::open(buffer, "Signal").value("transaction", transaction).value("signal", signal).document(document)
+        }
         _ => (),
     }
 }

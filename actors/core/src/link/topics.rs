@@ -6,14 +6,7 @@
 //! journal. After a restart both sides ask each other again; numbers make that harmless. [`super::Link`] decides when.
 
 use super::{Link, Numbered};
-use crate::{
-    code::Fault,
-    document::Text,
-    ident::TopicName,
-    limit,
-    machine::Decision,
-    session::Notification,
-};
+use crate::{code::Fault, document::Text, ident::TopicName, limit, machine::Decision, session::Notification};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -211,9 +204,7 @@ impl Topics {
 /// What a peer sends was decoded and not looked into: a publication must be a document.
 pub(super) fn checked(body: &Body) -> Result<(), Fault> {
     match body {
-        Body::Published { notification, .. } => {
-            Text::parse(notification.document.as_str().as_bytes()).map(drop)
-        }
+        Body::Published { notification, .. } => Text::parse(notification.document.as_str().as_bytes()).map(drop),
         Body::Follow { .. } | Body::Unfollow { .. } => Ok(()),
     }
 }

@@ -154,8 +154,7 @@ impl Topic {
         document: Text,
     ) -> Result<Decision<Self>, Fault> {
         let fingerprint = fingerprint(&document);
-        let acknowledge =
-            |word| Effect::Acknowledge { asker, publication: Some(publication), moment: now, word };
+        let acknowledge = |word| Effect::Acknowledge { asker, publication: Some(publication), moment: now, word };
         match self.remembered.get(&publication) {
             Some(before) if *before == fingerprint => {
                 return Ok(Decision::nothing().effect(acknowledge("repeated")));
@@ -332,7 +331,13 @@ impl Topic {
         decision
     }
 
-    fn give_to(&self, now: Moment, subscriber: &Subscriber, subscription: &Subscription, decision: &mut Decision<Self>) {
+    fn give_to(
+        &self,
+        now: Moment,
+        subscriber: &Subscriber,
+        subscription: &Subscription,
+        decision: &mut Decision<Self>,
+    ) {
         // What was put off comes first, so that the order is kept.
         if subscription.recipients.is_empty() || !subscription.postponed.is_empty() {
             return;
@@ -504,8 +509,7 @@ impl Machine for Topic {
                 decision.effect(Effect::Acknowledge { asker, publication: None, moment: now, word })
             }
             Input::Follow { peer } => {
-                let subscribed =
-                    self.subscribe(now, Subscriber::Peer(peer), Recipient::Link, limit::TOPIC_PEER_CREDIT);
+                let subscribed = self.subscribe(now, Subscriber::Peer(peer), Recipient::Link, limit::TOPIC_PEER_CREDIT);
                 // A peer too many hears nothing: there is nobody to tell.
                 subscribed.unwrap_or_default()
             }
@@ -566,7 +570,8 @@ impl Machine for Topic {
                     self.subscriptions.values_mut().for_each(|subscription| subscription.miss(*missed));
                 }
                 if !public {
-                    let peers: Vec<_> = self.subscriptions.keys().filter(|it| matches!(it, Subscriber::Peer(_))).cloned().collect();
+                    let peers: Vec<_> =
+                        self.subscriptions.keys().filter(|it| matches!(it, Subscriber::Peer(_))).cloned().collect();
                     let number = self.last;
                     for peer in peers {
                         self.change(&peer, |subscription| subscription.passed(number));

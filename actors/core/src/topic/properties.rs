@@ -90,7 +90,11 @@ impl World {
                 let who = NAMES.iter().position(|name| *name == subscriber.as_str()).unwrap();
                 let number = notification.number;
                 assert!(!self.had[who].contains(&number), "{subscriber} had {number} already");
-                assert_eq!(notification.publication.0, self.published[number as usize - 1], "number {number} is what it was");
+                assert_eq!(
+                    notification.publication.0,
+                    self.published[number as usize - 1],
+                    "number {number} is what it was"
+                );
                 if !self.first[who].contains(&number) {
                     self.first[who].push(number);
                 }
@@ -123,7 +127,8 @@ impl World {
         match step {
             Step::Publish { repeat } => {
                 let known = repeat.filter(|_| !self.published.is_empty());
-                let id = known.map_or(self.next_id + 1, |repeat| self.published[usize::from(repeat) % self.published.len()]);
+                let id =
+                    known.map_or(self.next_id + 1, |repeat| self.published[usize::from(repeat) % self.published.len()]);
                 if known.is_none() {
                     self.next_id = id;
                     self.published.push(id);
@@ -184,7 +189,9 @@ impl World {
             self.step(Step::Attach { subscriber, credit: 2 });
         }
         self.step(Step::Pass);
-        while let Some(session) = self.sessions.iter().find(|(_, (_, holds))| !holds.is_empty()).map(|(session, _)| *session) {
+        while let Some(session) =
+            self.sessions.iter().find(|(_, (_, holds))| !holds.is_empty()).map(|(session, _)| *session)
+        {
             self.take(session, 0, Taken::Had);
         }
     }

@@ -40,7 +40,8 @@ fn words(came: &Came<Topic>) -> Vec<String> {
         .iter()
         .map(|effect| match effect {
             Effect::Notify { session, subscriber, notification } => {
-                let missed = if notification.missed > 0 { format!(" missed {}", notification.missed) } else { String::new() };
+                let missed =
+                    if notification.missed > 0 { format!(" missed {}", notification.missed) } else { String::new() };
                 format!("{subscriber}@{} gets {}{missed}", session.0, notification.number)
             }
             Effect::Forward { notification, .. } => format!("forward {}", notification.number),
@@ -108,13 +109,21 @@ fn credit_bounds_what_is_under_way_and_sessions_of_one_name_share_it() {
     assert_eq!(topic.give(publish(1, 1)).effects.len(), 2);
     assert_eq!(topic.give(publish(2, 2)).effects.len(), 2);
     assert_eq!(words(&topic.give(publish(3, 3))), ["published"], "both hold one");
-    let holder = if topic.machine.subscriptions[&named("audit")].holds(Recipient::Session(SessionId(1)), 2).is_some() { 1 } else { 2 };
+    let holder = if topic.machine.subscriptions[&named("audit")].holds(Recipient::Session(SessionId(1)), 2).is_some() {
+        1
+    } else {
+        2
+    };
     assert_eq!(words(&topic.give(had(holder, "audit", 2))), [format!("audit@{holder} gets 3")]);
     assert_eq!(topic.machine.kept(), 3, "the first is not had yet");
     let other = 3 - holder;
     let gone = topic.give(Input::Detach { session: SessionId(other) });
     assert!(gone.effects.is_empty());
-    assert_eq!(words(&topic.give(had(holder, "audit", 3))), [format!("audit@{holder} gets 1")], "it goes to who is left");
+    assert_eq!(
+        words(&topic.give(had(holder, "audit", 3))),
+        [format!("audit@{holder} gets 1")],
+        "it goes to who is left"
+    );
     assert!(topic.give(had(other, "audit", 1)).records.is_empty(), "who holds it no more cannot acknowledge it");
 }
 
@@ -146,16 +155,28 @@ fn a_full_topic_makes_publishers_wait_for_who_is_there_and_drops_the_oldest_for_
     assert_eq!(topic.refused(large(5)).code, Code::Busy);
     topic.now = topic.now.plus_ms(limit::SUBSCRIBER_STALL_MS_MAX);
     topic.give(large(5));
-    assert_eq!((topic.machine.kept(), picture(&topic, "audit").missed), (4, 1), "it stands still, so it holds up nobody");
+    assert_eq!(
+        (topic.machine.kept(), picture(&topic, "audit").missed),
+        (4, 1),
+        "it stands still, so it holds up nobody"
+    );
     topic.give(Input::Detach { session: SessionId(1) });
     let dropped = topic.give(large(6));
     assert!(dropped.records.contains(&Record::Dropped { through: 2, missed: 1 }), "and it is counted");
     topic.restart();
     let back = topic.give(subscribe(2, "audit", 2));
-    assert_eq!(words(&back), ["resumed", "audit@2 gets 3 missed 2"], "told once, with the next; large ones go one by one");
+    assert_eq!(
+        words(&back),
+        ["resumed", "audit@2 gets 3 missed 2"],
+        "told once, with the next; large ones go one by one"
+    );
     topic.give(had(2, "audit", 3));
     topic.give(Input::Detach { session: SessionId(2) });
-    assert_eq!(words(&topic.give(subscribe(3, "audit", 1))), ["resumed", "audit@3 gets 4"], "what was told is not told again");
+    assert_eq!(
+        words(&topic.give(subscribe(3, "audit", 1))),
+        ["resumed", "audit@3 gets 4"],
+        "what was told is not told again"
+    );
 }
 
 #[test]
