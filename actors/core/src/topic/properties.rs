@@ -208,10 +208,10 @@ proptest! {
         }
         world.settle();
         let all: Vec<u64> = (1..=world.published.len() as u64).collect();
-        for who in 0..NAMES.len() {
+        for (who, name) in NAMES.iter().enumerate() {
             let had: Vec<u64> = world.had[who].iter().copied().collect();
-            prop_assert_eq!(&had, &all, "{} has had everything", NAMES[who]);
-            prop_assert_eq!(&world.first[who], &all, "{} got it in order", NAMES[who]);
+            prop_assert_eq!(&had, &all, "{} has had everything", name);
+            prop_assert_eq!(&world.first[who], &all, "{} got it in order", name);
         }
         prop_assert_eq!(world.topic.machine.kept(), 0);
         prop_assert_eq!(world.topic.machine.kept_bytes(), 0);

@@ -638,6 +638,10 @@ fn word(said: &FromSession) -> &'static str {
         FromSession::Query { .. } => "query",
         FromSession::Cancel { .. } => "cancel",
         FromSession::Signal { .. } => "signal",
+        FromSession::Publish { .. } => "publish",
+        FromSession::Subscribe { .. } => "subscribe",
+        FromSession::Unsubscribe { .. } => "unsubscribe",
+        FromSession::Taken { .. } => "taken",
         FromSession::Answer { .. } => "answer",
     }
 }
@@ -647,6 +651,7 @@ fn heard(said: &ToSession) -> String {
         ToSession::Acknowledged { message, .. } => format!("that {message} was taken"),
         ToSession::Refused { message, fault } => format!("that {message} was refused: {fault}"),
         ToSession::Perform { invocation, .. } => format!("to perform {}", invocation.target.operation),
+        ToSession::Notify { subscriber, notification, .. } => format!("{subscriber} of {}", notification.number),
         ToSession::Withdraw { .. } => "to stop".to_owned(),
         ToSession::Status { .. } => "a status".to_owned(),
         ToSession::Respond { response, .. } => format!("the end: {}", response.ending.word()),
