@@ -39,7 +39,8 @@ fn definition(name: &str, operations: &[(&str, u32, &str, &[u32])]) -> String {
         let links = links.iter().map(|to| format!("<OPLINK><SRCOPID>{id}</SRCOPID><DSTOPID>{to}</DSTOPID></OPLINK>"));
         format!("<OPERATION><NAME>{name}</NAME><OPID>{id}</OPID>{}{more}</OPERATION>", links.collect::<String>())
     });
-    format!("<TRANSACTION><NAME>{name}</NAME>{}</TRANSACTION>", operations.collect::<String>())
+    let operations = operations.collect::<String>();
+    format!("<TRANSACTION xmlns:hx='urn:hansa:transaction:1'><NAME>{name}</NAME>{operations}</TRANSACTION>")
 }
 
 const ANY: &str = "<CXCNAME>ANY</CXCNAME>";
@@ -178,6 +179,78 @@ async fn under_a_paused_clock_time_limits_come_by_themselves() {
     let mut submission = node.submit("purchase", text("<Order/>")).await.unwrap();
     let ending = submission.response().await.unwrap().ending;
     assert!(matches!(ending, Ending::Failed(fault) if fault.code == Code::OperationTimedOut));
+}
+
+// T11: attempts and the pauses between them, in no time.
+#[tokio::test]
+async fn attempts_with_an_hour_between_them_take_no_time() {
+    let node = Node::start().await;
+    let retried = "<CXCNAME>ANY</CXCNAME>\
+        <hx:RETRY><hx:ATTEMPTS>3</hx:ATTEMPTS><hx:PAUSE>3600</hx:PAUSE><hx:PAUSEMAX>3600</hx:PAUSEMAX></hx:RETRY>";
+    node.define(credit().replace(ANY, retried)).unwrap();
+    let _flaky = attach(&node, "credit", "check-credit", |request: Request| async move {
+        match request.attempt() {
+            3 => Ok(text("<Credit granted='true'/>")),
+            attempt => Err(Fault::new(Code::OperationFailed, format!("attempt {attempt} fails"))),
+        }
+    })
+    .await;
+    let mut submission = node.submit("purchase", text("<Order/>")).await.unwrap();
+    node.advance(Duration::from_secs(3 * 3_600)).await;
+    assert!(matches!(submission.response().await.unwrap().ending, Ending::Completed(_)));
+    let asked = node.invocations("check-credit");
+    assert_eq!(asked.iter().map(|asked| asked.attempt).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(asked[0].id != asked[1].id, "another attempt is another act");
+}
+
+// T17: what undoes an operation is performed when a later one fails.
+#[tokio::test]
+async fn what_was_done_is_undone_when_a_later_operation_fails() {
+    let node = Node::start().await;
+    let undone = "<CXCNAME>ANY</CXCNAME><hx:COMPENSATION><NAME>release</NAME></hx:COMPENSATION>";
+    let tail = "<JOIN><DOCUMENT><OPID>2</OPID><OPDOCIOTYPE>OUTPUT</OPDOCIOTYPE></DOCUMENT></JOIN>";
+    node.define(definition(
+        "order",
+        &[
+            ("CXtsHeadOp", 0, "", &[1]),
+            ("reserve", 1, undone, &[2]),
+            ("pay", 2, ANY, &[3]),
+            ("CXtsTailOp", 3, tail, &[]),
+        ],
+    ))
+    .unwrap();
+    let _stock = attach_fixed(&node, "stock", "reserve", "<Reserved/>").await;
+    let _release = attach_fixed(&node, "releases", "release", "<Released/>").await;
+    let _bank =
+        attach(&node, "bank", "pay", |_| async { Err(Fault::new(Code::OperationFailed, "the account is empty")) })
+            .await;
+    let mut submission = node.submit("order", text("<Order/>")).await.unwrap();
+    let ending = submission.response().await.unwrap().ending;
+    assert!(matches!(&ending, Ending::Failed(fault) if fault.message.contains("empty")), "{ending:?}");
+    assert_eq!(node.invocations("release").len(), 1);
+    assert_eq!(node.left_over(), Vec::<String>::new());
+}
+
+// T17: a definition within a definition, and a signal that the inner one waits for.
+#[tokio::test]
+async fn a_signal_lets_a_transaction_within_a_transaction_go_on() {
+    let node = Node::start().await;
+    let tail = "<JOIN><DOCUMENT><OPID>1</OPID><OPDOCIOTYPE>OUTPUT</OPDOCIOTYPE></DOCUMENT></JOIN>";
+    let around = |name: &str, work: &str| {
+        definition(name, &[("CXtsHeadOp", 0, "", &[1]), ("work", 1, work, &[2]), ("CXtsTailOp", 2, tail, &[])])
+    };
+    node.define(around("payment", "<hx:SIGNAL>paid</hx:SIGNAL>")).unwrap();
+    let mut paid = node.submit("payment", text("<Invoice/>")).await.unwrap();
+    node.signal(paid.transaction(), "paid", text("<Paid amount='12'/>")).unwrap();
+    assert_eq!(paid.response().await.unwrap().ending, Ending::Completed(text("<Paid amount='12'/>")));
+    assert!(node.signal(paid.transaction(), "lost", text("<Lost/>")).is_err(), "no operation waits for that");
+
+    node.define(around("check", ANY)).unwrap();
+    node.define(around("order", "<hx:TRANSACTION>check</hx:TRANSACTION>")).unwrap();
+    let _worker = attach_fixed(&node, "worker", "work", "<Done/>").await;
+    let mut order = node.submit("order", text("<Order/>")).await.unwrap();
+    assert_eq!(order.response().await.unwrap().ending, Ending::Completed(text("<Done/>")));
+    assert_ne!(node.invocations("work")[0].transaction, order.transaction(), "it is the inner one's");
 }
 
 // T4: a cancelled transaction withdraws what it asked for.
