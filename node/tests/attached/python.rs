@@ -89,7 +89,7 @@ for ask in (
     lambda: client.submit('nothing', '<Order/>'),
     lambda: client.submit('purchase', '<Order>'),
     lambda: client.submit('purchase', '<Order/>', transaction='no id'),
-    lambda: client.ending(cxip.fresh_transaction()),
+    lambda: client.ending(cxip.fresh_id()),
 ):
     try:
         ask()

@@ -1,8 +1,8 @@
 """CXIP, version 1, for services and clients of a hansa node: Python 3.9 or later, nothing but the standard library.
 
 Written from docs/protocols/cxip.md alone, so that the page is known to be enough. `Service` performs operations, `Client`
-submits transactions; both keep their connection by themselves, repeat what a broken one may have lost, and do nothing
-twice. `Connection` is one connection, for whoever wants to do all that differently.
+submits transactions, signals and publishes, `Subscriber` takes what is published; all keep their connection by themselves,
+repeat what a broken one may have lost, and do nothing twice. `Connection` is one connection, for whoever wants to do all that differently.
 
 Documents go in as text, bytes or an ElementTree element, and come out as bytes; `parse` makes an element of them.
 """
@@ -130,8 +130,8 @@ class Content:
                      number("line"), number("column"), number("retry-after-ms"))
 
 
-def fresh_transaction():
-    """A new id of a transaction: a ULID."""
+def fresh_id():
+    """A new id of a transaction or a publication: a ULID."""
     value = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10), "big")
     return "".join("0123456789ABCDEFGHJKMNPQRSTVWXYZ"[value >> shift & 31] for shift in range(125, -1, -5))
 
@@ -213,7 +213,8 @@ class Connection:
         self._put(ACKNOWLEDGE, message, envelope("Acknowledged", attributes))
 
     def refuse(self, message, fault):
-        self._put(ACKNOWLEDGE, message, envelope("Refused", {"code": fault.code}, child("Message", fault.message)))
+        attributes = {"code": fault.code, "retry-after-ms": fault.retry_after_ms}
+        self._put(ACKNOWLEDGE, message, envelope("Refused", attributes, child("Message", fault.message)))
 
     def grant_nothing(self):
         """Ask the node to send nothing more."""
@@ -596,18 +597,21 @@ class Ending:
 class Ask:
     """Something that a client asks for, until it is answered."""
 
-    def __init__(self, kind, name, transaction, definition=None, document=None):
-        self.kind, self.name, self.transaction = kind, name, transaction
-        self.definition, self.document = definition, document
+    def __init__(self, kind, name, attributes, document=b""):
+        self.kind, self.name, self.attributes, self.document = kind, name, attributes, document
+        self.transaction = attributes.get("transaction")
         self.taken = concurrent.futures.Future()
         self.answer = concurrent.futures.Future()
 
     def message(self):
-        if self.name == "Submit" and not self.taken.done():
-            attributes = {"definition": self.definition, "transaction": self.transaction}
-            return REQUEST, envelope("Submit", attributes, self.document)
-        name = "Await" if self.name == "Submit" else self.name
-        return self.kind, envelope(name, {"transaction": self.transaction})
+        if self.name == "Submit" and self.taken.done():
+            return REQUEST, envelope("Await", {"transaction": self.transaction})
+        return self.kind, envelope(self.name, self.attributes, self.document)
+
+    @property
+    def has_reply(self):
+        """Whether something comes after the acknowledgement."""
+        return self.name in ("Submit", "Await", "Query")
 
     def fail(self, fault):
         for future in (self.taken, self.answer):
@@ -639,22 +643,32 @@ class Client(Attached):
 
     def submit(self, definition, document, transaction=None, timeout=None):
         """Begin a transaction; returns when the node has it. Keep the id that you pass in to be able to repeat it."""
-        document = document_bytes(document)
-        ask = self._ask(Ask(REQUEST, "Submit", transaction or fresh_transaction(), definition, document))
+        attributes = {"definition": definition, "transaction": transaction or fresh_id()}
+        ask = self._ask(Ask(REQUEST, "Submit", attributes, document_bytes(document)))
         ask.taken.result(timeout)
         return Submission(ask)
 
     def ending(self, transaction, timeout=None):
         """How a transaction ended; waits for its end."""
-        return self._ask(Ask(REQUEST, "Await", transaction)).answer.result(timeout)
+        return self._ask(Ask(REQUEST, "Await", {"transaction": transaction})).answer.result(timeout)
 
     def query(self, transaction, timeout=None):
         """How far a transaction is: a dictionary with state, operations and operations-ended."""
-        return self._ask(Ask(REQUEST, "Query", transaction)).answer.result(timeout)
+        return self._ask(Ask(REQUEST, "Query", {"transaction": transaction})).answer.result(timeout)
 
     def cancel(self, transaction, timeout=None):
         """End a transaction."""
-        self._ask(Ask(CANCEL, "Cancel", transaction)).taken.result(timeout)
+        self._ask(Ask(CANCEL, "Cancel", {"transaction": transaction})).taken.result(timeout)
+
+    def signal(self, transaction, signal, document, timeout=None):
+        """Tell a transaction that something has come for which one of its operations waits."""
+        attributes = {"transaction": transaction, "signal": signal}
+        self._ask(Ask(REQUEST, "Signal", attributes, document_bytes(document))).taken.result(timeout)
+
+    def publish(self, topic, document, publication=None, public=False, timeout=None):
+        """Publish; returns when every subscriber will get it. Keep the id that you pass in to be able to repeat it."""
+        attributes = {"topic": topic, "publication": publication or fresh_id(), "public": str(public).lower()}
+        self._ask(Ask(PUBLISH, "Publish", attributes, document_bytes(document))).taken.result(timeout)
 
     def _ask(self, ask):
         with self._changed:
@@ -686,7 +700,7 @@ class Client(Attached):
             return
         if not ask.taken.done():
             ask.taken.set_result(attributes)
-        if ask.name == "Cancel":
+        if not ask.has_reply:
             self._done(number)
 
     def _take_refused(self, number, fault):
@@ -901,3 +915,121 @@ class Service(Attached):
                       "line": fault.line, "column": fault.column}
         inside = child("Message", fault.message) + (child("Help", fault.help) if fault.help else b"")
         return envelope("Failed", attributes, inside)
+
+
+# --- a subscriber
+
+
+class Notification:
+    """Something that was published."""
+
+    def __init__(self, content):
+        self.topic = content.need("topic")
+        self.organization = content.attributes.get("organization")
+        # The place in the topic; it grows.
+        self.number = int(content.need("number"))
+        # The publisher's id, the same however often it comes.
+        self.publication = content.need("publication")
+        self.published_ms = int(content.attributes.get("published", 0))
+        # How many before this one will never come.
+        self.missed = int(content.attributes.get("missed", 0))
+        self.document = content.inside
+
+
+class Subscriber(Attached):
+    """Takes what is published to a topic, under a name that keeps its place: `take` is a function of a Notification. When it
+    returns, the publication is done with and does not come again; when it raises a Fault with `retry_after_ms`, or anything
+    else that is no Fault, it comes again later; any other Fault means that it is not wanted. With a credit of 1, one comes
+    after the other, in order."""
+
+    def __init__(self, address, topic, subscriber, take, organization=None, credit=1, password=None, tls=None, patience=0):
+        self._attributes = {"topic": topic, "organization": organization, "subscriber": subscriber}
+        self._take, self._credit = take, credit
+        self._workers = concurrent.futures.ThreadPoolExecutor(credit, thread_name_prefix=f"cxip {subscriber}")
+        self._at_work = 0
+        self._subscribing = None
+        self._unsubscribing = None
+        self._subscribed, self._unsubscribed = concurrent.futures.Future(), concurrent.futures.Future()
+        super().__init__(address, subscriber, password, tls, patience)
+        try:
+            self._subscribed.result()
+        except Fault:
+            self.close(0)
+            raise
+
+    def unsubscribe(self, timeout=None):
+        """Want no more, for good; then close."""
+        with self._changed:
+            self._unsubscribing = "ready"
+            self._changed.notify_all()
+        self._unsubscribed.result(timeout)
+
+    def close(self, timeout=5):
+        """Take nothing new, finish what was begun, and end. The subscription stays, and its publications wait."""
+        with self._changed:
+            if self._connection is not None:
+                self._connection.grant_nothing()
+        super().close(timeout)
+        self._workers.shutdown(wait=False)
+
+    def _begin(self, connection):
+        if self._unsubscribing is not None:
+            self._unsubscribing = "ready"
+            return
+        content = envelope("Subscribe", {**self._attributes, "credit": self._credit})
+        self._subscribing = connection.send(SUBSCRIBE, content)
+
+    def _next(self):
+        if self._unsubscribing != "ready":
+            return None
+        return "unsubscribe", UNSUBSCRIBE, envelope("Unsubscribe", self._attributes), 0
+
+    def _sent(self, what, number):
+        self._unsubscribing = number
+
+    def _again(self, what):
+        self._unsubscribing = "ready"
+
+    def _is_idle(self):
+        return not self._at_work
+
+    def _take_acknowledged(self, number, attributes):
+        if number == self._subscribing and not self._subscribed.done():
+            self._subscribed.set_result(None)
+        elif number == self._unsubscribing and not self._unsubscribed.done():
+            self._unsubscribed.set_result(None)
+
+    def _take_refused(self, number, fault):
+        if number == self._unsubscribing:
+            if fault.retry_after_ms is not None:
+                self._postpone("unsubscribe", fault.retry_after_ms)
+            elif not self._unsubscribed.done():
+                self._unsubscribed.set_exception(fault)
+        elif number == self._subscribing:
+            if fault.retry_after_ms is None and not self._subscribed.done():
+                self._subscribed.set_exception(fault)
+            self._connection.close()
+
+    def _take_message(self, connection, number, correlation, content):
+        if content.name != "Notify":
+            connection.refuse(number, Fault("message-out-of-order", "a subscriber is sent Notify"))
+        elif not self._closing:  # unanswered, it comes again
+            self._at_work += 1
+            self._workers.submit(self._work, connection, number, Notification(content))
+
+    def _work(self, connection, number, notification):
+        try:
+            self._take(notification)
+            refusal = None
+        except Fault as fault:
+            refusal = fault
+        except Exception as error:  # whatever goes wrong may go right later
+            refusal = Fault("operation-failed", f"{type(error).__name__}: {error}", retry_after_ms=1_000)
+        # On a connection that is lost this goes nowhere; then the publication comes again.
+        if refusal is None:
+            connection.acknowledge(number, publication=notification.publication)
+        else:
+            connection.refuse(number, refusal)
+        with self._changed:
+            self._at_work -= 1
+            self._changed.notify_all()

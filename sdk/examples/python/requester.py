@@ -4,6 +4,8 @@
                                                               BYTES is how long a remark each order has
     python3 requester.py ADDRESS --query TRANSACTION    how far a transaction is
     python3 requester.py ADDRESS --cancel TRANSACTION   end a transaction
+    python3 requester.py ADDRESS --signal TRANSACTION NAME DOCUMENT   what an operation of it waits for
+    python3 requester.py ADDRESS --publish TOPIC DOCUMENT...          to everybody who is subscribed
 
 The node may be killed and started again meanwhile: what it acknowledged it goes on with, what it did not acknowledge is
 submitted again under the same id.
@@ -23,6 +25,13 @@ def main(address, what, *rest):
         elif what == "--cancel":
             client.cancel(rest[0])
             print("cancelled")
+        elif what == "--signal":
+            client.signal(*rest)
+            print("signalled")
+        elif what == "--publish":
+            for document in rest[1:]:
+                client.publish(rest[0], document)
+                print("published", document, flush=True)
         else:
             submit(client, what, *map(int, rest))
 
