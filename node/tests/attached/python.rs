@@ -114,7 +114,10 @@ fn what_the_node_refuses_is_told_in_python() {
 // T4: a transaction that waits is queried and cancelled.
 #[test]
 fn a_requester_in_python_asks_how_far_a_transaction_is_and_cancels_it() {
-    let (Some(mut query), Some(mut cancel)) = (python("requester.py"), python("requester.py")) else { return };
+    let requester = || python("requester.py");
+    let (Some(mut query), Some(mut cancel), Some(mut unknown)) = (requester(), requester(), requester()) else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let node = Node::start(folder.path());
     let input = folder.path().join("order.xml");
@@ -128,7 +131,8 @@ fn a_requester_in_python_asks_how_far_a_transaction_is_and_cancels_it() {
     assert_eq!(super::node::done(query.args([&node.address(), "--query", id])).trim(), "running 1 of 3");
     assert_eq!(super::node::done(cancel.args([&node.address(), "--cancel", id])).trim(), "cancelled");
     assert_eq!(super::node::done(&mut query).trim(), "cancelled 2 of 3");
-    let output = said(&mut cancel);
+    assert_eq!(super::node::done(&mut cancel).trim(), "cancelled", "asked again, the same is said again");
+    let output = said(unknown.args([&node.address(), "--cancel", "01M7XPE6070W3GE1R70W3GE1R7"]));
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("transaction-ended"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("transaction-unknown"), "{output:?}");
 }

@@ -273,7 +273,7 @@ async fn a_cancelled_transaction_withdraws_what_it_asked_for() {
     node.cancel(submission.transaction()).await.unwrap();
     assert_eq!(submission.response().await.unwrap().ending, Ending::Cancelled);
     assert!(node.invocations("check-credit")[0].withdrawn);
-    assert_eq!(node.cancel(submission.transaction()).await.unwrap_err().code, Code::TransactionEnded);
+    assert!(node.cancel(submission.transaction()).await.is_ok(), "asked again, the same is said again");
 }
 
 /// A service that holds each request until it is let go, and counts how often its handler is called.

@@ -125,8 +125,9 @@ impl Instance {
         let acknowledge = Effect::Acknowledge { asker, invocation: None, word: "cancelled" };
         let ended = |word| Fault::new(Code::TransactionEnded, format!("transaction {} {word}", self.id));
         match (&begun.ended, &begun.compensating) {
-            (Some((_, ending)), _) => Err(ended(format!("has ended already: {}", ending.word()))),
             // Asked once more, perhaps because the acknowledgement was lost.
+            (Some((_, Ending::Cancelled)), _) => Ok(Decision::nothing().effect(acknowledge)),
+            (Some((_, ending)), _) => Err(ended(format!("has ended already: {}", ending.word()))),
             (None, Some(compensating)) if compensating.ending == Ending::Cancelled => {
                 Ok(Decision::nothing().effect(acknowledge))
             }
