@@ -187,6 +187,9 @@ codes! {
     MessageTooLarge "message-too-large"
         "A CXIP message announces more content than the limit."
         "Send less at once.";
+    MessageIncomplete "message-incomplete"
+        "A CXIP message was begun in fragments, and the rest of it did not come in time."
+        "Send the fragments of a message without long pauses; others may travel between them. Send the message again.";
     MessageOutOfOrder "message-out-of-order"
         "A CXIP message is right in itself but not here: for instance a request before the connection was opened."
         "Open the connection with CXtsConnect first; see docs/protocols/cxip.md.";

@@ -156,12 +156,25 @@ pub const HOPS_MAX: u8 = 8;
 
 /// Bytes of content of one CXIP message: a document and its envelope, or a service with all its operations.
 pub const CXIP_CONTENT_BYTES_MAX: usize = DOCUMENT_BYTES_MAX + 256 * 1024;
+/// Bytes of content behind one CXIP header; messages with more travel in fragments, between which others find their way.
+pub const CXIP_FRAGMENT_BYTES_MAX: usize = 64 * 1024;
+/// Messages of one CXIP connection that are in fragments on their way at once, in one direction.
+pub const CXIP_FRAGMENTED_MAX: usize = 4;
+/// Bytes of messages that have come in part, over all CXIP connections of a node.
+pub const CXIP_ASSEMBLY_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// How long the next fragment of a message may take, in probes: the clock of a CXIP connection.
+pub const CXIP_FRAGMENT_PROBES_MAX: u32 = 3;
+/// How long all fragments of a message may take, in probes.
+pub const CXIP_FRAGMENTS_PROBES_MAX: u32 = 30;
 /// Messages that one end of a CXIP connection may have unacknowledged at the other.
 pub const CXIP_CREDIT: u32 = 1_024;
 /// Connections of one CXIP listener.
 pub const CXIP_CONNECTIONS_MAX: usize = 4_096;
-/// Bytes that wait for one CXIP connection that reads too slowly; each message counts its document and 512 more.
+/// Bytes that wait for one CXIP connection that reads too slowly; each message counts 512, and its document if nobody else
+/// keeps that.
 pub const CXIP_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that wait for all CXIP connections of a node; above, those for which more than their share waits are cut.
+pub const CXIP_QUEUES_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// How long a new CXIP connection may take to say who it is.
 pub const CXIP_CONNECT_MS_MAX: u64 = 10_000;
 /// After so long without a word, an end of a CXIP connection asks the other for a sign of life.

@@ -10,15 +10,12 @@ use hansa_core::{
 };
 use hansa_sdk::cxip::{
     Wire,
-    session::{self, Door},
+    session::{self, Arrival, Door, Room},
 };
 use std::{
     io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -55,8 +52,7 @@ impl Listener {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let stop = CancellationToken::new();
-        let sessions = Arc::new(AtomicUsize::new(0));
-        let task = tokio::spawn(accept(listener, door, stop.clone(), sessions));
+        let task = tokio::spawn(accept(listener, door, Arc::default(), stop.clone()));
         Ok(Self { address, stop, task })
     }
 
@@ -81,7 +77,7 @@ impl Drop for Listener {
     }
 }
 
-async fn accept<D: Door>(listener: TcpListener, door: Arc<D>, stop: CancellationToken, count: Arc<AtomicUsize>) {
+async fn accept<D: Door>(listener: TcpListener, door: Arc<D>, room: Arc<Room>, stop: CancellationToken) {
     let mut sessions = JoinSet::new();
     loop {
         tokio::select! {
@@ -93,7 +89,7 @@ async fn accept<D: Door>(listener: TcpListener, door: Arc<D>, stop: Cancellation
             }
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) if sessions.len() < limit::CXIP_CONNECTIONS_MAX => {
-                    sessions.spawn(attend(stream, peer, Arc::clone(&door), stop.clone()));
+                    sessions.spawn(attend(stream, peer, Arc::clone(&door), Arc::clone(&room), stop.clone()));
                 }
                 // The few that are being sent away have room of their own, and no more than that.
                 Ok((stream, peer)) if sessions.len() < limit::CXIP_CONNECTIONS_MAX + limit::CXIP_CONNECTIONS_MAX / 16 => {
@@ -107,17 +103,20 @@ async fn accept<D: Door>(listener: TcpListener, door: Arc<D>, stop: Cancellation
                 }
             },
         }
-        count.store(sessions.len(), Ordering::Relaxed);
     }
     drop(listener);
-    while sessions.join_next().await.is_some() {
-        count.store(sessions.len(), Ordering::Relaxed);
-    }
+    while sessions.join_next().await.is_some() {}
 }
 
-async fn attend<D: Door>(stream: TcpStream, peer: SocketAddr, door: Arc<D>, stop: CancellationToken) {
+async fn attend<D: Door>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    door: Arc<D>,
+    room: Arc<Room>,
+    stop: CancellationToken,
+) {
     match stream.set_nodelay(true) {
-        Ok(()) => session::serve(stream.into(), peer, &*door, &stop).await,
+        Ok(()) => session::serve(Arrival::new(stream, peer), &*door, &room, &stop).await,
         Err(error) => tracing::debug!(%peer, %error, "a CXIP connection was over before it began"),
     }
 }

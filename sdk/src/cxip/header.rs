@@ -13,6 +13,8 @@ pub const HEADER_BYTES: usize = 32;
 pub const MAGIC: [u8; 4] = *b"CXIP";
 /// The version of the protocol that this crate speaks.
 pub const VERSION: u8 = 1;
+/// The one flag, in byte 7: more fragments of this message follow.
+const MORE: u8 = 1;
 
 /// The eight message types (T13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,7 +66,9 @@ pub struct Header {
     pub number: u64,
     /// The number of the other side's message that this one answers or acknowledges; else zero.
     pub correlation: u64,
-    /// Bytes of content that follow.
+    /// Whether the content goes on in another fragment: a header with the same number.
+    pub more: bool,
+    /// Bytes of content that follow this header.
     pub content_bytes: u32,
     /// How many messages, Acknowledges not counted, the sender is ready to have unacknowledged towards it at once.
     pub credit: u32,
@@ -78,6 +82,7 @@ impl Header {
         bytes[0..4].copy_from_slice(&MAGIC);
         bytes[4] = VERSION;
         bytes[5] = self.kind as u8;
+        bytes[7] = u8::from(self.more) * MORE;
         bytes[8..16].copy_from_slice(&self.number.to_be_bytes());
         bytes[16..24].copy_from_slice(&self.correlation.to_be_bytes());
         bytes[24..28].copy_from_slice(&self.content_bytes.to_be_bytes());
@@ -109,21 +114,23 @@ impl Header {
         let Some(kind) = Kind::from_number(bytes[5]) else {
             return Err(malformed(format!("the message type (byte 5) is {}; the types are 1 to 8", bytes[5])));
         };
-        if bytes[6..8] != [0, 0] {
-            return Err(malformed("the flags (bytes 6 and 7) are not zero; version 1 has none".to_owned()));
+        if bytes[6] != 0 || bytes[7] & !MORE != 0 {
+            let words = "of the flags (bytes 6 and 7) others are set than the lowest, which says that fragments follow";
+            return Err(malformed(words.to_owned()));
         }
         if number == 0 {
             return Err(malformed("the message number (bytes 8 to 15) is zero; numbers count from one".to_owned()));
         }
         let content_bytes = be_u32(bytes, 24);
-        if content_bytes as usize > limit::CXIP_CONTENT_BYTES_MAX {
+        if content_bytes as usize > limit::CXIP_FRAGMENT_BYTES_MAX {
             let message = format!(
-                "the message announces {content_bytes} bytes; at most {} are taken",
-                limit::CXIP_CONTENT_BYTES_MAX
+                "the header announces {content_bytes} bytes; at most {} are taken at once, and more travel in fragments",
+                limit::CXIP_FRAGMENT_BYTES_MAX
             );
             return Err(Framing { number, fault: Fault::new(Code::MessageTooLarge, message) });
         }
-        Ok(Some(Self { kind, number, correlation: be_u64(bytes, 16), content_bytes, credit: be_u32(bytes, 28) }))
+        let more = bytes[7] & MORE != 0;
+        Ok(Some(Self { kind, number, correlation: be_u64(bytes, 16), more, content_bytes, credit: be_u32(bytes, 28) }))
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`encode`] and [`decode`] are pure; [`Wire`] adds a stream, message numbers, credit and the detection of dead peers.
 
 mod envelope;
+mod fragments;
 mod header;
 mod read;
 pub mod session;
@@ -14,17 +15,21 @@ mod wire;
 mod write;
 
 #[cfg(test)]
+mod fragments_tests;
+#[cfg(test)]
 mod page_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod wire_tests;
 
+pub use fragments::{Assembly, Budget};
 pub use header::{HEADER_BYTES, Header, Kind, MAGIC, VERSION};
 pub use stream::Stream;
 pub use wire::{Ended, Incoming, Wire};
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
+use fragments::Fragments;
 use hansa_core::{
     code::{Code, Fault},
     document::Text,
@@ -241,7 +246,7 @@ pub struct Framing {
     pub fault: Fault,
 }
 
-/// Write a message behind what `buffer` holds.
+/// Write a message behind what `buffer` holds, in one piece or in as many fragments as its content needs.
 ///
 /// # Errors
 /// The message has more content than a message can; `buffer` is as before.
@@ -252,34 +257,50 @@ pub fn encode(
     credit: u32,
     message: &Message,
 ) -> Result<(), Fault> {
+    if let Some(mut fragments) = encode_piece(buffer, number, correlation, credit, message)? {
+        while fragments.put(buffer, credit) {}
+    }
+    Ok(())
+}
+
+/// Write a message behind what `buffer` holds, if it is one piece; otherwise say its fragments and write nothing.
+fn encode_piece(
+    buffer: &mut BytesMut,
+    number: u64,
+    correlation: u64,
+    credit: u32,
+    message: &Message,
+) -> Result<Option<Fragments>, Fault> {
     let start = buffer.len();
     buffer.resize(start + HEADER_BYTES, 0);
     write::content(buffer, message);
     let content_bytes = buffer.len() - start - HEADER_BYTES;
-    if content_bytes > limit::CXIP_CONTENT_BYTES_MAX {
-        buffer.truncate(start);
-        let message = format!(
-            "the message has {content_bytes} bytes of content; at most {} can be",
-            limit::CXIP_CONTENT_BYTES_MAX
-        );
+    let mut header =
+        Header { kind: message.kind(), number, correlation, more: false, content_bytes: content_bytes as u32, credit };
+    if content_bytes <= limit::CXIP_FRAGMENT_BYTES_MAX {
+        buffer[start..start + HEADER_BYTES].copy_from_slice(&header.encode());
+        return Ok(None);
+    }
+    let content = buffer.split_off(start + HEADER_BYTES);
+    buffer.truncate(start);
+    let bytes_max = match message.kind() {
+        // What needs no credit and is never refused travels whole.
+        Kind::Acknowledge => limit::CXIP_FRAGMENT_BYTES_MAX,
+        _ => limit::CXIP_CONTENT_BYTES_MAX,
+    };
+    if content_bytes > bytes_max {
+        let message = format!("the message has {content_bytes} bytes of content; at most {bytes_max} can be");
         return Err(Fault::new(Code::MessageTooLarge, message));
     }
-    let header = Header { kind: message.kind(), number, correlation, content_bytes: content_bytes as u32, credit };
-    buffer[start..start + HEADER_BYTES].copy_from_slice(&header.encode());
-    Ok(())
+    header.content_bytes = 0;
+    Ok(Some(Fragments::new(header, content.freeze())))
 }
 
-/// Take the first message out of `buffer`; none while it is not whole. Nothing is reserved for what a header announces.
+/// Take the first message out of `buffer`; none while it is not whole. For streams in which nothing comes in fragments;
+/// others need an [`Assembly`].
 ///
 /// # Errors
 /// The bytes are no message, as soon as that shows.
 pub fn decode(buffer: &mut BytesMut) -> Result<Option<Frame>, Framing> {
-    let Some(header) = Header::decode(buffer)? else { return Ok(None) };
-    let end = HEADER_BYTES + header.content_bytes as usize;
-    if buffer.len() < end {
-        return Ok(None);
-    }
-    let message = read::message(header.kind, &buffer[HEADER_BYTES..end]);
-    buffer.advance(end);
-    Ok(Some(Frame { header, message }))
+    Assembly::default().decode(buffer)
 }

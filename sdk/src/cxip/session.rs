@@ -3,7 +3,7 @@
 //! [`crate::test`] one for each stream. What a message brings about is the machines' business, and what carries the bytes
 //! the caller's.
 
-use super::{Acknowledgement, Ended, Incoming, Message, Password, Refusal, Stream, Wire};
+use super::{Acknowledgement, Budget, Ended, Incoming, Message, Password, Refusal, Stream, Wire};
 use crate::reach::Welcome;
 use hansa_core::{
     code::{Code, Fault},
@@ -16,6 +16,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fmt,
     pin::pin,
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 use tokio::{sync::mpsc, time::timeout};
@@ -25,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 const BATCH_MAX: usize = 256;
 /// What a queued message counts besides its document.
 const MESSAGE_BYTES: usize = 512;
+/// So much of what may wait for all connections is each connection's own share.
+const SHARE_BYTES: usize = limit::CXIP_QUEUES_BYTES_MAX / limit::CXIP_CONNECTIONS_MAX;
 
 /// The way from connections to the machines. None of its methods waits.
 pub trait Door: Send + Sync + 'static {
@@ -55,10 +58,54 @@ pub trait Door: Send + Sync + 'static {
     }
 }
 
-/// Serve one connection, from its first message to its end, or until `stop`. `peer` is what logs call the other side.
-/// Dropped, it ends at once, and the door is told.
-pub async fn serve<D: Door>(stream: Stream, peer: impl fmt::Display, door: &D, stop: &CancellationToken) {
-    let mut wire = Wire::new(stream, limit::CXIP_CREDIT);
+/// What the connections of a node share: how much may be in memory for all of them.
+#[derive(Debug)]
+pub struct Room {
+    /// For messages that have come in part.
+    assembly: Budget,
+    /// Bytes that wait to be sent.
+    queued_bytes: AtomicUsize,
+}
+
+impl Room {
+    /// Bytes of messages that have come in part.
+    #[must_use]
+    pub fn assembly_bytes(&self) -> usize {
+        self.assembly.used()
+    }
+
+    /// Bytes that wait to be sent.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self { assembly: Budget::new(limit::CXIP_ASSEMBLY_BYTES_MAX), queued_bytes: AtomicUsize::new(0) }
+    }
+}
+
+/// A connection that has come.
+#[derive(Debug)]
+pub struct Arrival {
+    stream: Stream,
+    /// What logs call the other side.
+    peer: String,
+}
+
+impl Arrival {
+    /// Over this stream, from whom logs shall call `peer`.
+    pub fn new(stream: impl Into<Stream>, peer: impl fmt::Display) -> Self {
+        Self { stream: stream.into(), peer: peer.to_string() }
+    }
+}
+
+/// Serve one connection, from its first message to its end, or until `stop`. Dropped, it ends at once, and the door is told.
+pub async fn serve<D: Door>(arrival: Arrival, door: &D, room: &Room, stop: &CancellationToken) {
+    let Arrival { stream, peer } = arrival;
+    let mut wire = Wire::within(room.assembly.clone(), stream, limit::CXIP_CREDIT);
     let connected = tokio::select! {
         () = stop.cancelled() => None,
         connected = timeout(Duration::from_millis(limit::CXIP_CONNECT_MS_MAX), connect(&mut wire, door)) => {
@@ -82,8 +129,9 @@ pub async fn serve<D: Door>(stream: Stream, peer: impl fmt::Display, door: &D, s
         id,
         door,
         wire,
-        queue: VecDeque::new(),
-        queue_bytes: 0,
+        small: VecDeque::new(),
+        large: VecDeque::new(),
+        waiting: Waiting { room, bytes: 0 },
         performs: HashMap::new(),
         notifies: HashMap::new(),
     };
@@ -157,13 +205,44 @@ struct Queued {
     bytes: usize,
 }
 
+/// What waits for one connection, counted among what waits for all.
+struct Waiting<'d> {
+    room: &'d Room,
+    bytes: usize,
+}
+
+impl Waiting<'_> {
+    fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.room.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn remove(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.room.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.bytes > limit::CXIP_QUEUE_BYTES_MAX
+            || self.bytes > SHARE_BYTES && self.room.queued_bytes() > limit::CXIP_QUEUES_BYTES_MAX
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.remove(self.bytes);
+    }
+}
+
 struct Session<'d, D: Door> {
     id: SessionId,
     door: &'d D,
     wire: Wire<Stream>,
     /// Messages that wait for the other side's credit, or for room on the wire.
-    queue: VecDeque<Queued>,
-    queue_bytes: usize,
+    small: VecDeque<Queued>,
+    /// Those that travel in fragments: they must not hold up the others.
+    large: VecDeque<Queued>,
+    waiting: Waiting<'d>,
     /// Performs that are not acknowledged, by number.
     performs: HashMap<u64, (InvocationId, ServiceName)>,
     /// Notifications that are not acknowledged, by number: of which topic, to whom, and the publication's number.
@@ -180,7 +259,7 @@ impl<D: Door> Session<'_, D> {
         }
         loop {
             self.send_queued();
-            if self.queue_bytes > limit::CXIP_QUEUE_BYTES_MAX {
+            if self.waiting.is_too_much() {
                 return End::Slow;
             }
             tokio::select! {
@@ -224,35 +303,39 @@ impl<D: Door> Session<'_, D> {
             }
             ToSession::Refused { message, fault } => self.wire.refuse(message, fault),
             ToSession::Perform { service, invocation } => {
-                let bytes = invocation.document.as_str().len();
-                self.enqueue(0, Message::Perform { service, invocation }, bytes);
+                // Its document is the mailbox's, which keeps it until it is answered, and gives no more than the credit.
+                let is_large = is_large(invocation.document.as_str().len());
+                self.enqueue(0, Message::Perform { service, invocation }, 0, is_large);
             }
             ToSession::Notify { topic, subscriber, notification } => {
                 let bytes = notification.document.as_str().len();
-                self.enqueue(0, Message::Notify { topic, subscriber, notification }, bytes);
+                self.enqueue(0, Message::Notify { topic, subscriber, notification }, bytes, is_large(bytes));
             }
-            ToSession::Withdraw { invocation } => self.enqueue(0, Message::Withdraw { invocation }, 0),
-            ToSession::Status { message, status } => self.enqueue(message, Message::Status(status), 0),
+            ToSession::Withdraw { invocation } => self.enqueue(0, Message::Withdraw { invocation }, 0, false),
+            ToSession::Status { message, status } => self.enqueue(message, Message::Status(status), 0, false),
             ToSession::Respond { message, response } => {
                 let bytes = match &response.ending {
                     Ending::Completed(document) => document.as_str().len(),
                     _ => 0,
                 };
-                self.enqueue(message, Message::Response(response), bytes);
+                self.enqueue(message, Message::Response(response), bytes, is_large(bytes));
             }
         }
     }
 
-    fn enqueue(&mut self, correlation: u64, message: Message, document_bytes: usize) {
+    fn enqueue(&mut self, correlation: u64, message: Message, document_bytes: usize, is_large: bool) {
         let bytes = document_bytes + MESSAGE_BYTES;
-        self.queue_bytes += bytes;
-        self.queue.push_back(Queued { correlation, message, bytes });
+        self.waiting.add(bytes);
+        let queue = if is_large { &mut self.large } else { &mut self.small };
+        queue.push_back(Queued { correlation, message, bytes });
     }
 
     fn send_queued(&mut self) {
-        while self.wire.may_send() {
-            let Some(Queued { correlation, message, bytes }) = self.queue.pop_front() else { return };
-            self.queue_bytes -= bytes;
+        while self.wire.may_send_small() {
+            let next = self.small.pop_front();
+            let next = next.or_else(|| self.wire.may_send().then(|| self.large.pop_front()).flatten());
+            let Some(Queued { correlation, message, bytes }) = next else { return };
+            self.waiting.remove(bytes);
             let sent = self.door.coding(|| self.wire.send(correlation, &message));
             match (sent, message) {
                 (Ok(number), Message::Perform { service, invocation }) => {
@@ -322,6 +405,11 @@ impl<D: Door> Session<'_, D> {
             tracing::warn!(session = self.id.0, %invocation, %fault, "a service's refusal could not be delivered");
         }
     }
+}
+
+/// Whether a message with such a document travels in fragments, or may.
+fn is_large(document_bytes: usize) -> bool {
+    document_bytes + MESSAGE_BYTES > limit::CXIP_FRAGMENT_BYTES_MAX
 }
 
 /// What a message asks of the node.

@@ -24,7 +24,7 @@ fn handmade(kind: Kind, content: &str) -> BytesMut {
 }
 
 fn handmade_bytes(kind: Kind, content: &[u8]) -> BytesMut {
-    let header = Header { kind, number: 7, correlation: 0, content_bytes: content.len() as u32, credit: 1 };
+    let header = Header { kind, number: 7, correlation: 0, more: false, content_bytes: content.len() as u32, credit: 1 };
     let mut bytes = BytesMut::from(&header.encode()[..]);
     bytes.extend_from_slice(content);
     bytes
@@ -286,7 +286,7 @@ fn a_header_is_refused_as_soon_as_its_bytes_show_that_it_is_none() {
     assert_eq!(refused(4, 2, 5), (Code::VersionUnknown, 0));
     assert_eq!(refused(5, 0, HEADER_BYTES), (Code::MessageMalformed, 7));
     assert_eq!(refused(5, 9, HEADER_BYTES), (Code::MessageMalformed, 7));
-    assert_eq!(refused(7, 1, HEADER_BYTES), (Code::MessageMalformed, 7), "fragments are not in version 1");
+    assert_eq!(refused(7, 2, HEADER_BYTES), (Code::MessageMalformed, 7), "there is one flag");
     assert_eq!(refused(15, 0, HEADER_BYTES), (Code::MessageMalformed, 0), "numbers count from one");
     assert_eq!(refused(24, 0xff, HEADER_BYTES), (Code::MessageTooLarge, 7));
     assert!(decode(&mut BytesMut::from(&good[..31])).unwrap().is_none());
@@ -298,7 +298,8 @@ fn nothing_is_allocated_for_what_a_header_announces() {
         kind: Kind::Request,
         number: 1,
         correlation: 0,
-        content_bytes: limit::CXIP_CONTENT_BYTES_MAX as u32,
+        more: false,
+        content_bytes: limit::CXIP_FRAGMENT_BYTES_MAX as u32,
         credit: 1,
     };
     let mut bytes = BytesMut::from(&header.encode()[..]);
@@ -408,21 +409,6 @@ fn a_wrapped_document_is_taken_byte_for_byte_and_stands_by_itself() {
     encode(&mut wire, 1, 0, 1, &message).unwrap();
     let Ok(Message::Submit { document, .. }) = decode(&mut wire).unwrap().unwrap().message else { panic!("it is one") };
     assert_eq!(document.as_str(), "<Order/>", "a declaration cannot travel inside");
-}
-
-#[test]
-fn the_largest_document_fits_into_its_envelope_and_nothing_larger_is_sent() {
-    let largest = format!("<a>{}</a>", "x".repeat(limit::DOCUMENT_BYTES_MAX - 7));
-    let message =
-        Message::Completed { invocation: InvocationId(1), service: "s".parse().unwrap(), document: text(&largest) };
-    let mut wire = BytesMut::new();
-    encode(&mut wire, 1, 0, 1, &message).unwrap();
-    assert_eq!(decode(&mut wire).unwrap().unwrap().message, Ok(message));
-
-    let fault = Fault::new(Code::OperationFailed, "x".repeat(limit::CXIP_CONTENT_BYTES_MAX));
-    let refused = Message::Failed { invocation: InvocationId(1), service: "s".parse().unwrap(), fault };
-    assert_eq!(encode(&mut wire, 1, 0, 1, &refused).unwrap_err().code, Code::MessageTooLarge);
-    assert!(wire.is_empty(), "what could not be sent leaves nothing behind");
 }
 
 #[test]

@@ -1,16 +1,20 @@
 //! One end of a CXIP connection: frames in and out of a stream, message numbers, credit both ways, and finding out that
 //! the other end is gone. Node, services and clients all drive one of these from one task; what messages mean is theirs.
 //!
-//! Everything that is sent between two waits travels in one write; everything that has come is read in one read.
+//! Everything that is sent between two waits travels in one write; everything that has come is read in one read. Large
+//! messages wait beside the others and go out fragment by fragment, so that what is small overtakes them.
+//!
+//! Two ends never wait for each other for ever. An end stops reading only while more than [`UNSENT_BYTES_STALLED`] of its
+//! Acknowledges wait, for everything else is held back long before; and Acknowledges are bounded by the credit granted.
 
-use super::{Acknowledgement, Frame, Framing, Message, Refusal, decode, encode};
+use super::{Acknowledgement, Assembly, Budget, Frame, Framing, Message, Refusal, encode, encode_piece, fragments::Fragments};
 use bytes::{Buf, BytesMut};
 use hansa_core::{
     code::{Code, Fault},
     limit,
 };
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     fmt,
     future::poll_fn,
     io,
@@ -28,6 +32,12 @@ const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 256 * 1024;
 /// Above so much unsent, messages that can wait shall wait.
 const UNSENT_BYTES_HIGH: usize = 256 * 1024;
+/// Above so many bytes of large messages unsent, more of them shall wait.
+const LARGE_BYTES_HIGH: usize = 2 * limit::CXIP_CONTENT_BYTES_MAX;
+/// Below so much unsent, the next fragment is put behind it: what is small waits for no more than that.
+const FILLED_BYTES: usize = limit::CXIP_FRAGMENT_BYTES_MAX;
+/// How many fragments leave before others get their turn.
+const FRAGMENTS_AT_ONCE: usize = 4;
 /// Above so much unsent, nothing more is read: who does not take answers shall not ask.
 const UNSENT_BYTES_STALLED: usize = 1024 * 1024;
 /// A buffer that grew larger for a large message is given back afterwards.
@@ -41,19 +51,20 @@ pub struct Wire<S> {
     stream: S,
     incoming: BytesMut,
     outgoing: BytesMut,
+    /// Messages that go out in fragments, the first few of them by turns.
+    large: VecDeque<Fragments>,
+    large_bytes: usize,
     unflushed: bool,
     read_bytes: usize,
     /// The number of the last message sent.
     sent: u64,
-    /// The number of the last message received.
-    received: u64,
+    assembly: Assembly,
     /// The credit that this end grants, and the other side's messages that it has not answered.
     granted: u32,
     /// The largest that it ever granted: what was on its way when it granted less is no offence.
     granted_max: u32,
     owed: HashSet<u64>,
-    /// The credit that the other side grants, and this end's messages that it has not answered.
-    credit: u32,
+    /// This end's messages that the other side has not answered.
     unacknowledged: HashSet<u64>,
     probe: Interval,
     heard: bool,
@@ -123,20 +134,26 @@ impl From<io::Error> for Ended {
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// An end on `stream` that lets the other side have `granted` messages unacknowledged. Needs a tokio runtime with time.
     pub fn new(stream: S, granted: u32) -> Self {
+        Self::within(Budget::default(), stream, granted)
+    }
+
+    /// The same, with a budget for what comes in fragments that other connections share.
+    pub fn within(budget: Budget, stream: S, granted: u32) -> Self {
         let mut probe = tokio::time::interval(Duration::from_millis(limit::CXIP_PROBE_MS));
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             stream,
             incoming: BytesMut::new(),
             outgoing: BytesMut::new(),
+            large: VecDeque::new(),
+            large_bytes: 0,
             unflushed: false,
             read_bytes: READ_BYTES_MIN,
             sent: 0,
-            received: 0,
+            assembly: Assembly::within(budget),
             granted,
             granted_max: granted,
             owed: HashSet::new(),
-            credit: 0,
             unacknowledged: HashSet::new(),
             probe,
             // An interval ticks at once; that first one finds nothing amiss.
@@ -150,9 +167,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         &self.stream
     }
 
-    /// Whether the other side's credit and the room for unsent bytes admit a message now. Acknowledges need no credit.
+    /// Whether the other side's credit and the room for unsent bytes admit a message now, of whatever size. Acknowledges
+    /// need no credit.
     pub fn may_send(&self) -> bool {
-        self.unacknowledged.len() < self.credit as usize && self.outgoing.len() < UNSENT_BYTES_HIGH
+        self.may_send_small() && self.large_bytes < LARGE_BYTES_HIGH
+    }
+
+    /// Whether they admit a message that is no larger than a fragment.
+    pub fn may_send_small(&self) -> bool {
+        self.unacknowledged.len() < self.assembly.credit() as usize && self.outgoing.len() < UNSENT_BYTES_HIGH
     }
 
     /// Whether messages of this end are neither acknowledged nor refused yet.
@@ -166,7 +189,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// The message is larger than any may be.
     pub fn send(&mut self, correlation: u64, message: &Message) -> Result<u64, Fault> {
         let number = self.sent + 1;
-        encode(&mut self.outgoing, number, correlation, self.granted, message)?;
+        if let Some(large) = encode_piece(&mut self.outgoing, number, correlation, self.granted, message)? {
+            self.large_bytes += large.bytes();
+            self.large.push_back(large);
+        }
         self.sent = number;
         self.unacknowledged.insert(number);
         Ok(number)
@@ -245,7 +271,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// As [`Wire::receive`].
     pub fn received(&mut self) -> Result<Option<Incoming>, Ended> {
         loop {
-            match decode(&mut self.incoming) {
+            match self.assembly.decode(&mut self.incoming) {
                 Ok(Some(frame)) => {
                     if let Some(incoming) = self.take_in(frame)? {
                         return Ok(Some(incoming));
@@ -271,13 +297,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     fn take_in(&mut self, Frame { header, message }: Frame) -> Result<Option<Incoming>, Ended> {
-        let lost = |code, message: String| Framing { number: header.number, fault: Fault::new(code, message) };
-        if header.number <= self.received {
-            let message = format!("message {} came after message {}; numbers grow", header.number, self.received);
-            return Err(self.lost(lost(Code::MessageOutOfOrder, message)));
-        }
-        self.received = header.number;
-        self.credit = header.credit;
         let message = match message {
             Ok(Message::Probe) => {
                 if header.correlation == 0 {
@@ -291,6 +310,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
             Ok(Message::Refused(refusal)) => {
                 let known = self.unacknowledged.remove(&header.correlation) || header.correlation == 0;
+                self.cut(header.correlation);
                 return Ok(known.then_some(Incoming::Refused { message: header.correlation, refusal }));
             }
             // An Acknowledge is not answered, so one that cannot be understood leaves both sides apart for good.
@@ -313,6 +333,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         };
         self.owed.insert(header.number);
         Ok(Some(Incoming::Message { number: header.number, correlation: header.correlation, message }))
+    }
+
+    /// A message was refused before all of it was sent: the rest can be spared, but for its end.
+    fn cut(&mut self, number: u64) {
+        if let Some(large) = self.large.iter_mut().find(|large| large.number() == number) {
+            self.large_bytes -= large.bytes();
+            large.cut();
+        }
     }
 
     fn lost(&mut self, framing: Framing) -> Ended {
@@ -360,8 +388,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
+    /// Put the next fragment of a large message behind what is to be sent.
+    fn fill(&mut self) {
+        let Some(mut large) = self.large.pop_front() else { return };
+        self.large_bytes -= large.bytes();
+        if large.put(&mut self.outgoing, self.granted) {
+            self.large_bytes += large.bytes();
+            let place = self.large.len().min(limit::CXIP_FRAGMENTED_MAX - 1);
+            self.large.insert(place, large);
+        }
+    }
+
     fn write(&mut self, context: &mut Context<'_>) -> Result<(), Ended> {
-        while !self.outgoing.is_empty() {
+        let mut filled = 0;
+        loop {
+            if !self.large.is_empty() && self.outgoing.len() < FILLED_BYTES {
+                if filled == FRAGMENTS_AT_ONCE {
+                    context.waker().wake_by_ref();
+                    return Ok(());
+                }
+                filled += 1;
+                self.fill();
+            }
+            if self.outgoing.is_empty() {
+                break;
+            }
             let stalled = self.outgoing.len() >= UNSENT_BYTES_STALLED;
             match Pin::new(&mut self.stream).poll_write(context, &self.outgoing) {
                 Poll::Pending => return Ok(()),
@@ -387,6 +438,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     fn tick(&mut self) -> Result<(), Ended> {
+        for number in self.assembly.tick() {
+            let words = "its fragments did not come in time";
+            self.put_refused(number, Fault::new(Code::MessageIncomplete, words));
+        }
         if std::mem::take(&mut self.heard) {
             self.silent_probes = 0;
             return Ok(());

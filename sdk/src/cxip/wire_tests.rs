@@ -155,3 +155,100 @@ async fn the_last_words_are_heard() {
     wire.finish().await;
     assert!(listening.await.unwrap() > 1_000);
 }
+
+fn answer(invocation: u128, bytes: usize) -> Message {
+    let document = text(&format!("<a>{}</a>", "x".repeat(bytes)));
+    Message::Completed { invocation: InvocationId(invocation), service: "s".parse().unwrap(), document }
+}
+
+// T14: a large document does not hold up what is small.
+#[tokio::test(start_paused = true)]
+async fn what_is_small_overtakes_what_is_large() {
+    let (mut one, mut other) = pair();
+    greet(&mut one, &mut other).await;
+    let large = one.send(0, &answer(1, 2_000_000)).unwrap();
+    // The pipe is full of it before the small one is sent.
+    assert!(timeout(Duration::from_millis(1), one.receive()).await.is_err());
+    let small = one.send(0, &QUERY).unwrap();
+    let mut arrived = Vec::new();
+    while arrived.len() < 2 {
+        let incoming = tokio::select! {
+            incoming = other.receive() => incoming.unwrap(),
+            incoming = one.receive() => panic!("{incoming:?}"),
+        };
+        let Incoming::Message { number, .. } = incoming else { panic!("{incoming:?}") };
+        arrived.push(number);
+    }
+    assert_eq!(arrived, [small, large]);
+}
+
+// T14: back-pressure in both directions holds nobody up for ever.
+#[tokio::test(start_paused = true)]
+async fn two_ends_that_send_each_other_large_documents_through_a_narrow_pipe_both_get_on() {
+    const EACH: u128 = 8;
+    async fn exchange(mut wire: Wire<DuplexStream>) {
+        wire.grant(4);
+        let (mut sent, mut arrived, mut taken) = (0, 0, 0);
+        while arrived < EACH || taken < EACH {
+            while sent < EACH && wire.may_send() {
+                sent += 1;
+                wire.send(0, &answer(sent, 400_000)).unwrap();
+            }
+            match wire.receive().await.unwrap() {
+                Incoming::Message { number, .. } => {
+                    arrived += 1;
+                    wire.acknowledge(number, Default::default());
+                }
+                Incoming::Acknowledged { .. } => taken += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        // The other side may still wait for the last acknowledgement.
+        let _ = timeout(Duration::from_secs(5), wire.receive()).await;
+    }
+    let (one, other) = duplex(4 * 1024);
+    tokio::join!(exchange(Wire::new(one, 4)), exchange(Wire::new(other, 4)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_message_that_is_refused_half_way_is_cut_short_and_the_connection_goes_on() {
+    let (stream, other) = duplex(64 * 1024);
+    // The other end has no room for so much.
+    let mut other = Wire::within(super::Budget::new(200_000), other, 4);
+    let mut one = Wire::new(stream, 4);
+    greet(&mut one, &mut other).await;
+    let large = one.send(0, &answer(1, 2_000_000)).unwrap();
+    let refused = tokio::select! {
+        incoming = one.receive() => incoming.unwrap(),
+        incoming = other.receive() => panic!("{incoming:?}"),
+    };
+    let Incoming::Refused { message, refusal } = refused else { panic!("{refused:?}") };
+    assert_eq!((message, refusal.fault.code, refusal.retry_after_ms), (large, Code::Busy, Some(limit::BUSY_RETRY_MS)));
+    let next = one.send(0, &answer(2, 100_000)).unwrap();
+    let arrived = tokio::select! {
+        incoming = other.receive() => incoming.unwrap(),
+        incoming = one.receive() => panic!("{incoming:?}"),
+    };
+    assert!(matches!(arrived, Incoming::Message { number, .. } if number == next), "{arrived:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_fragments_stay_away_is_refused_and_the_connection_goes_on() {
+    let (stream, mut peer) = duplex(64 * 1024);
+    let mut wire = Wire::new(stream, 4);
+    let mut bytes = BytesMut::new();
+    encode(&mut bytes, 1, 0, 4, &answer(1, 100_000)).unwrap();
+    let alive = async {
+        peer.write_all(&bytes[..70_000]).await.unwrap();
+        let mut heard = Vec::new();
+        while !String::from_utf8_lossy(&heard).contains("message-incomplete") {
+            peer.read_buf(&mut heard).await.unwrap();
+            // Signs of life: more of the same fragment, which never ends.
+            peer.write_all(&bytes[70_000..70_001]).await.unwrap();
+        }
+    };
+    tokio::select! {
+        incoming = wire.receive() => panic!("{incoming:?}"),
+        () = alive => (),
+    }
+}
