@@ -12,12 +12,7 @@ use hansa_sdk::cxip::{
     Wire,
     session::{self, Arrival, Door, Room},
 };
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
@@ -108,13 +103,7 @@ async fn accept<D: Door>(listener: TcpListener, door: Arc<D>, room: Arc<Room>, s
     while sessions.join_next().await.is_some() {}
 }
 
-async fn attend<D: Door>(
-    stream: TcpStream,
-    peer: SocketAddr,
-    door: Arc<D>,
-    room: Arc<Room>,
-    stop: CancellationToken,
-) {
+async fn attend<D: Door>(stream: TcpStream, peer: SocketAddr, door: Arc<D>, room: Arc<Room>, stop: CancellationToken) {
     match stream.set_nodelay(true) {
         Ok(()) => session::serve(Arrival::new(stream, peer), &*door, &room, &stop).await,
         Err(error) => tracing::debug!(%peer, %error, "a CXIP connection was over before it began"),

@@ -651,7 +651,8 @@ async fn a_slow_service_gets_more_work_than_may_wait_for_a_client_and_is_not_cut
     }
     // That is all of it queued; the first two come, and nothing more while they are unacknowledged.
     for id in 0..2 {
-        let Ok(Incoming::Message { message: Message::Perform { invocation, .. }, .. }) = soon(wire.receive()).await else {
+        let Ok(Incoming::Message { message: Message::Perform { invocation, .. }, .. }) = soon(wire.receive()).await
+        else {
             panic!("a Perform")
         };
         assert_eq!(invocation.id, InvocationId(id));
@@ -674,7 +675,8 @@ async fn a_large_document_goes_to_a_service_and_back_while_small_ones_pass_it() 
     let running = soon(attaching).await.unwrap().unwrap();
     let large = text(&format!("<a>{}</a>", "x".repeat(4 * 1024 * 1024)));
     let perform = |id, document: &Text| {
-        let (service, invocation) = ("echo".parse().unwrap(), Invocation { document: document.clone(), ..invocation(id) });
+        let (service, invocation) =
+            ("echo".parse().unwrap(), Invocation { document: document.clone(), ..invocation(id) });
         node.tell(session, ToSession::Perform { service, invocation });
     };
     perform(1, &large);

@@ -24,7 +24,8 @@ fn handmade(kind: Kind, content: &str) -> BytesMut {
 }
 
 fn handmade_bytes(kind: Kind, content: &[u8]) -> BytesMut {
-    let header = Header { kind, number: 7, correlation: 0, more: false, content_bytes: content.len() as u32, credit: 1 };
+    let header =
+        Header { kind, number: 7, correlation: 0, more: false, content_bytes: content.len() as u32, credit: 1 };
     let mut bytes = BytesMut::from(&header.encode()[..]);
     bytes.extend_from_slice(content);
     bytes

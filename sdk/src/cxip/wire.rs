@@ -7,7 +7,9 @@
 //! Two ends never wait for each other for ever. An end stops reading only while more than [`UNSENT_BYTES_STALLED`] of its
 //! Acknowledges wait, for everything else is held back long before; and Acknowledges are bounded by the credit granted.
 
-use super::{Acknowledgement, Assembly, Budget, Frame, Framing, Message, Refusal, encode, encode_piece, fragments::Fragments};
+use super::{
+    Acknowledgement, Assembly, Budget, Frame, Framing, Message, Refusal, encode, encode_piece, fragments::Fragments,
+};
 use bytes::{Buf, BytesMut};
 use hansa_core::{
     code::{Code, Fault},

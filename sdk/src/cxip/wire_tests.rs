@@ -187,7 +187,6 @@ async fn what_is_small_overtakes_what_is_large() {
 async fn two_ends_that_send_each_other_large_documents_through_a_narrow_pipe_both_get_on() {
     const EACH: u128 = 8;
     async fn exchange(mut wire: Wire<DuplexStream>) {
-        wire.grant(4);
         let (mut sent, mut arrived, mut taken) = (0, 0, 0);
         while arrived < EACH || taken < EACH {
             while sent < EACH && wire.may_send() {
@@ -207,7 +206,9 @@ async fn two_ends_that_send_each_other_large_documents_through_a_narrow_pipe_bot
         let _ = timeout(Duration::from_secs(5), wire.receive()).await;
     }
     let (one, other) = duplex(4 * 1024);
-    tokio::join!(exchange(Wire::new(one, 4)), exchange(Wire::new(other, 4)));
+    let (mut one, mut other) = (Wire::new(one, 4), Wire::new(other, 4));
+    greet(&mut one, &mut other).await;
+    tokio::join!(exchange(one), exchange(other));
 }
 
 #[tokio::test(start_paused = true)]

@@ -272,7 +272,10 @@ impl World {
         let world = Arc::clone(self);
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         while sessions.try_join_next().is_some() {}
-        sessions.spawn(async move { session::serve(ours.into(), "memory", &*world, &CancellationToken::new()).await });
+        sessions.spawn(async move {
+            let arrival = session::Arrival::new(ours, "memory");
+            session::serve(arrival, &*world, &session::Room::default(), &CancellationToken::new()).await
+        });
         Ok(theirs.into())
     }
 
