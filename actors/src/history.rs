@@ -60,10 +60,8 @@ pub struct History {
 /// A transaction that was made anew from its records.
 #[derive(Clone, Debug)]
 pub struct Replay {
-    /// All its records in order, each with the moment of its entry.
-    pub records: Vec<(Moment, Record)>,
-    /// How many entries they are from.
-    pub entries: u64,
+    /// The moment and the records of each of its entries, in order.
+    pub entries: Vec<(Moment, Vec<Record>)>,
     /// The first entry.
     pub first: u64,
     /// The last entry.
@@ -148,12 +146,11 @@ impl House {
             }
             let mut anew = Instance::new(&id);
             let mut replay =
-                Replay { records: Vec::new(), entries: 0, first, last: applied, stored, difference: None };
+                Replay { entries: Vec::new(), first, last: applied, stored, difference: None };
             follow(journal, id, &wanted, &mut |entry| {
                 let records = recovery::records::<Instance>(&entry)?;
                 records.iter().for_each(|record| anew.absorb(record));
-                replay.entries += 1;
-                replay.records.extend(records.into_iter().map(|record| (entry.moment, record)));
+                replay.entries.push((entry.moment, records));
                 Ok(ControlFlow::Continue(()))
             })?;
             // Dropped while it was read.

@@ -447,8 +447,8 @@ impl<M: Housed> State<M> {
         };
         match state {
             None => return Ok(Forgotten::Unknown),
-            Some((true, _)) => return Ok(Forgotten::Open),
             Some((_, true)) => return Ok(Forgotten::Needed),
+            Some((true, _)) => return Ok(Forgotten::Open),
             Some((false, false)) => {}
         }
         self.machines.remove(key);

@@ -145,6 +145,7 @@ fn every_command_has_help_with_an_example() {
         "transaction cancel",
         "transaction history",
         "transaction replay",
+        "transaction dry-run",
         "transaction signal",
         "transaction recover",
         "transaction purge",

@@ -115,6 +115,12 @@ impl Surroundings {
         after
     }
 
+    /// What transactions look at.
+    #[must_use]
+    pub fn transactions(&self) -> &transaction::Around {
+        &self.around
+    }
+
     /// The definitions of this node.
     #[must_use]
     pub fn definitions(&self) -> &Definitions {
@@ -246,6 +252,10 @@ impl Housed for Instance {
             Record::Finished { ending: Ending::Cancelled, .. } => Tally::Cancelled,
             _ => return None,
         })
+    }
+
+    fn is_needed(&self) -> bool {
+        Self::is_needed(self)
     }
 
     fn waiting(&self) -> &[Asker] {

@@ -15,9 +15,9 @@ use hansa_core::{
     ident::{City, DefinitionName, OperationName, SignalName, TransactionId},
 };
 use protocol::{
-    Answer, Awaited, Cancelled, Defined, DefinitionEntry, DirectoryEntry, HistoryPage, Invited, Joined, ListFilter,
-    Purged, PurgedPart, Reading, Recovered, RecoveredPart, Replayed, Request, Service, Show, Signalled, Status,
-    Submitted, TransactionPage,
+    Answer, Awaited, Cancelled, Defined, DefinitionEntry, DefinitionSource, DirectoryEntry, HistoryPage, Invited,
+    Joined, ListFilter, Purged, PurgedPart, Reading, Recovered, RecoveredPart, Replayed, Request, Service, Show,
+    Signalled, Status, Submitted, TransactionPage,
 };
 use std::time::Duration;
 use time::Time;
@@ -45,6 +45,9 @@ pub trait Administration: Send + Sync + 'static {
 
     /// The transaction definitions.
     fn definitions(&self) -> impl Future<Output = Result<Vec<DefinitionEntry>, Fault>> + Send;
+
+    /// The text of the definition that new transactions of a name get.
+    fn definition_source(&self, name: DefinitionName) -> impl Future<Output = Result<DefinitionSource, Fault>> + Send;
 
     /// Transactions, newest first. It looks at a bounded number and says where to go on.
     fn list(&self, filter: ListFilter) -> impl Future<Output = Result<TransactionPage, Fault>> + Send;
@@ -118,6 +121,7 @@ pub async fn answer<A: Administration>(administration: &A, request: Request) -> 
         Request::Services => Answer::Services(administration.services().await?),
         Request::Define { text } => Answer::Defined(administration.define(text).await?),
         Request::Definitions => Answer::Definitions(administration.definitions().await?),
+        Request::DefinitionSource { name } => Answer::DefinitionSource(administration.definition_source(name).await?),
         Request::List(filter) => {
             let limit = filter.limit.unwrap_or(protocol::LIST_DEFAULT).min(protocol::LIST_MAX);
             Answer::Transactions(administration.list(ListFilter { limit: Some(limit), ..*filter }).await?)

@@ -116,6 +116,10 @@ impl Administration for Pretended {
         Ok(Vec::new())
     }
 
+    async fn definition_source(&self, name: DefinitionName) -> Result<DefinitionSource, Fault> {
+        Err(Fault::new(Code::DefinitionUnknown, format!("there is no transaction definition {name}")))
+    }
+
     async fn list(&self, _: ListFilter) -> Result<TransactionPage, Fault> {
         Ok(TransactionPage { transactions: Vec::new(), next: None })
     }

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 mod transaction;
 
-pub use transaction::{history, show, transactions};
+pub use transaction::{dry_run, history, show, transactions};
 
 /// The columns of rows, aligned, below their heads where there are any. The last column is not padded.
 pub fn table(heads: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {

@@ -2,6 +2,7 @@
 
 mod list;
 mod look;
+mod rehearse;
 mod upkeep;
 
 use super::{Context, Failure, document::read_document, render};
@@ -35,6 +36,7 @@ enum TransactionCommand {
     Show(look::ShowCommand),
     History(look::History),
     Replay(look::Replay),
+    DryRun(rehearse::DryRunCommand),
     Signal(upkeep::Signal),
     Cancel(upkeep::Cancel),
     Recover(upkeep::Recover),
@@ -101,6 +103,7 @@ impl TransactionArguments {
             TransactionCommand::History(history) => history.perform(context).await,
             TransactionCommand::Replay(replay) => replay.perform(context).await,
             TransactionCommand::Submit(submit) => submit.perform(context).await,
+            TransactionCommand::DryRun(dry_run) => dry_run.perform(context).await,
             TransactionCommand::Signal(signal) => signal.perform(context).await,
             TransactionCommand::Cancel(cancel) => cancel.perform(context).await,
             TransactionCommand::Recover(recover) => recover.perform(context).await,

@@ -239,6 +239,10 @@ impl Administration for Machines {
         Ok(entries.collect())
     }
 
+    async fn definition_source(&self, name: DefinitionName) -> Result<DefinitionSource, Fault> {
+        Self::definition_source(self, name)
+    }
+
     async fn list(&self, filter: ListFilter) -> Result<TransactionPage, Fault> {
         self.transactions_listed(filter).await
     }

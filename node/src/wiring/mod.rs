@@ -6,8 +6,8 @@
 mod administration;
 mod peers;
 mod sessions;
-mod transactions;
-mod views;
+pub mod transactions;
+pub mod views;
 mod world;
 
 use crate::{admin::time::Time, config::Configuration, cxip::Listener, folder::Folder};

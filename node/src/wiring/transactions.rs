@@ -6,13 +6,19 @@ use crate::admin::{protocol::*, time::Time};
 use hansa_actors::listing::Which;
 use hansa_core::{
     code::{Code, Fault},
+    dice::Dice,
     dispatch::Input,
     document::Text,
-    ident::{OrganizationId, SignalName, TransactionId},
+    ident::{DefinitionHash, DefinitionName, OrganizationId, SignalName, TransactionId},
     invocation::Performer,
     limit,
+    machine::{self, Machine as _},
     moment::Moment,
-    transaction::{Definition, Input as ToTransaction, Instance, Picture, Teller},
+    session::{Asker, SessionId},
+    transaction::{
+        Around, Catalogue, Definition, Definitions, Input as ToTransaction, Instance, Picture, Teller, catalogue,
+        rehearsal,
+    },
 };
 use std::sync::Arc;
 
@@ -118,7 +124,7 @@ impl Machines {
         &self,
         id: TransactionId,
         machine: &Instance,
-    ) -> Result<(hansa_core::ident::DefinitionName, hansa_core::ident::DefinitionHash, TransactionState), Fault> {
+    ) -> Result<(DefinitionName, DefinitionHash, TransactionState), Fault> {
         let picture = self.picture(id, machine)?;
         Ok((picture.definition.clone(), picture.hash, views::state(&picture.state)))
     }
@@ -126,26 +132,52 @@ impl Machines {
     pub(super) async fn replayed(&self, id: TransactionId) -> Result<Replayed, Fault> {
         let replay = self.house.replay(id).await?;
         let (definition, version, state) = self.headline(id, &replay.stored)?;
-        let records = replay.records.len() as u64;
-        let mut proven = vec![format!(
-            "{} entries of the journal, from {} to {}, each have the hash that the chain demands",
-            replay.entries, replay.first, replay.last
-        )];
-        if replay.difference.is_none() {
-            proven.push(format!("a new machine that takes in these {records} records is the stored transaction"));
-        }
-        Ok(Replayed {
+        let text = self.definition_of(&replay.stored).map(|definition| definition.text.clone());
+        let text = text.ok_or_else(|| {
+            Fault::new(Code::Internal, format!("the definition that transaction {id} runs is not here"))
+        })?;
+        let (entries, first, last) = (replay.entries.len() as u64, replay.first, replay.last);
+        let records = replay.entries.iter().map(|(_, records)| records.len() as u64).sum();
+        let mut replayed = Replayed {
             id,
             definition,
             version,
             state,
-            entries: replay.entries,
+            entries,
             records,
-            first: replay.first,
-            last: replay.last,
-            proven,
+            first,
+            last,
+            proven: vec![format!(
+                "{entries} entries of the journal, from {first} to {last}, each have the hash that the chain demands"
+            )],
             difference: replay.difference,
-        })
+        };
+        if replayed.difference.is_some() {
+            return Ok(replayed);
+        }
+        replayed.proven.push(format!("a new machine that takes in these {records} records is the stored transaction"));
+        // The definition of a name may be another one by now.
+        let around = Around { definitions: definitions([&text])?, ..self.house.surroundings().transactions().clone() };
+        let all: Vec<_> = replay.entries.into_iter().flat_map(|(_, records)| records).collect();
+        let work = tokio::task::spawn_blocking(move || rehearsal::replay(id, &around, &all));
+        match work.await {
+            Ok(Ok(computed)) => replayed.proven.push(format!(
+                "the definition, given what came from outside in the recorded order, decides the same {} records: states, \
+                 documents and ending",
+                computed.records
+            )),
+            Ok(Err(difference)) => replayed.difference = Some(difference.to_string()),
+            Err(error) => return Err(Fault::new(Code::Internal, format!("the computation ended: {error}"))),
+        }
+        Ok(replayed)
+    }
+
+    pub(super) fn definition_source(&self, name: DefinitionName) -> Result<DefinitionSource, Fault> {
+        let surroundings = self.house.surroundings();
+        let definition = surroundings.definitions().named(&name).ok_or_else(|| {
+            Fault::new(Code::DefinitionUnknown, format!("there is no transaction definition {name} here"))
+        })?;
+        Ok(DefinitionSource { name, hash: definition.hash, text: definition.text.as_str().to_owned() })
     }
 
     pub(super) async fn signalled(
@@ -196,6 +228,26 @@ impl Machines {
         let upkeep = self.house.purge_ended_before(before.0, from).await?;
         Ok(PurgedPart { purged: upkeep.done, looked: upkeep.looked, next: upkeep.next })
     }
+}
+
+/// Definitions as a node has them that was told only these; the last of a name is the one in force.
+///
+/// # Errors
+/// A definition is faulty.
+pub fn definitions<'a>(texts: impl IntoIterator<Item = &'a Text>) -> Result<Definitions, Fault> {
+    let (mut catalogue, mut drawn) = (Catalogue::new(&()), Definitions::default());
+    let nobody = Asker { session: SessionId(0), message: 0 };
+    for text in texts {
+        let define = catalogue::Input::Define { asker: nobody, text: text.clone() };
+        machine::feed(&mut catalogue, &(), Moment(0), &mut Dice::new(0), define, |_, effects| {
+            for effect in effects {
+                if let catalogue::Effect::Redraw(picture) = effect {
+                    drawn = picture;
+                }
+            }
+        })?;
+    }
+    Ok(drawn)
 }
 
 /// What a list looks for.
@@ -256,8 +308,11 @@ impl Sought {
                 Performer::Local(_) | Performer::Transaction(_) => own,
                 Performer::Peer { organization: peer, .. } => *peer == organization,
             };
-            let mut legs = picture.operations.iter().flat_map(|operation| &operation.legs);
-            legs.any(|leg| leg.performer.as_ref().is_some_and(asked))
+            picture
+                .operations
+                .iter()
+                .flat_map(|operation| &operation.legs)
+                .any(|leg| leg.performer.as_ref().is_some_and(asked))
         });
         let has_operation = (filter.operation.is_none() && filter.operation_state.is_none())
             || picture.operations.iter().any(|operation| {

@@ -10,7 +10,7 @@ use hansa_core::{
     limit,
     offer::Offers,
     session::{Ending, Response},
-    transaction::{LegPicture, OperationPicture, Picture},
+    transaction::{LegPicture, OperationPicture, Picture, Refused},
 };
 
 /// A connected peer.
@@ -114,8 +114,8 @@ pub fn entry(id: TransactionId, picture: &Picture) -> TransactionEntry {
 /// A transaction whole.
 pub fn show(picture: &Picture, offers: &Offers) -> Show {
     let (mut room, mut documents_left_out) = (limit::SHOWN_DOCUMENTS_BYTES_MAX, 0);
-    let mut shown = |document: &Option<Text>| {
-        let text = document.as_ref()?.as_str();
+    let mut shown = |document: Option<&Text>| {
+        let text = document?.as_str();
         match room.checked_sub(text.len()) {
             Some(left) => {
                 room = left;
@@ -128,20 +128,37 @@ pub fn show(picture: &Picture, offers: &Offers) -> Show {
         }
     };
     let operations = picture.operations.iter().map(|one| {
-        let (input, output) = (shown(&one.input), shown(&one.output));
-        Operation { input, output, ..operation(one, offers) }
+        let mut operation = operation(one, offers);
+        operation.input = shown(one.input.as_ref());
+        for (performer, leg) in operation.performers.iter_mut().zip(&one.legs) {
+            (performer.input, performer.output) = (shown(leg.input.as_ref()), shown(leg.output.as_ref()));
+        }
+        operation.output = shown(one.output.as_ref());
+        let undoing = one.compensation.as_ref().and_then(|it| it.leg.as_ref());
+        if let (Some(leg), Some(compensation)) = (undoing, &mut operation.compensation)
+            && let Some(performer) = &mut compensation.performer
+        {
+            (performer.input, performer.output) = (shown(leg.input.as_ref()), shown(leg.output.as_ref()));
+        }
+        operation
     });
     let operations = operations.collect();
+    let signals = picture.signals.iter().map(|signal| ShownSignal {
+        name: signal.name.clone(),
+        at: signal.at.into(),
+        document: shown(Some(&signal.document)),
+    });
+    let signals = signals.collect();
     Show {
         id: picture.id,
         definition: picture.definition.clone(),
         hash: picture.hash,
         state: state(&picture.state),
-        ending: None,
-        parent: None,
+        ending: picture.ending.as_deref().map(state),
+        parent: picture.parent,
         deadline: picture.deadline.map(Time),
-        signals: Vec::new(),
-        refused: Vec::new(),
+        signals,
+        refused: picture.refused.iter().map(|refused| self::refused(refused, picture, offers)).collect(),
         submitted: picture.submitted.into(),
         ended: picture.ended.map(Time),
         duration_ms: duration_ms(picture),
@@ -154,30 +171,63 @@ pub fn show(picture: &Picture, offers: &Offers) -> Show {
     }
 }
 
+fn refused(refused: &Refused, picture: &Picture, offers: &Offers) -> RefusedAnswer {
+    let word = |word: Result<serde_json::Value, _>| match word {
+        Ok(serde_json::Value::String(word)) => word,
+        other => format!("{other:?}"),
+    };
+    let organization = |id: &OrganizationId| offers.name(id).map_or_else(|| id.short(), ToString::to_string);
+    RefusedAnswer {
+        at: refused.at.into(),
+        operation: refused.leg.and_then(|(index, _)| picture.operations.get(index as usize)).map(|it| it.id),
+        from: match &refused.from {
+            Performer::Local(service) => service.to_string(),
+            Performer::Peer { organization: peer, service: Some(service) } => {
+                format!("{service} at {}", organization(peer))
+            }
+            Performer::Peer { organization: peer, service: None } => organization(peer),
+            Performer::Transaction(id) => format!("transaction {id}"),
+        },
+        outcome: word(serde_json::to_value(refused.outcome)),
+        why: word(serde_json::to_value(refused.refusal)),
+        invocation: refused.invocation,
+    }
+}
+
 fn operation(picture: &OperationPicture, offers: &Offers) -> Operation {
     Operation {
         id: picture.id,
         name: picture.name.clone(),
         state: operation_state(&picture.state),
         attempt: picture.attempt,
-        performers: picture.legs.iter().map(|leg| performer(leg, offers)).collect(),
+        performers: picture.legs.iter().filter(|leg| is_shown(leg)).map(|leg| performer(leg, offers)).collect(),
         started: picture.started.map(Time),
         ended: picture.ended.map(Time),
         duration_ms: picture.started.map(|started| picture.ended.unwrap_or_else(|| Time::now().0).since_ms(started)),
         fault: picture.fault.clone(),
         links: picture.links.clone(),
-        performs: None,
-        subtransaction: None,
-        signal: None,
-        attempts_max: 1,
-        priority: 0,
+        performs: (picture.performs != picture.name).then(|| picture.performs.clone()),
+        subtransaction: picture.subtransaction.clone(),
+        signal: picture.signal.clone(),
+        attempts_max: picture.attempts_max,
+        priority: picture.priority,
         broadcast: picture.broadcast,
-        iteration: false,
+        iteration: picture.iteration,
         deadline: picture.deadline.map(Time),
-        compensation: None,
+        compensation: picture.compensation.as_ref().map(|compensation| Compensation {
+            performs: compensation.performs.clone(),
+            state: compensation.state.clone(),
+            started: compensation.started.map(Time),
+            performer: compensation.leg.as_ref().map(|leg| performer(leg, offers)),
+        }),
         input: None,
         output: None,
     }
+}
+
+/// Whether a leg says who is, or was, or will be asked. One that only waits for its signal does not.
+fn is_shown(leg: &LegPicture) -> bool {
+    leg.performer.is_some() || leg.line.is_some() || leg.attempt > 0
 }
 
 /// How far an operation is, from its word.
@@ -194,32 +244,35 @@ pub fn operation_state(word: &str) -> OperationState {
 }
 
 fn performer(leg: &LegPicture, offers: &Offers) -> OperationPerformer {
-    let (organization, service) = match &leg.performer {
-        Some(Performer::Local(service)) => (None, Some(service.clone())),
-        Some(Performer::Peer { organization, service }) => (Some(*organization), service.clone()),
-        Some(Performer::Transaction(_)) | None => (None, None),
+    let (organization, service, transaction) = match &leg.performer {
+        Some(Performer::Local(service)) => (None, Some(service.clone()), None),
+        Some(Performer::Peer { organization, service }) => (Some(*organization), service.clone(), None),
+        Some(Performer::Transaction(id)) => (None, None, Some(*id)),
+        None => (None, None, None),
     };
     let peer = organization.and_then(|organization| offers.peers().find(|peer| peer.organization == organization));
+    let state = match leg.state.as_str() {
+        "waiting" => OperationState::Waiting,
+        "completed" => OperationState::Completed,
+        "failed" => OperationState::Failed,
+        "expired" => OperationState::TimedOut,
+        "cancelled" | "withdrawn" => OperationState::Cancelled,
+        _ => OperationState::Running,
+    };
     OperationPerformer {
         service,
         organization,
         organization_name: peer.map(|peer| peer.name.clone()),
         city: peer.map(|peer| peer.city.clone()),
         invocation: leg.invocation,
-        state: match leg.state.as_str() {
-            "completed" => OperationState::Completed,
-            "failed" => OperationState::Failed,
-            "expired" => OperationState::TimedOut,
-            "cancelled" => OperationState::Cancelled,
-            _ => OperationState::Running,
-        },
+        transaction,
+        line: leg.line,
+        attempt: leg.attempt,
+        state,
         duration_ms: leg.answered.zip(leg.asked).map(|(answered, asked)| answered.since_ms(asked)),
+        again_at: leg.timer.filter(|_| state == OperationState::Waiting && leg.attempt > 0).map(Time),
         fault: leg.fault.clone(),
         late: leg.late,
-        transaction: None,
-        line: None,
-        attempt: 1,
-        again_at: None,
         input: None,
         output: None,
     }

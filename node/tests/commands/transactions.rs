@@ -132,7 +132,8 @@ fn a_transaction_is_looked_at_proven_and_purged() {
 
     let replayed = shop.json(&["replay", &id]);
     assert_eq!((&replayed["difference"], &replayed["entries"]), (&Value::Null, &Value::from(entries.len())));
-    assert!(shop.say(&["replay", &id]).out.contains("is the stored transaction"));
+    let said = shop.say(&["replay", &id]).out;
+    assert!(said.contains("is the stored transaction") && said.contains("decides the same"), "{said}");
 
     assert_eq!(shop.json(&["purge", &id])["transaction"], id.as_str());
     for gone in [["show", &id], ["history", &id], ["replay", &id], ["purge", &id]] {
@@ -204,4 +205,35 @@ fn open_transactions_are_recovered_and_cancelled_and_not_purged() {
     assert_eq!(shop.json(&["purge", &id])["transaction"], id.as_str());
     assert_eq!(shop.say(&["recover"]).code, 2);
     assert_eq!(shop.say(&["purge"]).code, 2);
+}
+
+// T17: a dry run needs no service, and with the definition's file no node either.
+#[test]
+fn a_dry_run_shows_what_the_transaction_would_be() {
+    let place = Place::new();
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples");
+    let [definition, order, answers] =
+        ["purchase.xml", "order.xml", "answers.json"].map(|name| format!("{examples}/{name}"));
+    let words = ["transaction", "dry-run", "purchase", "--input", &order, "--answers", &answers];
+    let alone = place.say(&[&words[..], &["--definition", &definition, "--history", "--json"]].concat());
+    assert_eq!(alone.code, 0, "{}{}", alone.out, alone.err);
+    let alone = alone.json();
+    assert_eq!(alone["transaction"]["state"], "completed");
+    assert_eq!(alone["took_ms"], 1_500);
+    assert_eq!((&alone["unanswered"], &alone["refused"]), (&Value::Array(vec![]), &Value::Array(vec![])));
+    assert!(alone["transaction"]["output"].as_str().unwrap().contains("<Granted>yes</Granted>"));
+    assert!(alone["history"][0]["words"].as_str().unwrap().starts_with("submitted: purchase"));
+
+    let shop = Shop::open();
+    let said = shop.place.say(&words);
+    assert!(said.code == 0 && said.out.contains("✔ 1 check-credit"), "{}{}", said.out, said.err);
+    assert!(said.out.contains("It would have taken 1.5 s."), "{}", said.out);
+    assert_eq!(shop.listed(&[]), [""; 0], "nothing was begun");
+
+    let silent = shop.file("silent.json", "{}");
+    let said = shop.say(&["dry-run", "purchase", "--input", &order, "--answers", &silent]);
+    assert!(said.code == 1 && said.out.contains("no answer for operation 1 check-credit of purchase"), "{}", said.out);
+    let wrong = shop.file("wrong.json", "{ \"operations\": { \"check-credit\": 7 } }");
+    assert_eq!(shop.fault(&["dry-run", "purchase", "--input", &order, "--answers", &wrong]), "message-malformed");
+    assert_eq!(shop.fault(&["dry-run", "sale", "--input", &order, "--answers", &answers]), "definition-unknown");
 }

@@ -1,8 +1,11 @@
 //! What was recorded of a transaction, and what came of making it anew.
 
-use super::TransactionState;
+use super::{Show, TransactionState};
 use crate::admin::time::Time;
-use hansa_core::ident::{DefinitionHash, DefinitionName, TransactionId};
+use hansa_core::{
+    code::Fault,
+    ident::{DefinitionHash, DefinitionName, OperationName, TransactionId},
+};
 use serde::{Deserialize, Serialize};
 
 /// A part of what was recorded of a transaction.
@@ -76,4 +79,47 @@ pub struct Replayed {
     pub proven: Vec<String>,
     /// The first difference; none if all is the same.
     pub difference: Option<String>,
+}
+
+/// What came of a dry run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DryRun {
+    /// The transaction as `show` would show it.
+    pub transaction: Show,
+    /// Those that ran as operations of it, and of each other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subtransactions: Vec<Show>,
+    /// How long it would have taken.
+    pub took_ms: u64,
+    /// Who was asked and has no answer in the file, so that it still waits.
+    pub unanswered: Vec<UnansweredOperation>,
+    /// What of the file was refused: a signal that nobody waits for, for instance.
+    pub refused: Vec<Fault>,
+    /// What was recorded, if that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<DryRunStep>,
+}
+
+/// An invocation without an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnansweredOperation {
+    /// Of which definition.
+    pub definition: DefinitionName,
+    /// The OPID.
+    pub operation: u32,
+    /// The operation's name.
+    pub name: OperationName,
+    /// Which recipient or line, from one; none for what undoes it.
+    pub leg: Option<u32>,
+    /// Which attempt, from one.
+    pub attempt: u32,
+}
+
+/// A record of a dry run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DryRunStep {
+    /// How long after the beginning.
+    pub after_ms: u64,
+    /// What it says.
+    pub words: String,
 }

@@ -9,13 +9,12 @@ mod status;
 mod transaction;
 mod upkeep;
 
-pub use history::{HistoryEntry, HistoryPage, HistoryRecord, Replayed};
+pub use history::{DryRun, DryRunStep, HistoryEntry, HistoryPage, HistoryRecord, Replayed, UnansweredOperation};
 pub use list::{ListFilter, TransactionPage};
 pub use status::{
     Addresses, Disk, FederationStatus, Health, JournalStatus, NodeStatus, OrganizationStatus, Peer, Reading,
     ReadingKind, Service, Status, TransactionCounts,
 };
-#[allow(unused_imports, reason = "the picture does not have them yet")]
 pub use transaction::{
     Compensation, Operation, OperationPerformer, OperationState, RefusedAnswer, Show, ShownSignal, TransactionEntry,
     TransactionState,
@@ -63,6 +62,11 @@ pub enum Request {
     },
     /// The transaction definitions.
     Definitions,
+    /// The text of the definition that new transactions of a name get.
+    DefinitionSource {
+        /// The name.
+        name: DefinitionName,
+    },
     /// Transactions, newest first.
     List(Box<ListFilter>),
     /// Everything about one transaction.
@@ -168,6 +172,8 @@ pub enum Answer {
     Defined(Defined),
     /// To [`Request::Definitions`].
     Definitions(Vec<DefinitionEntry>),
+    /// To [`Request::DefinitionSource`].
+    DefinitionSource(DefinitionSource),
     /// To [`Request::List`].
     Transactions(TransactionPage),
     /// To [`Request::Show`].
@@ -268,6 +274,17 @@ pub struct DefinitionEntry {
     pub versions: u64,
     /// How many operations it has, head and tail included.
     pub operations: u64,
+}
+
+/// The text of a definition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefinitionSource {
+    /// Its name.
+    pub name: DefinitionName,
+    /// Which version.
+    pub hash: DefinitionHash,
+    /// Its XML.
+    pub text: String,
 }
 
 /// A transaction was begun.

@@ -296,6 +296,36 @@ pub fn history(page: &HistoryPage) -> String {
     text
 }
 
+/// `hansa transaction dry-run`.
+pub fn dry_run(dry_run: &DryRun) -> String {
+    let mut text = show(&dry_run.transaction);
+    for one in &dry_run.subtransactions {
+        let _ = write!(text, "\n{}", show(one));
+    }
+    if !dry_run.history.is_empty() {
+        let rows = dry_run.history.iter().map(|step| vec![duration(step.after_ms), step.words.clone()]);
+        let _ = write!(text, "\n{}", indented(&table(&["AFTER", "WHAT HAPPENED"], rows)));
+    }
+    let _ = writeln!(text, "\nIt would have taken {}.", duration(dry_run.took_ms));
+    for one in &dry_run.unanswered {
+        let what = match one.leg {
+            None => ", to be undone".to_owned(),
+            Some(1) => String::new(),
+            Some(leg) => format!(", recipient or line {leg}"),
+        };
+        let attempt = attempt(one.attempt, 0);
+        let _ = writeln!(
+            text,
+            "! The file has no answer for operation {} {} of {}{what}{attempt}.",
+            one.operation, one.name, one.definition
+        );
+    }
+    for fault in &dry_run.refused {
+        let _ = writeln!(text, "! Refused: {fault}");
+    }
+    text
+}
+
 /// Digits of a hash that a screen shows.
 const HASH_SHOWN: usize = 12;
 
