@@ -82,7 +82,7 @@ pub const REHEARSAL_STEPS_MAX: usize = 1_000_000;
 pub const REQUESTERS_MAX: usize = 64;
 
 /// Services of one organization.
-pub const SERVICES_MAX: usize = 4_096;
+pub const SERVICES_MAX: usize = 20_000;
 /// Operations that one service signs up for.
 pub const SERVICE_OPERATIONS_MAX: usize = 1_024;
 /// Connections of one service that share its work.

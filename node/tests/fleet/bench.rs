@@ -2,11 +2,7 @@
 
 use super::{ALONE, executable};
 use hansa_testnet::{
-    bench::{
-        recovery,
-        size::{self, Shape},
-        transactions, waiting,
-    },
+    bench::{recovery, size, transactions, waiting},
     screen::Screen,
 };
 
@@ -33,10 +29,9 @@ async fn transactions_are_measured_beside_the_limits_of_the_machine() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transactions_of_every_shape_and_size_end() {
     let _alone = ALONE.lock().await;
-    let shapes = vec![Shape::Row, Shape::SideBySide, Shape::Broadcast];
-    let options = size::Options { operations: 30, shapes };
+    let options = size::Options { operations: 30, shapes: Vec::new() };
     let figures = size::measure(&executable(), &options, Screen::new(true)).await.unwrap();
-    assert_eq!(figures.points.iter().map(|point| point.operations).collect::<Vec<_>>(), [10, 30].repeat(3));
+    assert_eq!(figures.points.iter().map(|point| point.operations).collect::<Vec<_>>(), [10, 30].repeat(4));
     assert!(figures.points.iter().all(|point| point.journal_bytes_per_operation > 0.0));
 }
 
