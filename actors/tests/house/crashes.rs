@@ -2,15 +2,17 @@
 //! one: whatever was begun goes on under the same ids and comes to its end, and the stored transactions are what their
 //! records make (T12, T17).
 
-use crate::fixture::{DESK, Node, copied, definition, transaction};
+use crate::fixture::{DESK, Node, copied, definition, text, transaction};
 use hansa_actors::{
     house::HouseOptions,
+    listing::Which,
     store::{RedbStore, Store as _},
 };
 use hansa_core::{
     code::Code,
     ident::{InvocationId, TransactionId},
     session::{Ending, ToSession},
+    transaction::Instance,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -81,19 +83,28 @@ fn cut(folder: &Path, boundary: &Boundary, store: Option<&Path>) -> TempDir {
     cut
 }
 
-/// Answer whatever is asked for transactions until all have ended; gives the invocations that were answered.
+/// Answer whatever is asked until all transactions have ended; gives the invocations that were answered.
 async fn to_the_end(node: &Node, ids: &[TransactionId]) -> BTreeSet<(TransactionId, u32, InvocationId)> {
+    answer_until(node, ids, Instance::is_ended).await
+}
+
+/// Answer whatever is asked until all transactions are `there`.
+async fn answer_until(
+    node: &Node,
+    ids: &[TransactionId],
+    there: impl Fn(&Instance) -> bool,
+) -> BTreeSet<(TransactionId, u32, InvocationId)> {
     let begun = Instant::now();
     let mut answered = BTreeSet::new();
     loop {
-        let mut open = false;
+        let mut all_there = true;
         for id in ids {
-            open |= !node.house.trailed(*id).await.unwrap().machine.is_ended();
+            all_there &= there(&node.house.trailed(*id).await.unwrap().machine);
         }
-        if !open {
+        if all_there {
             return answered;
         }
-        assert!(begun.elapsed() < PATIENCE, "transactions do not come to their end");
+        assert!(begun.elapsed() < PATIENCE, "transactions do not come where they should");
         for left in node.left() {
             if let ToSession::Perform { invocation, .. } = &left.message
                 && answered.insert((invocation.context.transaction, invocation.context.operation, invocation.id))
@@ -189,5 +200,72 @@ async fn behind_every_entry_and_with_every_store() {
             assert!(again.fatal.lock().unwrap().is_empty());
             again.house.stop().await.unwrap();
         }
+    }
+}
+
+/// What goes beyond the source is recovered like the rest: a sub-transaction, a signal, and what undoes an operation (T17).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_subtransactions_signals_and_undoing_too() {
+    let link = |from: u32, to: u32| format!("<OPLINK><SRCOPID>{from}</SRCOPID><DSTOPID>{to}</DSTOPID></OPLINK>");
+    let outer = text(&format!(
+        "<TRANSACTION xmlns:hx=\"urn:hansa:transaction:1\"><NAME>outer</NAME>\
+         <OPERATION><NAME>CXtsHeadOp</NAME><OPID>0</OPID>{}</OPERATION>\
+         <OPERATION><NAME>book</NAME><OPID>1</OPID><CXCNAME>ANY</CXCNAME>{}<hx:PERFORMS>work</hx:PERFORMS>\
+           <hx:COMPENSATION><NAME>work</NAME></hx:COMPENSATION></OPERATION>\
+         <OPERATION><NAME>part</NAME><OPID>2</OPID>{}<hx:TRANSACTION>inner</hx:TRANSACTION></OPERATION>\
+         <OPERATION><NAME>approval</NAME><OPID>3</OPID>{}<hx:SIGNAL>approved</hx:SIGNAL></OPERATION>\
+         <OPERATION><NAME>CXtsTailOp</NAME><OPID>4</OPID></OPERATION></TRANSACTION>",
+        link(0, 1),
+        link(1, 2),
+        link(2, 3),
+        link(3, 4)
+    ));
+    let definitions = [outer, definition("inner", "", 1)];
+    let node = Node::found(&definitions, 8, with).await;
+    let setup = node.house.statistics().journal.tail;
+    let [approved, undone] = [transaction(1), transaction(2)];
+    let ids = [approved, undone];
+    // Everything is answered, until both wait for their signals; one gets it, the other is cancelled.
+    let drive = async |node: &Node| {
+        for id in ids {
+            node.submit(id, "outer").await.unwrap();
+        }
+        let waits = |machine: &Instance| {
+            let definition = machine.definition_hash();
+            let surroundings = node.house.surroundings();
+            let definition = definition.and_then(|hash| surroundings.definitions().version(&hash).cloned()).unwrap();
+            machine.is_ended() || machine.picture(&definition).unwrap().operations[3].state == "running"
+        };
+        answer_until(node, &ids, waits).await;
+        match node.signal(approved, "approved").await {
+            Err(fault) => assert_eq!(fault.code, Code::TransactionEnded),
+            Ok(tracking) => assert!(tracking.word.is_some()),
+        }
+        cancelled(node, undone).await;
+        to_the_end(node, &ids).await;
+    };
+    drive(&node).await;
+    node.house.stop().await.unwrap();
+    let boundaries = boundaries(&node.folder.path().join("journal"));
+    let entries = node.house.statistics().journal.tail;
+    assert!(entries > setup + 10, "the test needs entries: {entries}");
+    for sequence in setup..=entries {
+        let folder = cut(node.folder.path(), &boundaries[sequence as usize - 1], None);
+        let mut again = Node::open(folder, with).await;
+        again.register(DESK, 8).await;
+        if sequence % 2 == 0 {
+            // And once more from the store, with everything put away.
+            again.house.checkpoint().await.unwrap();
+            again = again.crash(with).await;
+            again.register(DESK, 8).await;
+        }
+        drive(&again).await;
+        assert!(matches!(end_of(&again, approved).await, Ending::Completed(_)), "behind entry {sequence}");
+        assert_eq!(end_of(&again, undone).await, Ending::Cancelled, "behind entry {sequence}");
+        for id in again.listed(Which::All).await {
+            let replay = again.house.replay(id).await.unwrap();
+            assert_eq!(replay.difference, None, "behind entry {sequence}");
+        }
+        again.house.stop().await.unwrap();
     }
 }

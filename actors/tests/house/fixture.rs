@@ -278,6 +278,11 @@ impl Node {
         self.say(CLIENT, FromSession::Cancel { transaction }).await
     }
 
+    pub async fn signal(&self, transaction: TransactionId, name: &str) -> Result<Tracking, Fault> {
+        let (signal, document) = (name.parse().unwrap(), text("<Yes/>"));
+        self.say(CLIENT, FromSession::Signal { transaction, signal, document }).await
+    }
+
     pub async fn query(&self, transaction: TransactionId) -> Result<Tracking, Fault> {
         self.say(CLIENT, FromSession::Query { transaction }).await
     }

@@ -8,6 +8,8 @@ use hansa_core::{
     dispatch::from_session,
     document::Text,
     ident::TransactionId,
+    limit,
+    machine::Machine as _,
     moment::Moment,
     session::{Ending, ToSession},
     transaction::Instance,
@@ -158,9 +160,10 @@ async fn an_ended_transaction_is_kept_for_a_while_after_its_end() {
     node.house.stop().await.unwrap();
 }
 
-/// T12: a transaction whose definition says SAVE NO survives a crash while it is open, and leaves nothing after its end.
+/// T12: a transaction whose definition says SAVE NO survives a crash while it is open, and after its end it is there only as
+/// long as somebody may ask for its response once more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_that_is_not_saved_leaves_nothing() {
+async fn a_transaction_that_is_not_saved_is_kept_for_its_response_only() {
     let node = Node::found(&[definition("passing", "<SAVE>NO</SAVE>", 1)], 8, |_| ()).await;
     let id = transaction(1);
     node.submit(id, "passing").await.unwrap();
@@ -169,13 +172,14 @@ async fn a_transaction_that_is_not_saved_leaves_nothing() {
     node.register(DESK, 8).await;
     assert_eq!(node.submit(id, "passing").await.unwrap(), "repeated");
     node.answer(DESK, node.performed(DESK, id, 1).await.id).await.unwrap();
-    node.responded(id).await;
+    let response = node.responded(id).await;
     node.house.checkpoint().await.unwrap();
-    for node in [node.crash(|_| ()).await] {
-        assert_eq!(node.query(id).await.unwrap_err().code, Code::TransactionUnknown);
-        assert_eq!(node.listed(Which::All).await, []);
-        node.house.stop().await.unwrap();
-    }
+    let node = node.crash(|_| ()).await;
+    assert_eq!(node.awaited(id).await, response);
+    let machine = node.house.trailed(id).await.unwrap().machine;
+    let forgotten_at = machine.ended_at().unwrap().plus_ms(limit::RESPONSE_KEEP_MS);
+    assert_eq!(machine.wakes_at(), Some(forgotten_at), "then it is forgotten");
+    node.house.stop().await.unwrap();
 }
 
 /// Memory of the process in bytes, as the system counts it.

@@ -309,7 +309,11 @@ impl Administration for Machines {
                 let definition = instance.definition_name().cloned().ok_or_else(|| {
                     Fault::new(Code::TransactionUnknown, format!("there is no transaction {id} here"))
                 })?;
-                let state = TransactionState::Running;
+                // It may be on its way back.
+                let state = match self.transaction_shown(id).await?.state {
+                    TransactionState::Compensating => TransactionState::Compensating,
+                    _ => TransactionState::Running,
+                };
                 Ok(Awaited { transaction: id, definition, state, document: None, fault: None })
             }
         }
