@@ -76,6 +76,65 @@ fn a_service_and_a_requester_in_python_lose_nothing_and_double_nothing() {
     drop(serving);
 }
 
+// T14: documents that travel in fragments, in every direction, among others that do not.
+#[test]
+fn large_documents_reach_a_service_in_python_and_come_back() {
+    const BYTES: usize = 3_000_000;
+    let (Some(mut service), Some(mut requester)) = (python("service.py"), python("requester.py")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let node = Node::start(folder.path());
+    node.say(["transaction", "define", workspace("docs/examples/purchase.xml").to_str().unwrap()]);
+    let serving = Process::start(service.arg(node.address()).arg(folder.path().join("grants.sqlite")));
+    assert!(serving.line().is_some_and(|line| line.contains("check-credit")));
+    let requesting = Process::start(requester.arg(node.address()).args(["purchase", "3", &BYTES.to_string()]));
+    let ended: Vec<_> = requesting.finish().into_iter().filter(|line| line.starts_with("ended ")).collect();
+    assert_eq!(ended.len(), 3);
+    for line in ended {
+        let (start, rest) = line.split_once('>').expect("an answer with a remark in it");
+        assert!(start.contains(" completed <Credit "), "{start}");
+        assert_eq!(rest.len(), BYTES + "</Credit>".len());
+    }
+}
+
+// T13: what is published while the node is killed and the subscriber is away comes, once, in order.
+#[test]
+fn a_subscriber_in_python_takes_every_publication_once_and_in_order() {
+    let publisher = || python("requester.py");
+    let (Some(mut subscriber), Some(mut before), Some(mut after)) = (python("subscriber.py"), publisher(), publisher())
+    else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::start(folder.path());
+    subscriber.arg(node.address()).args(["prices", "audit"]).arg(folder.path().join("publications.sqlite"));
+    let mut subscribed = Process::start(&mut subscriber);
+    assert!(subscribed.line().is_some_and(|line| line.contains("subscribed to prices")));
+    let took = |subscribed: &Process, price: u32| {
+        let line = subscribed.line().expect("it runs");
+        assert!(line.starts_with("took ") && line.ends_with(&format!(" <Price>{price}</Price>")), "{price}: {line}");
+    };
+    let address = node.address();
+    let prices = |command: &mut Command, numbers: std::ops::Range<u32>| {
+        let documents = numbers.map(|price| format!("<Price>{price}</Price>"));
+        super::node::done(command.args([&address, "--publish", "prices"]).args(documents));
+    };
+    prices(&mut before, 0..20);
+    (0..20).for_each(|price| took(&subscribed, price));
+    subscribed.kill();
+    prices(&mut after, 20..40);
+    node.kill_and_start();
+    subscribed = Process::start(&mut subscriber);
+    assert!(subscribed.line().is_some_and(|line| line.contains("subscribed to prices")));
+    // The last one before the kill may come once more, if its acknowledgement was lost.
+    let first = subscribed.line().expect("it runs");
+    if first.ends_with(" <Price>19</Price>") {
+        took(&subscribed, 20);
+    } else {
+        assert!(first.ends_with(" <Price>20</Price>"), "{first}");
+    }
+    (21..40).for_each(|price| took(&subscribed, price));
+}
+
 /// Asks for what a node refuses, and prints the codes.
 const REFUSALS: &str = "
 import sys
