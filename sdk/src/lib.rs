@@ -11,15 +11,20 @@ mod client;
 pub mod cxip;
 mod reach;
 mod service;
+mod subscription;
 pub mod test;
 
 pub use client::{Client, Connecting, Submission};
 pub use hansa_core::{
     code::{Code, Fault},
     document::{Document, Element, Text},
-    ident::{DefinitionName, InvocationId, OperationName, OrganizationId, ServiceName, TransactionId},
+    ident::{
+        DefinitionName, InvocationId, OperationName, OrganizationId, PublicationId, ServiceName, SignalName,
+        SubscriberName, TopicName, TransactionId,
+    },
     moment::Moment,
-    session::{Ending, Response, Status},
+    session::{Ending, Response, Status, Tracking},
 };
 pub use reach::Welcome;
 pub use service::{Answer, Cancellation, Request, Running, Service};
+pub use subscription::{Publication, Subscribing, Subscription};

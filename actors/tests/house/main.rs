@@ -8,4 +8,5 @@ mod limits;
 mod rest;
 mod restarts;
 mod runs;
+mod topics;
 mod upkeep;

@@ -12,12 +12,12 @@ pub mod time;
 
 use hansa_core::{
     code::{Code, Fault},
-    ident::{City, DefinitionName, OperationName, SignalName, TransactionId},
+    ident::{City, DefinitionName, OperationName, PublicationId, SignalName, TopicName, TransactionId},
 };
 use protocol::{
     Answer, Awaited, Cancelled, Defined, DefinitionEntry, DefinitionSource, DirectoryEntry, HistoryPage, Invited,
-    Joined, ListFilter, Purged, PurgedPart, Reading, Recovered, RecoveredPart, Replayed, Request, Service, Show,
-    Signalled, Status, Submitted, TransactionPage,
+    Joined, ListFilter, Published, Purged, PurgedPart, Reading, Recovered, RecoveredPart, Replayed, Request, Service,
+    Show, Signalled, Status, Submitted, TopicEntry, TransactionPage,
 };
 use std::time::Duration;
 use time::Time;
@@ -39,6 +39,18 @@ pub trait Administration: Send + Sync + 'static {
 
     /// The services of this node.
     fn services(&self) -> impl Future<Output = Result<Vec<Service>, Fault>> + Send;
+
+    /// The topics that have subscribers.
+    fn topics(&self) -> impl Future<Output = Result<Vec<TopicEntry>, Fault>> + Send;
+
+    /// Publish to a topic of this organization; with an id, a repetition finds the first one.
+    fn publish(
+        &self,
+        topic: TopicName,
+        document: String,
+        public: bool,
+        id: Option<PublicationId>,
+    ) -> impl Future<Output = Result<Published, Fault>> + Send;
 
     /// Check a transaction definition and store it.
     fn define(&self, text: String) -> impl Future<Output = Result<Defined, Fault>> + Send;
@@ -119,6 +131,10 @@ pub async fn answer<A: Administration>(administration: &A, request: Request) -> 
         Request::Status => Answer::Status(Box::new(administration.status().await?)),
         Request::Directory { operation, city } => Answer::Directory(administration.directory(operation, city).await?),
         Request::Services => Answer::Services(administration.services().await?),
+        Request::Topics => Answer::Topics(administration.topics().await?),
+        Request::Publish { topic, document, public, id } => {
+            Answer::Published(administration.publish(topic, document, public, id).await?)
+        }
         Request::Define { text } => Answer::Defined(administration.define(text).await?),
         Request::Definitions => Answer::Definitions(administration.definitions().await?),
         Request::DefinitionSource { name } => Answer::DefinitionSource(administration.definition_source(name).await?),

@@ -4,8 +4,8 @@ use super::{Administration, protocol::*, time::Time};
 use hansa_core::{
     code::{Code, Fault},
     ident::{
-        City, DefinitionHash, DefinitionName, FederationId, OperationName, OrganizationId, SignalName, SubnodeId,
-        TransactionId,
+        City, DefinitionHash, DefinitionName, FederationId, OperationName, OrganizationId, PublicationId, SignalName,
+        SubnodeId, TopicName, TransactionId,
     },
     moment::Moment,
 };
@@ -105,6 +105,20 @@ impl Administration for Pretended {
 
     async fn services(&self) -> Result<Vec<Service>, Fault> {
         Ok(status().services)
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicEntry>, Fault> {
+        Ok(Vec::new())
+    }
+
+    async fn publish(
+        &self,
+        topic: TopicName,
+        _: String,
+        _: bool,
+        id: Option<PublicationId>,
+    ) -> Result<Published, Fault> {
+        Ok(Published { topic, publication: id.unwrap_or(PublicationId(1)), repeated: id.is_some() })
     }
 
     async fn define(&self, text: String) -> Result<Defined, Fault> {

@@ -14,6 +14,7 @@ mod run;
 mod service;
 mod service_new;
 mod status;
+mod topic;
 mod transaction;
 
 pub use render::bytes as render_bytes;
@@ -89,6 +90,7 @@ enum Command {
     Join(federation::Join),
     Directory(federation::Directory),
     Service(service::ServiceArguments),
+    Topic(topic::TopicArguments),
     Transaction(transaction::TransactionArguments),
     Doctor(doctor::Doctor),
     Config(configuration::ConfigCommand),
@@ -266,6 +268,7 @@ async fn perform(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Join(join) => join.perform(context).await,
         Command::Directory(directory) => directory.perform(context).await,
         Command::Service(service) => service.perform(context).await,
+        Command::Topic(topic) => topic.perform(context).await,
         Command::Transaction(transaction) => transaction.perform(context).await,
         Command::Doctor(doctor) => doctor.perform(context).await,
         Command::Config(config) => config.perform(context),

@@ -8,7 +8,7 @@ use hansa_core::{
     directory::Directory,
     dispatch::{Input, Tally},
     document::Text,
-    ident::{City, DefinitionName, OperationName, OrganizationId, SignalName, TransactionId},
+    ident::{City, DefinitionName, OperationName, OrganizationId, PublicationId, SignalName, TopicName, TransactionId},
     link::Link,
     mailbox::Mailbox,
     membership::{self, Charter, Credentials, InviteKey, InviteText},
@@ -214,6 +214,20 @@ impl Administration for Machines {
         Ok(services.collect())
     }
 
+    async fn topics(&self) -> Result<Vec<TopicEntry>, Fault> {
+        Ok(self.topic_entries().await)
+    }
+
+    async fn publish(
+        &self,
+        topic: TopicName,
+        document: String,
+        public: bool,
+        id: Option<PublicationId>,
+    ) -> Result<Published, Fault> {
+        self.publish_own(topic, document, public, id).await
+    }
+
     async fn define(&self, text: String) -> Result<Defined, Fault> {
         let text = Text::parse(text.as_bytes())?;
         let definition = Definition::parse(&text).map_err(views::all_faults)?;
@@ -388,6 +402,12 @@ impl Administration for Machines {
                 "hansa_transactions_open",
                 "Transactions that are open.",
                 statistics.transactions_open as f64,
+            ),
+            Reading::gauge("hansa_topics", "Topics that have subscribers.", statistics.topics as f64),
+            Reading::gauge(
+                "hansa_topics_bytes",
+                "Bytes of publications that topics keep for their subscribers.",
+                statistics.topics_bytes as f64,
             ),
             Reading::counter("hansa_inputs_refused", "Inputs that machines refused.", statistics.refused as f64),
             Reading::gauge("hansa_sessions", "Connections of services and clients.", self.ways.sessions.count() as f64),

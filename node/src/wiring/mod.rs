@@ -6,6 +6,7 @@
 mod administration;
 mod peers;
 mod sessions;
+mod topics;
 pub mod transactions;
 pub mod views;
 mod world;

@@ -47,6 +47,11 @@ pub(super) enum Ask {
         transaction: TransactionId,
         done: Tell<()>,
     },
+    /// Whatever is done when it is acknowledged, and can be repeated until then.
+    Say {
+        message: Message,
+        done: Tell<Tracking>,
+    },
 }
 
 impl Ask {
@@ -63,6 +68,7 @@ impl Ask {
             }
             Self::Query { transaction, .. } => Message::Query { transaction: *transaction },
             Self::Cancel { transaction, .. } => Message::Cancel { transaction: *transaction },
+            Self::Say { message, .. } => message.clone(),
         }
     }
 
@@ -73,6 +79,7 @@ impl Ask {
             Self::Submit { response, .. } | Self::Await { response, .. } => response.is_closed(),
             Self::Query { status, .. } => status.is_closed(),
             Self::Cancel { done, .. } => done.is_closed(),
+            Self::Say { done, .. } => done.is_closed(),
         }
     }
 
@@ -83,6 +90,7 @@ impl Ask {
             Self::Submit { response, .. } | Self::Await { response, .. } => response.send(Err(fault)).is_ok(),
             Self::Query { status, .. } => status.send(Err(fault)).is_ok(),
             Self::Cancel { done, .. } => done.send(Err(fault)).is_ok(),
+            Self::Say { done, .. } => done.send(Err(fault)).is_ok(),
         };
     }
 }
@@ -170,6 +178,12 @@ impl Ledger {
                 }
             }
             Ask::Await { .. } | Ask::Query { .. } => (),
+            Ask::Say { .. } => {
+                self.sent.remove(&number);
+                if let Some(Entry { ask: Ask::Say { done, .. }, .. }) = self.open.remove(&id) {
+                    let _ = done.send(Ok(tracking));
+                }
+            }
             Ask::Cancel { .. } => {
                 self.sent.remove(&number);
                 if let Some(Entry { ask: Ask::Cancel { done, .. }, .. }) = self.open.remove(&id) {
@@ -237,6 +251,7 @@ impl Ledger {
             | Ask::Await { transaction, .. }
             | Ask::Query { transaction, .. }
             | Ask::Cancel { transaction, .. } => transaction,
+            Ask::Say { .. } => return None,
         };
         if asked != about {
             return None;

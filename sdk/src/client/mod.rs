@@ -6,17 +6,18 @@ mod ledger;
 mod tests;
 
 use crate::{
-    cxip::Password,
+    cxip::{Message, Password},
     reach::{Door, Welcome, now, random},
+    subscription::{Subscribing, Subscription},
     test,
 };
 use attachment::Attachment;
 use hansa_core::{
     code::{Code, Fault},
     document::Text,
-    ident::{DefinitionName, TransactionId},
+    ident::{DefinitionName, PublicationId, TransactionId},
     limit,
-    session::{Response, Status, Tracking},
+    session::{Ending, Response, Status, Tracking},
 };
 use ledger::Ask;
 use std::{sync::Arc, time::Duration};
@@ -52,6 +53,8 @@ pub struct Client {
     open: Arc<Semaphore>,
     connected: watch::Receiver<bool>,
     welcome: Welcome,
+    /// For the connections of subscriptions.
+    door: Door,
 }
 
 /// A client in the making: [`Client::named`].
@@ -105,8 +108,8 @@ impl Connecting {
         let door = Door { address: address.to_owned(), name: self.name, password: self.password, pipe };
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (connects, connected) = watch::channel(false);
-        let welcome = Attachment::begin(door, asked, connects, self.patience).await?;
-        Ok(Client { asks, open: Arc::new(Semaphore::new(self.submissions_open_max)), connected, welcome })
+        let welcome = Attachment::begin(door.clone(), asked, connects, self.patience).await?;
+        Ok(Client { asks, open: Arc::new(Semaphore::new(self.submissions_open_max)), connected, welcome, door })
     }
 }
 
@@ -202,6 +205,84 @@ impl Client {
     pub async fn cancel(&self, transaction: TransactionId) -> Result<(), Fault> {
         let (done, is_done) = oneshot::channel();
         self.ask(Ask::Cancel { transaction, done }).await?;
+        is_done.await.map_err(gone)?
+    }
+
+    /// Submit and wait for the output document: synchronous use, where nothing is to be done meanwhile.
+    ///
+    /// # Errors
+    /// As [`Client::submit`]; and the reason, if the transaction ends without an output document.
+    pub async fn call(&self, definition: &str, document: Text) -> Result<Text, Fault> {
+        let response = self.submit(definition, document).await?.response().await?;
+        let ended = |code, how| Err(Fault::new(code, format!("transaction {} {how}", response.transaction)));
+        match response.ending {
+            Ending::Completed(document) => Ok(document),
+            Ending::Failed(fault) => Err(fault),
+            Ending::TimedOut => ended(Code::TransactionTimedOut, "timed out"),
+            Ending::Cancelled => ended(Code::TransactionCancelled, "was cancelled"),
+        }
+    }
+
+    /// Tell a transaction that something has come that an operation of it waits for (T17). It may come before the operation is
+    /// ready; a signal's name counts once.
+    ///
+    /// # Errors
+    /// The node does not know the transaction, or it has ended, or waits for no such signal.
+    pub async fn signal(&self, transaction: TransactionId, signal: &str, document: Text) -> Result<Tracking, Fault> {
+        self.say(Message::Signal { transaction, signal: signal.parse()?, document }).await
+    }
+
+    /// Publish to a topic of the node's organization, for its own subscribers (T13). When this returns, the node has it for
+    /// good: every subscriber will get it. A connection that breaks before leads to the same publication again, under the same
+    /// id.
+    ///
+    /// # Errors
+    /// The node refuses it. While the topic is full of what a subscriber is slow to take, it is asked again for a minute.
+    pub async fn publish(&self, topic: &str, document: Text) -> Result<Tracking, Fault> {
+        self.publish_as(PublicationId::new(now(), random()), topic, false, document).await
+    }
+
+    /// As [`Client::publish`], for subscribers at peers too.
+    ///
+    /// # Errors
+    /// As [`Client::publish`].
+    pub async fn publish_public(&self, topic: &str, document: Text) -> Result<Tracking, Fault> {
+        self.publish_as(PublicationId::new(now(), random()), topic, true, document).await
+    }
+
+    /// Publish under an id that the caller chose, and keeps to be able to publish the same again after its own restart.
+    ///
+    /// # Errors
+    /// As [`Client::publish`]; also [`Code::PublicationConflict`] where the id stands for another document.
+    pub async fn publish_as(
+        &self,
+        publication: PublicationId,
+        topic: &str,
+        public: bool,
+        document: Text,
+    ) -> Result<Tracking, Fault> {
+        self.say(Message::Publish { topic: topic.parse()?, publication: Some(publication), public, document }).await
+    }
+
+    /// Subscribe to a topic as `subscriber`, or go on with the subscription of that name, on a connection of its own (T13).
+    ///
+    /// # Errors
+    /// No node answers, or it refuses.
+    pub async fn subscribe(&self, topic: &str, subscriber: &str) -> Result<Subscription, Fault> {
+        self.subscription(topic, subscriber)?.begin().await
+    }
+
+    /// A subscription with more to say about it than topic and name.
+    ///
+    /// # Errors
+    /// A name is malformed.
+    pub fn subscription(&self, topic: &str, subscriber: &str) -> Result<Subscribing, Fault> {
+        Ok(Subscribing::new(self.door.clone(), topic.parse()?, subscriber.parse()?))
+    }
+
+    async fn say(&self, message: Message) -> Result<Tracking, Fault> {
+        let (done, is_done) = oneshot::channel();
+        self.ask(Ask::Say { message, done }).await?;
         is_done.await.map_err(gone)?
     }
 

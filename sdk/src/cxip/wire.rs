@@ -214,6 +214,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
+    /// Refuse a message in these words, which may name a time after which to try again.
+    pub fn refuse_with(&mut self, message: u64, refusal: Refusal) {
+        if self.owed.remove(&message) {
+            self.put(message, &Message::Refused(refusal));
+        }
+    }
+
     /// Refuse the connection itself, or whatever else is no message with a number.
     pub fn refuse_all(&mut self, fault: Fault) {
         self.put_refused(0, fault);

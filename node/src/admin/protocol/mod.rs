@@ -6,6 +6,7 @@
 mod history;
 mod list;
 mod status;
+mod topic;
 mod transaction;
 mod upkeep;
 
@@ -15,6 +16,7 @@ pub use status::{
     Addresses, Disk, FederationStatus, Health, JournalStatus, NodeStatus, OrganizationStatus, Peer, Reading,
     ReadingKind, Service, Status, TransactionCounts,
 };
+pub use topic::{Published, TopicEntry, TopicSubscriber};
 pub use transaction::{
     Compensation, Operation, OperationPerformer, OperationState, RefusedAnswer, Show, ShownSignal, TransactionEntry,
     TransactionState,
@@ -25,8 +27,8 @@ use super::time::Time;
 use hansa_core::{
     code::Fault,
     ident::{
-        City, DefinitionHash, DefinitionName, OperationName, OrganizationId, OrganizationName, ServiceName, SignalName,
-        TransactionId,
+        City, DefinitionHash, DefinitionName, OperationName, OrganizationId, OrganizationName, PublicationId,
+        ServiceName, SignalName, TopicName, TransactionId,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -55,6 +57,21 @@ pub enum Request {
     },
     /// The services of this node.
     Services,
+    /// The topics that have subscribers.
+    Topics,
+    /// Publish to a topic of this organization.
+    Publish {
+        /// Which.
+        topic: TopicName,
+        /// What, XML.
+        document: String,
+        /// Whether peers that subscribed get it.
+        #[serde(default)]
+        public: bool,
+        /// Its id, to be able to repeat the publication.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<PublicationId>,
+    },
     /// Store a transaction definition.
     Define {
         /// Its XML.
@@ -168,6 +185,10 @@ pub enum Answer {
     Directory(Vec<DirectoryEntry>),
     /// To [`Request::Services`].
     Services(Vec<Service>),
+    /// To [`Request::Topics`].
+    Topics(Vec<TopicEntry>),
+    /// To [`Request::Publish`].
+    Published(Published),
     /// To [`Request::Define`].
     Defined(Defined),
     /// To [`Request::Definitions`].
