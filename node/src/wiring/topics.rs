@@ -7,7 +7,7 @@ use hansa_core::{
     code::Fault,
     dispatch::Input,
     document::Text,
-    ident::{PublicationId, TopicAddress, TopicName},
+    ident::{OrganizationId, PublicationId, TopicAddress, TopicName},
     topic::{self, Subscriber, Topic},
 };
 
@@ -21,7 +21,7 @@ impl Machines {
             seen.collect::<Vec<_>>()
         });
         let surroundings = self.house.surroundings();
-        let name = |organization| surroundings.offers().name(organization).cloned();
+        let name = |organization: &OrganizationId| surroundings.offers().name(organization).cloned();
         let mut entries: Vec<_> = topics
             .await
             .into_iter()
