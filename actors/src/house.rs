@@ -280,7 +280,14 @@ impl House {
         stored_too(&common, &mut membership)?;
         stored_too(&common, &mut topics)?;
         // A topic whose last subscriber left is nothing, and its numbers begin anew.
-        topics.retain(|_, slot| slot.machine.is_open());
+        topics.retain(|address, slot| {
+            let is_open = slot.machine.is_open();
+            if !is_open {
+                // The store may have it as it was before.
+                common.keep(address, slot);
+            }
+            is_open
+        });
         for slot in topics.values() {
             common.opened::<Topic>(true);
             common.kept::<Topic>(0, slot.machine.kept_bytes());
