@@ -21,6 +21,8 @@ use tokio::{
 };
 
 type Key = (u64, PublicationId);
+/// Whoever waits for the end of the subscription.
+type WhenEnded = oneshot::Sender<Result<(), Fault>>;
 
 pub(super) struct Attachment {
     subscribing: Subscribing,
@@ -35,7 +37,7 @@ pub(super) struct Attachment {
     done: HashSet<Key>,
     done_order: VecDeque<Key>,
     /// The Unsubscribe that is to be acknowledged: its number on this connection, and who waits.
-    ending: Option<(Option<u64>, oneshot::Sender<Result<(), Fault>>)>,
+    ending: Option<(Option<u64>, WhenEnded)>,
 }
 
 /// Why there is no connection any more.

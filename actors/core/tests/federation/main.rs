@@ -7,6 +7,7 @@ mod checks;
 mod node;
 mod people;
 mod plan;
+mod topics;
 mod world;
 
 use world::World;

@@ -9,12 +9,13 @@ use hansa_core::{
     dispatch::{Housed, Input, Outward, Surroundings},
     document::Text,
     ensemble::{Ensemble, Scribe},
-    ident::{OrganizationId, ServiceName, SubnodeId, TransactionId},
+    ident::{OrganizationId, ServiceName, SubnodeId, TopicAddress, TransactionId},
     mailbox,
     membership::{Admission, Certificate, Charter, Credentials},
     moment::Moment,
     session::{Asker, SessionId},
     signed::{Purpose, Signed},
+    topic::Topic,
     transaction::{Instance, catalogue},
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -201,6 +202,10 @@ impl Node {
 
     pub fn transaction(&self, id: TransactionId) -> Option<&Instance> {
         self.ensemble.transaction(id)
+    }
+
+    pub fn topic(&self, address: &TopicAddress) -> Option<&Topic> {
+        self.ensemble.topic(address)
     }
 
     /// What is left over where nothing should be.
