@@ -17,7 +17,6 @@ pub use status::{
     ReadingKind, Service, Status, TransactionCounts,
 };
 pub use topic::{Published, TopicEntry, TopicSubscriber};
-#[allow(unused_imports, reason = "the picture does not have them yet")]
 pub use transaction::{
     Compensation, Operation, OperationPerformer, OperationState, RefusedAnswer, Show, ShownSignal, TransactionEntry,
     TransactionState,
