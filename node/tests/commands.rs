@@ -1,5 +1,7 @@
 //! What a user of the command line meets: the real binary, in real data folders, with and without a running node.
 
+#[path = "commands/definitions.rs"]
+mod definitions;
 #[path = "commands/transactions.rs"]
 mod transactions;
 

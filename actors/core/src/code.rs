@@ -87,6 +87,9 @@ codes! {
     DefinitionReserved "definition-reserved"
         "CXtsHeadOp must be the first operation of a definition, CXtsTailOp the last, each once, and neither is performed by a service."
         "Order the operations so, and give the two reserved names to no other.";
+    DefinitionContradiction "definition-contradiction"
+        "Something in a definition can never be: a statement that is never true, an operation that is never performed, or a document that is never there where it is used."
+        "Correct one of the conditions that the message names; it holds for every transaction, whatever its documents say.";
     DefinitionVariable "definition-variable"
         "An expression uses a variable of an operation that has not ended when the expression is evaluated."
         "Refer only to operations that come before.";
@@ -279,6 +282,35 @@ codes! {
     Internal "internal"
         "The node met a state that should not exist; what was asked for was not done."
         "Please report it with the message and the log around it.";
+}
+
+impl Code {
+    /// Why it matters, where that is not plain from its meaning: what would happen if a definition with such a fault ran.
+    #[must_use]
+    pub const fn why(self) -> Option<&'static str> {
+        Some(match self {
+            Self::DocumentMalformed => "Where the text is not well formed, nothing behind that place can be read.",
+            Self::DefinitionInvalid => "What stands there would be guessed at, or silently ignored.",
+            Self::DefinitionDuplicate => "Whoever refers to it by its name or number could mean the one or the other.",
+            Self::DefinitionCombination => "One of the two would have no effect, and whoever wrote it expects one.",
+            Self::DefinitionLink => "The transaction would not know where to go on, or would never go where it should.",
+            Self::DefinitionCycle => "Each operation of a circle would wait for the others for ever.",
+            Self::DefinitionUnreachable => {
+                "The operation would never be performed, or the transaction would never end."
+            }
+            Self::DefinitionReserved => {
+                "Every transaction begins at CXtsHeadOp with its input and ends at CXtsTailOp with its output."
+            }
+            Self::DefinitionContradiction => {
+                "Part of the definition would never have any effect, for no transaction at all."
+            }
+            Self::DefinitionVariable => {
+                "The document would not be there when it is needed, and the operation would fail."
+            }
+            Self::DefinitionType => "The expression would fail in every transaction that comes to it.",
+            _ => return None,
+        })
+    }
 }
 
 impl fmt::Display for Code {

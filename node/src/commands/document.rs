@@ -12,6 +12,12 @@ use std::{
 
 /// The text of a file, or of standard input, of at most a document's bytes. What it says is for the node to check.
 pub fn read_document(path: &Path, malformed: Code) -> Result<String, Fault> {
+    String::from_utf8(read_bytes(path, malformed)?)
+        .map_err(|error| Fault::new(Code::DocumentEncoding, format!("'{}' is not UTF-8: {error}", path.display())))
+}
+
+/// The bytes of a file, or of standard input, of at most a document's number.
+pub fn read_bytes(path: &Path, malformed: Code) -> Result<Vec<u8>, Fault> {
     let read = |source: &mut dyn Read| {
         let mut bytes = Vec::new();
         source.take(limit::DOCUMENT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map(|_| bytes)
@@ -29,6 +35,5 @@ pub fn read_document(path: &Path, malformed: Code) -> Result<String, Fault> {
         let message = format!("'{}' has more than {} bytes", path.display(), limit::DOCUMENT_BYTES_MAX);
         return Err(Fault::new(Code::DocumentTooLarge, message));
     }
-    String::from_utf8(bytes)
-        .map_err(|error| Fault::new(Code::DocumentEncoding, format!("'{}' is not UTF-8: {error}", path.display())))
+    Ok(bytes)
 }

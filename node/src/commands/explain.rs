@@ -33,8 +33,12 @@ impl Explain {
         match self.code {
             Some(text) => {
                 let code = find(&text)?;
-                let value = json!({ "code": code, "meaning": code.meaning(), "advice": code.advice() });
-                context.show(&value, |_| format!("{code}\n\n{}\n\nWhat to do: {}", code.meaning(), code.advice()));
+                let value =
+                    json!({ "code": code, "meaning": code.meaning(), "why": code.why(), "advice": code.advice() });
+                context.show(&value, |_| {
+                    let why = code.why().map(|why| format!("\n\nWhy it matters: {why}")).unwrap_or_default();
+                    format!("{code}\n\n{}{why}\n\nWhat to do: {}", code.meaning(), code.advice())
+                });
             }
             None => {
                 let all: Vec<_> =
@@ -65,7 +69,8 @@ fn find(text: &str) -> Result<Code, Fault> {
 }
 
 fn page(code: Code) -> String {
-    format!("# {code}\n\n{}\n\n## What to do\n\n{}\n", code.meaning(), code.advice())
+    let why = code.why().map(|why| format!("## Why it matters\n\n{why}\n\n")).unwrap_or_default();
+    format!("# {code}\n\n{}\n\n{why}## What to do\n\n{}\n", code.meaning(), code.advice())
 }
 
 fn index() -> String {

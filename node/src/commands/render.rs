@@ -8,8 +8,10 @@ use crate::{
 use hansa_core::code::Fault;
 use std::fmt::Write as _;
 
+mod definition;
 mod transaction;
 
+pub use definition::{Look, definition_faults};
 pub use transaction::{dry_run, history, show, transactions};
 
 /// The columns of rows, aligned, below their heads where there are any. The last column is not padded.

@@ -1,5 +1,7 @@
 //! `hansa transaction …`: definitions, and the transactions that follow them.
 
+mod check;
+mod definitions;
 mod list;
 mod look;
 mod rehearse;
@@ -8,7 +10,7 @@ mod upkeep;
 use super::{Context, Failure, document::read_document, render};
 use crate::admin::{
     client::Client,
-    protocol::{AWAIT_MS_MAX, Awaited, Defined, DefinitionEntry, Request, Show, Submitted, TransactionState},
+    protocol::{AWAIT_MS_MAX, Awaited, Defined, Request, Show, Submitted, TransactionState},
 };
 use clap::{Args, Subcommand};
 use hansa_core::{
@@ -29,8 +31,9 @@ pub struct TransactionArguments {
 
 #[derive(Debug, Subcommand)]
 enum TransactionCommand {
+    Check(check::Check),
     Define(Define),
-    Definitions(Definitions),
+    Definitions(definitions::Definitions),
     Submit(Submit),
     List(list::List),
     Show(look::ShowCommand),
@@ -53,11 +56,6 @@ struct Define {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
-
-/// List the transaction definitions
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  hansa transaction definitions")]
-struct Definitions {}
 
 /// Begin a transaction
 ///
@@ -93,11 +91,8 @@ impl TransactionArguments {
     pub async fn perform(self, context: &Context) -> Result<(), Failure> {
         match self.command {
             TransactionCommand::Define(define) => define.perform(context).await,
-            TransactionCommand::Definitions(Definitions {}) => {
-                let definitions: Vec<DefinitionEntry> = context.client().await?.ask(&Request::Definitions).await?;
-                context.show(&definitions, |definitions| render::definitions(definitions));
-                Ok(())
-            }
+            TransactionCommand::Check(check) => check.perform(context),
+            TransactionCommand::Definitions(definitions) => definitions.perform(context).await,
             TransactionCommand::List(list) => list.perform(context).await,
             TransactionCommand::Show(show) => show.perform(context).await,
             TransactionCommand::History(history) => history.perform(context).await,
@@ -114,7 +109,7 @@ impl TransactionArguments {
 
 impl Define {
     async fn perform(self, context: &Context) -> Result<(), Failure> {
-        let text = read_document(&self.file, Code::DefinitionInvalid)?;
+        let text = check::sound(&self.file, context)?.0;
         let defined: Defined = context.client().await?.ask(&Request::Define { text }).await?;
         context.show(&defined, |defined| {
             let word = if defined.unchanged { "was defined so before" } else { "is defined" };
@@ -130,7 +125,7 @@ impl Submit {
         let document = read_document(&self.input, Code::DocumentMalformed)?;
         let mut client = context.client().await?;
         if let Some(file) = &self.define {
-            let text = read_document(file, Code::DefinitionInvalid)?;
+            let text = check::sound(file, context)?.0;
             client.ask::<Defined>(&Request::Define { text }).await?;
         }
         let request = Request::Submit { definition: self.definition, document, id: self.id };

@@ -4,6 +4,8 @@
 //! [`Definition::parse`] calls it with what `parse` read. Every pass is iterative, and linear in operations and links; the
 //! last makes one pass for each 64 operations whose documents are used.
 
+mod choices;
+
 use super::{
     definition::{Definition, HEAD, Join, Operation, TAIL},
     expression::Side,
@@ -35,6 +37,9 @@ pub(super) fn definition(draft: Option<Draft>, text: &Text, faults: &mut Faults)
         reachability(&draft.operations, faults);
         if order.len() == draft.operations.len() {
             references(&draft, &order, faults);
+            if draft.statements_read {
+                choices::check(&draft.operations, &order, faults);
+            }
         }
     }
     if draft.operations.is_empty() {

@@ -37,6 +37,8 @@ pub(super) struct Draft {
     pub(super) references: Vec<Reference>,
     /// Whether every OPID and every link could be read, so that the graph is the one that was meant.
     pub(super) whole: bool,
+    /// Whether every statement could be read, so that what none leads to was meant so.
+    pub(super) statements_read: bool,
 }
 
 /// The use of a document.
@@ -83,6 +85,7 @@ pub(super) fn draft(root: &Element, faults: &mut Faults) -> Option<Draft> {
         names: Vec::new(),
         references: Vec::new(),
         whole: true,
+        statements_read: true,
         ids_read: true,
     };
     let fields = reader.fields(root, "TRANSACTION");
@@ -147,6 +150,7 @@ pub(super) fn draft(root: &Element, faults: &mut Faults) -> Option<Draft> {
         link_places,
         references: reader.references,
         whole: reader.whole && reader.ids_read,
+        statements_read: reader.statements_read,
     })
 }
 
@@ -158,6 +162,7 @@ struct Reader<'f> {
     names: Vec<OperationName>,
     references: Vec<Reference>,
     whole: bool,
+    statements_read: bool,
     /// Whether every operation has an OPID of its own, so that one that is not found is not there.
     ids_read: bool,
 }
@@ -301,7 +306,7 @@ impl Reader<'_> {
                 );
                 self.faults.invalid(minimum.place, message, help);
             }
-            Some(number)
+            Some((number, minimum.place))
         });
         let scope = Scope { operation: index, own: Own::Both };
         let expression = fields.one("EXPR").and_then(|element| self.condition(element, scope, "a broadcast's EXPR"));
@@ -313,6 +318,15 @@ impl Reader<'_> {
                 _ => None,
             })
         });
+        let local = federation != Some(true);
+        if let Some((number, place)) = minimum.filter(|(number, _)| local && *number as usize > services.len())
+            && !services.is_empty()
+        {
+            let message = format!("<MIN> asks for {number} responses, and {} are asked", services.len());
+            let help = "lower MIN, name more services, or ask the FEDERATION with hx:SCOPE";
+            self.add(Code::DefinitionCombination, place, message, help);
+        }
+        let minimum = minimum.map(|(number, _)| number);
         Broadcast { minimum, expression, federation: federation.unwrap_or(false), services }
     }
 
@@ -340,8 +354,10 @@ impl Reader<'_> {
                     None => self.nowhere(Code::DefinitionLink, target.place, "the statement", number),
                 }
             }
-            if let Some(expression) = expression {
-                statements.push(Statement { expression, targets });
+            self.statements_read &= targets.len() == fields.all("OPID").count();
+            match expression {
+                Some(expression) => statements.push(Statement { expression, targets }),
+                None => self.statements_read = false,
             }
         }
         Split { statements }

@@ -199,17 +199,21 @@ fn a_split_goes_on_with_the_operations_of_true_statements_alone() {
 
 #[test]
 fn what_several_statements_name_is_followed_once_and_what_none_names_not_at_all() {
-    let statement = |truth: &str, targets: &[u32]| {
+    let statement_of = |expression: &str, targets: &[u32]| {
         let targets: String = targets.iter().map(|id| format!("<OPID>{id}</OPID>")).collect();
-        format!("<STMT>{}{targets}</STMT>", number(truth))
+        format!("<STMT>{expression}{targets}</STMT>")
     };
+    let statement = |truth: &str, targets: &[u32]| statement_of(&number(truth), targets);
+    // A constant that is not true would be a fault of the definition.
+    let none = "<EXPR><FUNCTION><FUNCNAME>COUNT</FUNCNAME><EXPR><VAR><VARNAME>a</VARNAME><OPID>0</OPID>\
+        <OPDOCIOTYPE>INPUT</OPDOCIOTYPE><VALTYPE>STRVALUE</VALTYPE></VAR></EXPR></FUNCTION></EXPR>";
     let more = |id: u32| format!("<OPLINK><SRCOPID>1</SRCOPID><DSTOPID>{id}</DSTOPID></OPLINK>");
     let operation = |id: u32| {
         format!(
             "<OPERATION><NAME>o{id}</NAME><OPID>{id}</OPID><CXCNAME>ANY</CXCNAME><OPLINK><SRCOPID>{id}</SRCOPID><DSTOPID>2</DSTOPID></OPLINK></OPERATION>"
         )
     };
-    let split = [statement("1", &[4, 3]), statement("-0.1", &[3, 2]), statement("0", &[5])].concat();
+    let split = [statement("1", &[4, 3]), statement("-0.1", &[3, 2]), statement_of(none, &[5])].concat();
     let inside = format!("{}{}{}<SPLIT>{split}</SPLIT>", more(3), more(4), more(5));
     let tail = "<OPERATION><NAME>CXtsTailOp<";
     let definition =

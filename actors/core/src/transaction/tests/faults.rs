@@ -417,7 +417,9 @@ fn every_knot_of_circles_is_shown() {
 fn an_expression_that_nests_too_deep_is_a_fault_not_a_crash() {
     let nested = |levels: usize| {
         let (open, close) = ("<EXPR><FUNCTION><FUNCNAME>NOT</FUNCNAME>", "</FUNCTION></EXPR>");
-        let value = "<EXPR><VALUE>1</VALUE><VALTYPE>NUMVALUE</VALTYPE></EXPR>";
+        let value = "<EXPR><FUNCTION><FUNCNAME>EXISTS</FUNCNAME><EXPR><VAR><VARNAME>a</VARNAME><OPID>1</OPID>\
+            <OPDOCIOTYPE>OUTPUT</OPDOCIOTYPE><VALTYPE>STRVALUE</VALTYPE></VAR></EXPR></FUNCTION></EXPR>";
+        let levels = levels - 1;
         let expression = format!("{}{value}{}", open.repeat(levels - 1), close.repeat(levels - 1));
         around(&format!("<SPLIT><STMT>{expression}<OPID>2</OPID></STMT></SPLIT>"))
     };

@@ -1,5 +1,6 @@
 //! What definitions promise, as tables: sound and faulty definitions, expressions, joins; and what must hold for any.
 
+mod choices;
 mod evaluation;
 mod extensions;
 mod faults;

@@ -1,0 +1,94 @@
+//! `hansa transaction check`: every fault of a definition at once, without a node. `define` and `submit --define` check
+//! the same way first.
+
+use super::super::{Context, Failure, document::read_bytes, print, render};
+use clap::Args;
+use hansa_core::{
+    code::{Code, Fault, Place},
+    document::Text,
+    transaction::Definition,
+};
+use serde_json::json;
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+/// Check a transaction definition, and show every fault with its place
+///
+/// No node is needed. With --json the answer is a list of faults, each with line, column, code, message and help; an
+/// empty list if there are none. The exit code is 1 if there are any.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hansa transaction check purchase.xml\n  hansa transaction check - --json < purchase.xml"
+)]
+pub struct Check {
+    /// The definition, XML; - reads standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+impl Check {
+    pub fn perform(self, context: &Context) -> Result<(), Failure> {
+        let (_, definition) = sound(&self.file, context)?;
+        let none: [Fault; 0] = [];
+        context.show(&none[..], |_| {
+            format!(
+                "{} is sound: {} of {}, version {}.",
+                name_of(&self.file),
+                definition.name,
+                render::count(definition.operations.len() as u64, "operation"),
+                definition.hash.short()
+            )
+        });
+        Ok(())
+    }
+}
+
+/// The text of a file and the definition that it is, or all its faults, which are shown already.
+pub fn sound(file: &Path, context: &Context) -> Result<(String, Definition), Failure> {
+    let bytes = read_bytes(file, Code::DefinitionInvalid)?;
+    let checked = Text::parse(&bytes).map_err(|fault| vec![fault]).and_then(|text| {
+        let definition = Definition::parse(&text)?;
+        Ok((text.as_str().to_owned(), definition))
+    });
+    let faults = match checked {
+        Ok(sound) => return Ok(sound),
+        Err(faults) => faults,
+    };
+    let source = String::from_utf8_lossy(&bytes);
+    if context.json {
+        let first = Place { line: 1, column: 1 };
+        let list: Vec<_> = faults
+            .iter()
+            .map(|fault| {
+                let place = fault.place.unwrap_or(first);
+                json!({
+                    "line": place.line,
+                    "column": place.column,
+                    "code": fault.code,
+                    "message": fault.message,
+                    "help": fault.advice(),
+                })
+            })
+            .collect();
+        print(&serde_json::to_string_pretty(&list).expect("faults are JSON"));
+    } else {
+        let _ = io::stderr()
+            .lock()
+            .write_all(render::definition_faults(&name_of(file), &source, &faults, look()).as_bytes());
+    }
+    Err(Failure::Told)
+}
+
+/// A file as messages name it.
+fn name_of(file: &Path) -> String {
+    if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
+}
+
+/// Colours are for people at a terminal that did not decline them (<https://no-color.org>).
+fn look() -> render::Look {
+    let declined = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    if io::stderr().is_terminal() && !declined && !dumb { render::Look::Coloured } else { render::Look::Plain }
+}
