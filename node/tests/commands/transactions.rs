@@ -237,3 +237,34 @@ fn a_dry_run_shows_what_the_transaction_would_be() {
     assert_eq!(shop.fault(&["dry-run", "purchase", "--input", &order, "--answers", &wrong]), "message-malformed");
     assert_eq!(shop.fault(&["dry-run", "sale", "--input", &order, "--answers", &answers]), "definition-unknown");
 }
+
+// T17: what waits for a signal goes on with it, once; and the whole is proven and shown.
+#[test]
+fn a_signal_from_the_command_line_lets_a_transaction_go_on() {
+    let shop = Shop::open();
+    let link = |from: u32, to: u32| format!("<OPLINK><SRCOPID>{from}</SRCOPID><DSTOPID>{to}</DSTOPID></OPLINK>");
+    let definition = format!(
+        "<TRANSACTION xmlns:hx=\"urn:hansa:transaction:1\"><NAME>purchase</NAME>\
+         <OPERATION><NAME>CXtsHeadOp</NAME><OPID>0</OPID>{}</OPERATION>\
+         <OPERATION><NAME>approval</NAME><OPID>1</OPID>{}<hx:SIGNAL>approved</hx:SIGNAL></OPERATION>\
+         <OPERATION><NAME>CXtsTailOp</NAME><OPID>2</OPID><JOIN><DOCUMENT><OPID>1</OPID>\
+         <OPDOCIOTYPE>OUTPUT</OPDOCIOTYPE></DOCUMENT></JOIN></OPERATION></TRANSACTION>",
+        link(0, 1),
+        link(1, 2)
+    );
+    shop.json(&["define", &shop.file("waits.xml", &definition)]);
+    let id = shop.submit();
+    assert_eq!(shop.listed(&["--operation", "approval=running"]), [id.as_str()]);
+    assert!(shop.say(&["show", &id]).out.contains("signal approved"));
+    assert_eq!(shop.fault(&["signal", &id, "denied"]), "signal-unknown");
+    let document = shop.file("yes.xml", "<Approval>yes</Approval>");
+    let signal = ["signal", &id, "approved", "--document", &document];
+    assert_eq!(shop.json(&signal)["repeated"], false);
+    shop.until_completed(&id);
+    assert_eq!(shop.json(&signal)["repeated"], true);
+    assert_eq!(shop.fault(&["signal", &id, "approved"]), "signal-conflict");
+    let shown = shop.json(&["show", &id]);
+    assert!(shown["output"].as_str().unwrap().contains("<Approval>yes</Approval>"), "{shown}");
+    assert_eq!(shown["signals"][0]["name"], "approved");
+    assert_eq!(shop.json(&["replay", &id])["difference"], Value::Null);
+}

@@ -94,7 +94,7 @@ impl TransactionSeen {
     /// Whether it has ended.
     #[must_use]
     pub fn is_ended(&self) -> bool {
-        self.state != "running"
+        !matches!(self.state.as_str(), "running" | "compensating")
     }
 }
 
