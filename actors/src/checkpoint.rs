@@ -12,6 +12,7 @@ use crate::{
     switchboard::{Connected as _, Line},
 };
 use hansa_core::{
+    access::Access,
     address::{KeyBytes as _, Kind},
     code::{Code, Fault},
     directory::Directory,
@@ -76,6 +77,7 @@ impl House {
         checkpoint_along(Catalogue::lines(lines)).await?;
         checkpoint_along(Membership::lines(lines)).await?;
         checkpoint_along(Topic::lines(lines)).await?;
+        checkpoint_along(Access::lines(lines)).await?;
         let common = Arc::clone(&self.common);
         let (keep_ms, keep_bytes) = (self.options.finished_keep_ms, self.options.journal_keep_bytes);
         let work = tokio::task::spawn_blocking(move || {

@@ -12,6 +12,7 @@ use crate::{
     switchboard::{Connected, Line, Lines, Switchboard},
 };
 use hansa_core::{
+    access::Access,
     address::{KeyBytes, Kind},
     code::{Code, Fault},
     directory::Directory,
@@ -270,8 +271,16 @@ impl House {
         recovery: Recovery,
         fatal: Fatal,
     ) -> Result<Arc<Self>, Fault> {
-        let Recovery { transactions, mut links, mut directory, mut catalogue, mut membership, mut topics, entries } =
-            recovery;
+        let Recovery {
+            transactions,
+            mut links,
+            mut directory,
+            mut catalogue,
+            mut membership,
+            mut topics,
+            mut access,
+            entries,
+        } = recovery;
         let recovered = transactions.len();
         // Machines that are never put away come from the store as well, whether the journal's tail names them or not.
         stored_too(&common, &mut links)?;
@@ -292,6 +301,7 @@ impl House {
             common.opened::<Topic>(true);
             common.kept::<Topic>(0, slot.machine.kept_bytes());
         }
+        stored_too(&common, &mut access)?;
 
         let rest_ms = options.rest_ms;
         let shards = options.transaction_shards.max(1);
@@ -318,6 +328,7 @@ impl House {
             catalogue: spawn(&common, &supervisor, rest_ms, catalogue).await?,
             membership: spawn(&common, &supervisor, rest_ms, membership).await?,
             topics: spawn(&common, &supervisor, rest_ms, topics).await?,
+            access: spawn(&common, &supervisor, rest_ms, access).await?,
         });
         let checkpointing = Arc::new(tokio::sync::Mutex::new(()));
         let house = Arc::new_cyclic(|house: &std::sync::Weak<Self>| {
@@ -353,7 +364,11 @@ impl House {
         for line in Directory::lines(lines) {
             line.resume(vec![()]);
         }
+        for line in Access::lines(lines) {
+            line.resume(vec![()]);
+        }
         self.look::<Catalogue, ()>(&(), |_| ()).await;
+        self.look::<Access, ()>(&(), |_| ()).await;
         self.look::<Directory, ()>(&(), |_| ()).await;
         lines.membership.resume(vec![()]);
         lines.links.resume(peers);

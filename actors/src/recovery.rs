@@ -3,6 +3,7 @@
 
 use crate::{journal::Entry, shard::Slot, store::WriteBehind, stored::decode, trail::Trail};
 use hansa_core::{
+    access::Access,
     address::{KeyBytes, Kind},
     code::{Code, Fault},
     directory::Directory,
@@ -27,6 +28,7 @@ pub(crate) struct Recovery {
     pub(crate) catalogue: Recovered<Catalogue>,
     pub(crate) membership: Recovered<Membership>,
     pub(crate) topics: Recovered<Topic>,
+    pub(crate) access: Recovered<Access>,
     /// How many entries were taken in.
     pub(crate) entries: u64,
 }
@@ -43,6 +45,7 @@ impl Recovery {
             Some(Kind::Catalogue) => absorb(&mut self.catalogue, store, entry),
             Some(Kind::Membership) => absorb(&mut self.membership, store, entry),
             Some(Kind::Topic) => absorb(&mut self.topics, store, entry),
+            Some(Kind::Access) => absorb(&mut self.access, store, entry),
             Some(Kind::Mailbox) | None => Err(unreadable(entry, "it is about a kind of machine that is not known")),
         }
     }

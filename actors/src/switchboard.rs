@@ -5,6 +5,7 @@
 
 use crate::shard::{Order, Sight};
 use hansa_core::{
+    access::Access,
     code::{Code, Fault},
     directory::Directory,
     dispatch::{Housed, Input},
@@ -66,6 +67,7 @@ pub struct Lines {
     pub(crate) catalogue: Line<Catalogue>,
     pub(crate) membership: Line<Membership>,
     pub(crate) topics: Line<Topic>,
+    pub(crate) access: Line<Access>,
 }
 
 impl Lines {
@@ -106,6 +108,7 @@ one_shard!(Directory, directory);
 one_shard!(Catalogue, catalogue);
 one_shard!(Membership, membership);
 one_shard!(Topic, topics);
+one_shard!(Access, access);
 
 impl Connected for Instance {
     fn line<'a>(lines: &'a Lines, key: &TransactionId) -> &'a Line<Self> {
@@ -136,6 +139,7 @@ impl Switchboard {
             Input::Catalogue(input) => lines.catalogue.order((), input),
             Input::Membership(input) => lines.membership.order((), input),
             Input::Topic(address, input) => lines.topics.order(address, input),
+            Input::Access(input) => lines.access.order((), input),
         }
     }
 
@@ -153,6 +157,7 @@ impl Switchboard {
             Input::Catalogue(_) => lines.catalogue.admits(),
             Input::Membership(_) => lines.membership.admits(),
             Input::Topic(..) => lines.topics.admits(),
+            Input::Access(_) => lines.access.admits(),
         }
     }
 

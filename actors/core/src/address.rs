@@ -20,12 +20,22 @@ pub enum Kind {
     Membership = 6,
     /// A topic.
     Topic = 7,
+    /// The accounts of those who may attach.
+    Access = 8,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Transaction, Self::Mailbox, Self::Link, Self::Directory, Self::Catalogue, Self::Membership, Self::Topic];
+    pub const ALL: [Self; 8] = [
+        Self::Transaction,
+        Self::Mailbox,
+        Self::Link,
+        Self::Directory,
+        Self::Catalogue,
+        Self::Membership,
+        Self::Topic,
+        Self::Access,
+    ];
 
     /// The kind of this number.
     #[must_use]

@@ -202,6 +202,9 @@ codes! {
     CreditExceeded "credit-exceeded"
         "More messages were sent without waiting for their acknowledgement than the node granted."
         "Keep at most as many messages unacknowledged as the credit says.";
+    AccountUnknown "account-unknown"
+        "There is no account of this name on this node."
+        "See the names with `hansa access list`; add one with `hansa access add`.";
     AccessDenied "access-denied"
         "The name and password or token do not open this service."
         "Check the configured credentials on both sides.";

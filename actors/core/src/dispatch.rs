@@ -2,6 +2,7 @@
 //! that machines look at. The shell and the simulator share it, so that the simulator runs what ships.
 
 use crate::{
+    access::{self, Access, Accounts},
     address::{KeyBytes, Kind},
     directory::{self, Directory, MemberRecord},
     ident::{OrganizationId, PublicationId, ServiceName, SubnodeId, TopicAddress, TransactionId},
@@ -34,6 +35,8 @@ pub enum Input {
     Membership(membership::Input),
     /// For a topic.
     Topic(TopicAddress, topic::Input),
+    /// For the accounts of those who may attach.
+    Access(access::Input),
 }
 
 /// What leaves the node once everything before it is durable.
@@ -84,6 +87,8 @@ pub enum Change {
     Definitions(Definitions),
     /// Who offers what.
     Offers(Offers),
+    /// Who may attach.
+    Accounts(Accounts),
 }
 
 /// What becomes of an effect.
@@ -101,6 +106,7 @@ pub enum Delivery {
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
     around: transaction::Around,
+    accounts: Accounts,
 }
 
 impl Surroundings {
@@ -111,6 +117,7 @@ impl Surroundings {
         match change {
             Change::Definitions(definitions) => after.around.definitions = definitions,
             Change::Offers(offers) => after.around.offers = offers,
+            Change::Accounts(accounts) => after.accounts = accounts,
         }
         after
     }
@@ -125,6 +132,12 @@ impl Surroundings {
     #[must_use]
     pub fn definitions(&self) -> &Definitions {
         &self.around.definitions
+    }
+
+    /// Who may attach, and what each may do.
+    #[must_use]
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
     }
 
     /// Who offers what.
@@ -615,6 +628,29 @@ impl Housed for Topic {
                 Some(*asker)
             }
             _ => None,
+        }
+    }
+}
+
+impl Housed for Access {
+    const KIND: Kind = Kind::Access;
+    const PUT_AWAY: bool = false;
+
+    fn around(_: &Surroundings) -> &() {
+        &()
+    }
+
+    fn dispatch((): &(), effect: access::Effect) -> Delivery {
+        match effect {
+            access::Effect::Redraw(accounts) => Delivery::Redraw(Change::Accounts(accounts)),
+            access::Effect::Acknowledge { asker, word } => done(asker, word),
+        }
+    }
+
+    fn asker(input: &access::Input) -> Option<Asker> {
+        match input {
+            access::Input::Add { asker, .. } | access::Input::Remove { asker, .. } => Some(*asker),
+            access::Input::Due | access::Input::Resumed => None,
         }
     }
 }

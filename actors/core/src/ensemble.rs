@@ -3,6 +3,7 @@
 //! node stand on it; it knows no journal, no network and no clock, but hands all that happens to a [`Scribe`].
 
 use crate::{
+    access::Access,
     address::{KeyBytes, Kind},
     code::Fault,
     dice::Dice,
@@ -49,6 +50,7 @@ struct Machines {
     catalogue: Room<Catalogue>,
     membership: Room<Membership>,
     topics: Room<Topic>,
+    access: Room<Access>,
 }
 
 /// The machines of one kind, and when each wants to be told the time.
@@ -78,6 +80,7 @@ impl Ensemble {
             Kind::Catalogue => machines.catalogue.absorb(key, record),
             Kind::Membership => machines.membership.absorb(key, record),
             Kind::Topic => machines.topics.absorb(key, record),
+            Kind::Access => machines.access.absorb(key, record),
             Kind::Mailbox => machines.mailboxes.absorb(key, record),
         }
     }
@@ -86,7 +89,8 @@ impl Ensemble {
     /// process. Then [`Ensemble::redraw`] and [`Ensemble::resume`] are to be called.
     #[must_use]
     pub fn restarted(&self) -> Self {
-        let Machines { transactions, mailboxes: _, links, directory, catalogue, membership, topics } = &self.machines;
+        let Machines { transactions, mailboxes: _, links, directory, catalogue, membership, topics, access } =
+            &self.machines;
         let machines = Machines {
             transactions: transactions.stored(),
             mailboxes: Room::default(),
@@ -95,6 +99,7 @@ impl Ensemble {
             catalogue: catalogue.stored(),
             membership: membership.stored(),
             topics: topics.stored(),
+            access: access.stored(),
         };
         Self { machines, surroundings: Surroundings::default(), inward: BTreeMap::new() }
     }
@@ -103,6 +108,7 @@ impl Ensemble {
     pub fn redraw(&mut self, now: Moment, dice: &mut Dice, scribe: &mut impl Scribe) {
         self.take(now, dice, Input::Catalogue(Catalogue::resumed()), scribe);
         self.take(now, dice, Input::Directory(Directory::resumed()), scribe);
+        self.take(now, dice, Input::Access(Access::resumed()), scribe);
     }
 
     /// After a start: have everything caused once more that may have been lost, in any order.
@@ -119,7 +125,8 @@ impl Ensemble {
     /// When a machine next wants to be told the time.
     #[must_use]
     pub fn wakes_at(&self) -> Option<Moment> {
-        let Machines { transactions, mailboxes, links, directory, catalogue, membership, topics } = &self.machines;
+        let Machines { transactions, mailboxes, links, directory, catalogue, membership, topics, access } =
+            &self.machines;
         [
             transactions.wakes_at(),
             mailboxes.wakes_at(),
@@ -128,6 +135,7 @@ impl Ensemble {
             catalogue.wakes_at(),
             membership.wakes_at(),
             topics.wakes_at(),
+            access.wakes_at(),
         ]
         .into_iter()
         .flatten()
@@ -136,7 +144,8 @@ impl Ensemble {
 
     /// Tell every machine whose time has come.
     pub fn wake(&mut self, now: Moment, dice: &mut Dice, scribe: &mut impl Scribe) -> Refused {
-        let Machines { transactions, mailboxes, links, directory, catalogue, membership, topics } = &self.machines;
+        let Machines { transactions, mailboxes, links, directory, catalogue, membership, topics, access } =
+            &self.machines;
         let mut due: Vec<Input> = Vec::new();
         due.extend(transactions.due(now).map(|key| Input::Transaction(key, Instance::due())));
         due.extend(mailboxes.due(now).map(|key| Input::Mailbox(key, Mailbox::due())));
@@ -145,6 +154,7 @@ impl Ensemble {
         due.extend(catalogue.due(now).map(|()| Input::Catalogue(Catalogue::due())));
         due.extend(membership.due(now).map(|()| Input::Membership(Membership::due())));
         due.extend(topics.due(now).map(|key| Input::Topic(key, Topic::due())));
+        due.extend(access.due(now).map(|()| Input::Access(Access::due())));
         due.into_iter().flat_map(|input| self.take(now, dice, input, scribe)).collect()
     }
 
@@ -174,6 +184,7 @@ impl Ensemble {
             Input::Catalogue(_) => (Kind::Catalogue, Vec::new()),
             Input::Membership(_) => (Kind::Membership, Vec::new()),
             Input::Topic(key, _) => (Kind::Topic, key.to_bytes()),
+            Input::Access(_) => (Kind::Access, Vec::new()),
         };
         self.inward.entry(address).or_default().push_back(input);
     }
@@ -195,6 +206,7 @@ impl Ensemble {
             Input::Catalogue(input) => (None, turn.feed(&mut machines.catalogue, &(), input)),
             Input::Membership(input) => (None, turn.feed(&mut machines.membership, &(), input)),
             Input::Topic(key, input) => (None, turn.feed(&mut machines.topics, &key, input)),
+            Input::Access(input) => (None, turn.feed(&mut machines.access, &(), input)),
         };
         for delivery in turn.deliveries {
             match delivery {

@@ -356,6 +356,10 @@ checked_text!(
     LibraryName, "library name", name_checked
 );
 checked_text!(
+    /// An account of somebody who may attach to this node (T14).
+    AccountName, "account name", name_checked
+);
+checked_text!(
     /// An organization's name, as people write it.
     OrganizationName, "organization name", title_checked
 );

@@ -6,10 +6,11 @@
 //!
 //! Vocabulary: [`ident`], [`moment`], [`dice`], [`limit`], [`code`], [`document`], [`invocation`], [`session`],
 //! [`offer`], [`signed`], [`machine`], [`address`]. Rooms, which know the vocabulary and not each other:
-//! [`transaction`], [`topic`], [`mailbox`], [`link`], [`directory`], [`membership`] (but the directory opens the papers that
-//! membership defines). [`dispatch`] knows them all, and [`ensemble`] joins them to a node in one thread.
+//! [`transaction`], [`topic`], [`mailbox`], [`link`], [`directory`], [`membership`], [`access`] (but the directory opens the
+//! papers that membership defines). [`dispatch`] knows them all, and [`ensemble`] joins them to a node in one thread.
 #![warn(missing_docs)]
 
+pub mod access;
 pub mod address;
 pub mod code;
 pub mod dice;

@@ -81,6 +81,17 @@ pub const REHEARSAL_STEPS_MAX: usize = 1_000_000;
 /// Requesters that wait for one transaction's response.
 pub const REQUESTERS_MAX: usize = 64;
 
+/// Accounts of one node.
+pub const ACCOUNTS_MAX: usize = 10_000;
+/// Services, definitions and topics that one account is granted by name.
+pub const ACCOUNT_RIGHTS_MAX: usize = 1_024;
+/// Passwords that are checked at once; each takes memory and time on purpose.
+pub const PASSWORD_CHECKS_MAX: usize = 2;
+/// Connections that wait for their password to be checked; more are answered `busy`.
+pub const PASSWORD_CHECKS_WAITING_MAX: usize = 64;
+/// Bytes of a password.
+pub const PASSWORD_BYTES_MAX: usize = 1_024;
+
 /// Services of one organization.
 pub const SERVICES_MAX: usize = 20_000;
 /// Operations that one service signs up for.
