@@ -2,6 +2,7 @@
 //!
 //! Everything is in [`commands`]; a node's own parts are joined in [`wiring`].
 
+mod access;
 mod admin;
 mod commands;
 mod config;

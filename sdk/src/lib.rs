@@ -13,6 +13,7 @@ mod reach;
 mod service;
 mod subscription;
 pub mod test;
+mod tls;
 
 pub use client::{Client, Connecting, Submission};
 pub use hansa_core::{
@@ -28,3 +29,4 @@ pub use hansa_core::{
 pub use reach::Welcome;
 pub use service::{Answer, Cancellation, Request, Running, Service};
 pub use subscription::{Publication, Subscribing, Subscription};
+pub use tls::Tls;

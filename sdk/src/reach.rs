@@ -2,11 +2,11 @@
 //! client use it; what they do on the connection is theirs.
 
 use crate::cxip::{Acknowledgement, Ended, Incoming, Message, Password, Stream, Wire};
-use crate::test::Pipe;
+use crate::{test::Pipe, tls::Tls};
 use hansa_core::{
     code::{Code, Fault},
     dice::Dice,
-    ident::{City, OrganizationName},
+    ident::{AccountName, City, OrganizationName},
     limit,
     moment::Moment,
 };
@@ -18,9 +18,17 @@ use tokio::{net::TcpStream, time::timeout};
 pub(crate) struct Door {
     pub(crate) address: String,
     pub(crate) name: String,
-    pub(crate) password: Option<Password>,
+    pub(crate) credentials: Credentials,
     /// The node in memory, instead of one that listens.
     pub(crate) pipe: Option<Pipe>,
+}
+
+/// What shows a node who comes, and how the way to it is secured.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Credentials {
+    pub(crate) account: Option<AccountName>,
+    pub(crate) password: Option<Password>,
+    pub(crate) tls: Option<Tls>,
 }
 
 /// Whose node it is.
@@ -42,7 +50,11 @@ impl Door {
 
     async fn knock(&self) -> Result<(Wire<Stream>, Welcome), Fault> {
         let mut wire = Wire::new(self.carrier().await?, limit::CXIP_CREDIT);
-        let connect = Message::Connect { name: self.name.clone(), password: self.password.clone() };
+        let connect = Message::Connect {
+            name: self.name.clone(),
+            account: self.credentials.account.clone(),
+            password: self.credentials.password.clone(),
+        };
         let Acknowledgement { organization, city, .. } =
             settle(&mut wire, &connect, |ended| self.unanswered(ended)).await?;
         Ok((wire, Welcome { organization, city }))
@@ -54,7 +66,10 @@ impl Door {
         }
         let stream = TcpStream::connect(&*self.address).await.map_err(|error| self.unanswered(error))?;
         stream.set_nodelay(true).map_err(|error| self.unanswered(error))?;
-        Ok(Stream::Plain(stream))
+        match &self.credentials.tls {
+            None => Ok(Stream::Plain(stream)),
+            Some(tls) => tls.secure(&self.address, stream).await,
+        }
     }
 
     pub(crate) fn unanswered(&self, why: impl std::fmt::Display) -> Fault {

@@ -202,6 +202,9 @@ codes! {
     CreditExceeded "credit-exceeded"
         "More messages were sent without waiting for their acknowledgement than the node granted."
         "Keep at most as many messages unacknowledged as the credit says.";
+    TlsFailed "tls-failed"
+        "No secure connection could be made: a certificate, a key or the other side's TLS is not as it should be."
+        "Check the certificates, the authority and the names on both sides; docs/operating.md shows how they are made.";
     AccountUnknown "account-unknown"
         "There is no account of this name on this node."
         "See the names with `hansa access list`; add one with `hansa access add`.";

@@ -11,13 +11,14 @@ pub mod server;
 pub mod time;
 
 use hansa_core::{
+    access::{Rights, Verifier},
     code::{Code, Fault},
-    ident::{City, DefinitionName, OperationName, PublicationId, SignalName, TopicName, TransactionId},
+    ident::{AccountName, City, DefinitionName, OperationName, PublicationId, SignalName, TopicName, TransactionId},
 };
 use protocol::{
-    Answer, Awaited, Cancelled, Defined, DefinitionEntry, DefinitionSource, DirectoryEntry, HistoryPage, Invited,
-    Joined, ListFilter, Published, Purged, PurgedPart, Reading, Recovered, RecoveredPart, Replayed, Request, Service,
-    Show, Signalled, Status, Submitted, TopicEntry, TransactionPage,
+    AccountChanged, AccountEntry, Answer, Awaited, Cancelled, Defined, DefinitionEntry, DefinitionSource,
+    DirectoryEntry, HistoryPage, Invited, Joined, ListFilter, Published, Purged, PurgedPart, Reading, Recovered,
+    RecoveredPart, Replayed, Request, Service, Show, Signalled, Status, Submitted, TopicEntry, TransactionPage,
 };
 use std::time::Duration;
 use time::Time;
@@ -118,6 +119,20 @@ pub trait Administration: Send + Sync + 'static {
     /// Make an invite into the federation that opens for `hours`.
     fn invite(&self, hours: u32) -> impl Future<Output = Result<Invited, Fault>> + Send;
 
+    /// The accounts of those who may attach.
+    fn accounts(&self) -> impl Future<Output = Result<Vec<AccountEntry>, Fault>> + Send;
+
+    /// Add an account, or give one that is there another password or other rights.
+    fn add_account(
+        &self,
+        name: AccountName,
+        verifier: Option<Verifier>,
+        rights: Rights,
+    ) -> impl Future<Output = Result<AccountChanged, Fault>> + Send;
+
+    /// Let somebody in no more.
+    fn remove_account(&self, name: AccountName) -> impl Future<Output = Result<AccountChanged, Fault>> + Send;
+
     /// Join the federation of an invite; [`Code::PeerUnreachable`] if nobody there answers now.
     fn join(&self, invite: String) -> impl Future<Output = Result<Joined, Fault>> + Send;
 
@@ -161,6 +176,11 @@ pub async fn answer<A: Administration>(administration: &A, request: Request) -> 
         }
         Request::Cancel { id } => Answer::Cancelled(administration.cancel(id).await?),
         Request::Invite { hours } => Answer::Invited(administration.invite(hours).await?),
+        Request::Accounts => Answer::Accounts(administration.accounts().await?),
+        Request::AddAccount { name, verifier, rights } => {
+            Answer::AccountChanged(administration.add_account(name, verifier, rights).await?)
+        }
+        Request::RemoveAccount { name } => Answer::AccountChanged(administration.remove_account(name).await?),
         Request::Join { invite } => Answer::Joined(administration.join(invite).await?),
         Request::Metrics => Answer::Metrics(administration.readings().await),
         Request::Stop => {

@@ -2,10 +2,11 @@
 
 use super::{Administration, protocol::*, time::Time};
 use hansa_core::{
+    access::{Rights, Verifier},
     code::{Code, Fault},
     ident::{
-        City, DefinitionHash, DefinitionName, FederationId, OperationName, OrganizationId, PublicationId, SignalName,
-        SubnodeId, TopicName, TransactionId,
+        AccountName, City, DefinitionHash, DefinitionName, FederationId, OperationName, OrganizationId, PublicationId,
+        SignalName, SubnodeId, TopicName, TransactionId,
     },
     moment::Moment,
 };
@@ -181,6 +182,18 @@ impl Administration for Pretended {
 
     async fn cancel(&self, transaction: TransactionId) -> Result<Cancelled, Fault> {
         Ok(Cancelled { transaction, state: TransactionState::Cancelled })
+    }
+
+    async fn accounts(&self) -> Result<Vec<AccountEntry>, Fault> {
+        Ok(Vec::new())
+    }
+
+    async fn add_account(&self, name: AccountName, _: Option<Verifier>, _: Rights) -> Result<AccountChanged, Fault> {
+        Ok(AccountChanged { name, done: "added".to_owned() })
+    }
+
+    async fn remove_account(&self, name: AccountName) -> Result<AccountChanged, Fault> {
+        Ok(AccountChanged { name, done: "removed".to_owned() })
     }
 
     async fn invite(&self, _: u32) -> Result<Invited, Fault> {

@@ -3,6 +3,7 @@
 //! 0: done. 1: refused or failed; the fault is on standard error, or with `--json` an object on standard output.
 //! 2: wrong usage.
 
+mod access;
 mod configuration;
 mod doctor;
 mod document;
@@ -89,6 +90,7 @@ enum Command {
     Invite(federation::Invite),
     Join(federation::Join),
     Directory(federation::Directory),
+    Access(access::AccessArguments),
     Service(service::ServiceArguments),
     Topic(topic::TopicArguments),
     Transaction(transaction::TransactionArguments),
@@ -266,6 +268,7 @@ async fn perform(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Status(status) => status.perform(context).await,
         Command::Invite(invite) => invite.perform(context).await,
         Command::Join(join) => join.perform(context).await,
+        Command::Access(access) => access.perform(context).await,
         Command::Directory(directory) => directory.perform(context).await,
         Command::Service(service) => service.perform(context).await,
         Command::Topic(topic) => topic.perform(context).await,

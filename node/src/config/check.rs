@@ -24,6 +24,11 @@ pub fn check(settings: &Settings, faults: &mut Vec<Fault>) -> Option<Configurati
     let name = check.title("organization.name");
     let city = check.title("organization.city");
     let cxip = check.socket("cxip.listen");
+    let open = check.flag("cxip.open");
+    let tls_certificate = check.file("cxip.tls_certificate");
+    let tls_key = check.file("cxip.tls_key");
+    let client_authority = check.file("cxip.client_authority");
+    check.tls(tls_certificate.as_ref(), tls_key.as_ref(), client_authority.as_ref());
     let listen = check.listen_addresses("federation.listen");
     let announce = check.multiaddresses("federation.announce");
     let known_peers = check.multiaddresses("federation.known_peers");
@@ -51,7 +56,13 @@ pub fn check(settings: &Settings, faults: &mut Vec<Fault>) -> Option<Configurati
     }
     Some(Configuration {
         organization: Organization { name: name?, city: city? },
-        cxip: Cxip { listen: cxip? },
+        cxip: Cxip {
+            listen: cxip?,
+            open: open?,
+            tls_certificate: tls_certificate?,
+            tls_key: tls_key?,
+            client_authority: client_authority?,
+        },
         federation: Federation {
             listen: listen?,
             announce: announce?,
@@ -129,6 +140,36 @@ impl Check<'_> {
             path if path.contains('\0') => Err("a path cannot have a zero byte".into()),
             path => Ok(Some(PathBuf::from(path))),
         })
+    }
+
+    fn file(&mut self, path: &str) -> Option<Option<PathBuf>> {
+        self.take(path, |value| match text(value)? {
+            "" => Ok(None),
+            path if path.contains('\0') => Err("a path cannot have a zero byte".into()),
+            path => Ok(Some(PathBuf::from(path))),
+        })
+    }
+
+    /// Certificate and key belong together, and who checks clients must speak TLS.
+    fn tls(
+        &mut self,
+        certificate: Option<&Option<PathBuf>>,
+        key: Option<&Option<PathBuf>>,
+        authority: Option<&Option<PathBuf>>,
+    ) {
+        let (Some(certificate), Some(key), Some(authority)) = (certificate, key, authority) else { return };
+        match (certificate, key) {
+            (Some(_), None) => self.fault("cxip.tls_key", "the certificate has no key", "set cxip.tls_key too"),
+            (None, Some(_)) => {
+                self.fault("cxip.tls_certificate", "the key has no certificate", "set cxip.tls_certificate too");
+            }
+            (None, None) if authority.is_some() => self.fault(
+                "cxip.client_authority",
+                "clients can show certificates over TLS only",
+                "set cxip.tls_certificate and cxip.tls_key too",
+            ),
+            _ => {}
+        }
     }
 
     fn format(&mut self, path: &str) -> Option<LogFormat> {

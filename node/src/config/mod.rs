@@ -65,6 +65,14 @@ section!(
     Cxip {
         /// Where to listen.
         listen: SocketAddr => SocketAddr, |value| *value;
+        /// Whether others than this machine are let in while there are no accounts.
+        open: bool => bool, |value| *value;
+        /// The node's certificate.
+        tls_certificate: Option<PathBuf> => Option<&PathBuf>, |value| value.as_ref();
+        /// Its key.
+        tls_key: Option<PathBuf> => Option<&PathBuf>, |value| value.as_ref();
+        /// Who vouches for clients' certificates.
+        client_authority: Option<PathBuf> => Option<&PathBuf>, |value| value.as_ref();
     }
 );
 section!(

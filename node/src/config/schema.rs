@@ -25,6 +25,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A path; empty means the default place.
     Path,
+    /// A file that is there; empty means none.
+    File,
     /// Which log lines are written, as tracing's filters say it.
     Filter,
     /// A list of emulated links.
@@ -47,6 +49,7 @@ impl Kind {
                 format!("one of {}", words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", "))
             }
             Self::Path => "a path of at most 100 bytes, or \"\" for the default".into(),
+            Self::File => "the path of a file, or \"\" for none".into(),
             Self::Filter => "error, warn, info, debug or trace, or by part: \"info,libp2p=warn\"".into(),
             Self::Links => "a list of tables with address, one_way_ms and jitter_ms".into(),
         }
@@ -112,7 +115,29 @@ pub const KEYS: &[Key] = &[
         "listen",
         Kind::Socket,
         Some("\"127.0.0.1:4000\""),
-        "Address for services and clients. Open it to other machines only in a network that you trust.",
+        "Address for services and clients. At one that is not of this machine alone, only accounts are let in (`hansa access`).",
+    ),
+    key(
+        "cxip",
+        "open",
+        Kind::Flag,
+        Some("false"),
+        "Whether, as long as there are no accounts, others than this machine are let in too: for a network that you trust.",
+    ),
+    key(
+        "cxip",
+        "tls_certificate",
+        Kind::File,
+        Some("\"\""),
+        "The node's certificate, PEM; with it and tls_key, services and clients speak TLS. `hansa access certificate` makes one.",
+    ),
+    key("cxip", "tls_key", Kind::File, Some("\"\""), "The private key of tls_certificate, PEM."),
+    key(
+        "cxip",
+        "client_authority",
+        Kind::File,
+        Some("\"\""),
+        "Who vouches for client certificates, PEM; such a certificate opens the account that it names, without a password.",
     ),
     key(
         "federation",

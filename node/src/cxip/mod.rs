@@ -1,6 +1,7 @@
 //! The CXIP listener (T14): accepts the connections of services and clients, as many as there may be, and has the SDK's
 //! [`session`] serve each. The wiring starts it and gives it a [`Door`] to the machines.
 
+pub mod secure;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use hansa_sdk::cxip::{
     Wire,
     session::{self, Arrival, Door, Room},
 };
+use secure::{Secured, Security, Unsecured};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -36,7 +38,7 @@ impl Listener {
     ///
     /// # Errors
     /// [`Code::PortInUse`] where another process has the port, else [`Code::ConfigurationInvalid`]; both name the address.
-    pub async fn start<D: Door>(address: &str, door: Arc<D>) -> Result<Self, Fault> {
+    pub async fn start<D: Door>(address: &str, security: Security, door: Arc<D>) -> Result<Self, Fault> {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => {
                 Fault::new(Code::PortInUse, format!("another process listens at {address} (cxip.listen)"))
@@ -47,7 +49,7 @@ impl Listener {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let stop = CancellationToken::new();
-        let task = tokio::spawn(accept(listener, door, Arc::default(), stop.clone()));
+        let task = tokio::spawn(accept(listener, security, door, Arc::default(), stop.clone()));
         Ok(Self { address, stop, task })
     }
 
@@ -72,7 +74,13 @@ impl Drop for Listener {
     }
 }
 
-async fn accept<D: Door>(listener: TcpListener, door: Arc<D>, room: Arc<Room>, stop: CancellationToken) {
+async fn accept<D: Door>(
+    listener: TcpListener,
+    security: Security,
+    door: Arc<D>,
+    room: Arc<Room>,
+    stop: CancellationToken,
+) {
     let mut sessions = JoinSet::new();
     loop {
         tokio::select! {
@@ -84,7 +92,8 @@ async fn accept<D: Door>(listener: TcpListener, door: Arc<D>, room: Arc<Room>, s
             }
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) if sessions.len() < limit::CXIP_CONNECTIONS_MAX => {
-                    sessions.spawn(attend(stream, peer, Arc::clone(&door), Arc::clone(&room), stop.clone()));
+                    let (security, door, room) = (security.clone(), Arc::clone(&door), Arc::clone(&room));
+                    sessions.spawn(attend(stream, security, peer, door, room, stop.clone()));
                 }
                 // The few that are being sent away have room of their own, and no more than that.
                 Ok((stream, peer)) if sessions.len() < limit::CXIP_CONNECTIONS_MAX + limit::CXIP_CONNECTIONS_MAX / 16 => {
@@ -103,9 +112,28 @@ async fn accept<D: Door>(listener: TcpListener, door: Arc<D>, room: Arc<Room>, s
     while sessions.join_next().await.is_some() {}
 }
 
-async fn attend<D: Door>(stream: TcpStream, peer: SocketAddr, door: Arc<D>, room: Arc<Room>, stop: CancellationToken) {
+async fn attend<D: Door>(
+    stream: TcpStream,
+    security: Security,
+    peer: SocketAddr,
+    door: Arc<D>,
+    room: Arc<Room>,
+    stop: CancellationToken,
+) {
     match stream.set_nodelay(true) {
-        Ok(()) => session::serve(Arrival::new(stream, peer), &*door, &room, &stop).await,
+        Ok(()) => match security.secure(stream).await {
+            Ok(Secured { stream, certified }) => {
+                let arrival = Arrival::new(stream, peer).certified(certified);
+                session::serve(arrival, &*door, &room, &stop).await;
+            }
+            Err(Unsecured::Plain(stream, fault)) => {
+                tracing::info!(%peer, "a CXIP connection without TLS was sent away");
+                let mut wire = Wire::new(stream, 0);
+                wire.refuse_all(fault);
+                wire.finish().await;
+            }
+            Err(Unsecured::Over(why)) => tracing::info!(%peer, why, "a CXIP connection could not be secured"),
+        },
         Err(error) => tracing::debug!(%peer, %error, "a CXIP connection was over before it began"),
     }
 }

@@ -1,6 +1,6 @@
 //! The listener and the SDK together, over real sockets, with a door behind which the test itself plays the machines.
 
-use super::{Door, Listener};
+use super::{Door, Listener, Security};
 use bytes::BytesMut;
 use hansa_core::{
     code::{Code, Fault},
@@ -13,7 +13,8 @@ use hansa_core::{
 };
 use hansa_sdk::{
     Client, Request, Service, Welcome,
-    cxip::{Ended, Frame, HEADER_BYTES, Incoming, MAGIC, Message, NAMESPACE, Password, Wire, decode},
+    cxip::session::Visitor,
+    cxip::{Ended, Frame, HEADER_BYTES, Incoming, MAGIC, Message, NAMESPACE, Wire, decode},
 };
 use std::{
     collections::HashMap,
@@ -48,14 +49,18 @@ struct Pretended {
 }
 
 impl Door for Pretended {
-    fn welcome(&self, name: &str, password: Option<&Password>) -> Result<Welcome, Fault> {
-        if name == "burglar" || password.is_some_and(|password| password.0 != "open sesame") {
+    type Guest = ();
+
+    async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, ()), Fault> {
+        let name = visitor.name;
+        if name == "burglar" || visitor.password.is_some_and(|password| password.0 != "open sesame") {
             return Err(Fault::new(Code::AccessDenied, format!("{name} has no key")));
         }
-        Ok(Welcome { organization: Some("Acme BV".parse().unwrap()), city: Some("Rotterdam".parse().unwrap()) })
+        let (organization, city) = ("Acme BV".parse().unwrap(), "Rotterdam".parse().unwrap());
+        Ok((Welcome { organization: Some(organization), city: Some(city) }, ()))
     }
 
-    fn open(&self, to_session: mpsc::UnboundedSender<ToSession>) -> SessionId {
+    fn open(&self, (): (), to_session: mpsc::UnboundedSender<ToSession>) -> SessionId {
         let id = SessionId(self.last.fetch_add(1, Ordering::SeqCst) + 1);
         self.sessions.lock().unwrap().insert(id, to_session);
         id
@@ -87,7 +92,7 @@ impl Node {
         let (hears, heard) = mpsc::unbounded_channel();
         let door =
             Arc::new(Pretended { sessions: Mutex::default(), last: AtomicU64::new(0), busy: AtomicU32::new(0), hears });
-        let listener = Listener::start("127.0.0.1:0", Arc::clone(&door)).await.unwrap();
+        let listener = Listener::start("127.0.0.1:0", Security::None, Arc::clone(&door)).await.unwrap();
         Self { door, hears: heard, listener }
     }
 
@@ -165,7 +170,7 @@ impl Node {
     /// A raw connection that has said who it is.
     async fn attach_by_hand(&self, granted: u32) -> Wire<TcpStream> {
         let mut wire = Wire::new(TcpStream::connect(self.address()).await.unwrap(), granted);
-        wire.send(0, &Message::Connect { name: "by hand".to_owned(), password: None }).unwrap();
+        wire.send(0, &Message::Connect { name: "by hand".to_owned(), account: None, password: None }).unwrap();
         assert!(matches!(soon(wire.receive()).await, Ok(Incoming::Acknowledged { message: 1, .. })));
         wire
     }
@@ -445,7 +450,7 @@ async fn a_submission_survives_broken_connections_under_one_id() {
     // Also over a node that is stopped and started again.
     let address = node.address();
     node.listener.stop().await;
-    node.listener = Listener::start(&address, Arc::clone(&node.door)).await.unwrap();
+    node.listener = Listener::start(&address, Security::None, Arc::clone(&node.door)).await.unwrap();
     let (fourth, _) = node.said().await;
     node.acknowledge(fourth);
     node.respond(fourth, submission.transaction());
@@ -711,10 +716,10 @@ async fn a_service_that_refuses_to_perform_has_failed_the_operation() {
 #[tokio::test]
 async fn a_port_that_is_taken_is_named() {
     let node = Node::start().await;
-    let fault = Listener::start(&node.address(), Arc::clone(&node.door)).await.unwrap_err();
+    let fault = Listener::start(&node.address(), Security::None, Arc::clone(&node.door)).await.unwrap_err();
     assert_eq!(fault.code, Code::PortInUse);
     assert!(fault.message.contains(&node.address()), "{fault}");
-    let fault = Listener::start("nowhere at all", Arc::clone(&node.door)).await.unwrap_err();
+    let fault = Listener::start("nowhere at all", Security::None, Arc::clone(&node.door)).await.unwrap_err();
     assert_eq!(fault.code, Code::ConfigurationInvalid);
 }
 

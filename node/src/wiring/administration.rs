@@ -4,11 +4,15 @@ use super::{Machines, views};
 use crate::admin::{Administration, protocol::*, time::Time};
 use hansa_actors::{clock, journal::DiskState, stage};
 use hansa_core::{
+    access::{self, Rights, Verifier},
     code::{Code, Fault},
     directory::Directory,
     dispatch::{Input, Tally},
     document::Text,
-    ident::{City, DefinitionName, OperationName, OrganizationId, PublicationId, SignalName, TopicName, TransactionId},
+    ident::{
+        AccountName, City, DefinitionName, OperationName, OrganizationId, PublicationId, SignalName, TopicName,
+        TransactionId,
+    },
     link::Link,
     mailbox::Mailbox,
     membership::{self, Charter, Credentials, InviteKey, InviteText},
@@ -335,6 +339,28 @@ impl Administration for Machines {
 
     async fn cancel(&self, id: TransactionId) -> Result<Cancelled, Fault> {
         self.transaction_cancelled(id).await
+    }
+
+    async fn accounts(&self) -> Result<Vec<AccountEntry>, Fault> {
+        Ok(account_entries(self.house.surroundings().accounts()))
+    }
+
+    async fn add_account(
+        &self,
+        name: AccountName,
+        verifier: Option<Verifier>,
+        rights: Rights,
+    ) -> Result<AccountChanged, Fault> {
+        let added = name.clone();
+        let tracking =
+            self.ask(|asker| Input::Access(access::Input::Add { asker, name: added, verifier, rights })).await?;
+        Ok(AccountChanged { name, done: tracking.word.unwrap_or_default() })
+    }
+
+    async fn remove_account(&self, name: AccountName) -> Result<AccountChanged, Fault> {
+        let removed = name.clone();
+        let tracking = self.ask(|asker| Input::Access(access::Input::Remove { asker, name: removed })).await?;
+        Ok(AccountChanged { name, done: tracking.word.unwrap_or_default() })
     }
 
     async fn invite(&self, hours: u32) -> Result<Invited, Fault> {

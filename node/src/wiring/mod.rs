@@ -11,7 +11,13 @@ pub mod transactions;
 pub mod views;
 mod world;
 
-use crate::{admin::time::Time, config::Configuration, cxip::Listener, folder::Folder};
+use crate::{
+    access::{Doorkeeper, Policy},
+    admin::time::Time,
+    config::Configuration,
+    cxip::{Listener, secure::Security},
+    folder::Folder,
+};
 use hansa_actors::{
     clock,
     house::{House, HouseOptions},
@@ -21,7 +27,7 @@ use hansa_core::{
     code::{Code, Fault},
     directory::{self, Own, Subnode},
     dispatch::{self, Input},
-    ident::{OrganizationId, OrganizationName, TransactionId},
+    ident::{AccountName, OrganizationId, OrganizationName, TransactionId},
     mailbox,
     membership::{self, Admission, Charter, Credentials, Membership},
     session::{Asker, FromSession, SessionId, ToSession},
@@ -31,7 +37,7 @@ use hansa_core::{
 use hansa_federation::{Identity, Keys, Latency, Options};
 use hansa_sdk::{
     Welcome,
-    cxip::{Password, session::Door},
+    cxip::session::{Door, Visitor},
 };
 use peers::Peers;
 use sessions::Sessions;
@@ -79,6 +85,7 @@ pub struct Machines {
     start: Start,
     keys: Keys,
     identity: Identity,
+    doorkeeper: Doorkeeper,
     house: Arc<House>,
     ways: Arc<Ways>,
     cxip: OnceLock<SocketAddr>,
@@ -95,6 +102,10 @@ impl Node {
         let name = start.configuration.organization().name().clone();
         let city = start.configuration.organization().city().clone();
         let identity = Identity::new(&keys, name, city, clock::now());
+        let cxip = start.configuration.cxip();
+        let only_here = cxip.listen().ip().is_loopback() || cxip.open();
+        let closed = !only_here || cxip.client_authority().is_some();
+        let doorkeeper = Doorkeeper::new(if closed { Policy::AccountsOnly } else { Policy::OpenWithoutAccounts })?;
         let ways = Arc::new(Ways {
             sessions: Arc::new(Sessions::default()),
             peers: Peers::new(keys.organization.clone()),
@@ -112,6 +123,7 @@ impl Node {
             start,
             keys,
             identity,
+            doorkeeper,
             house,
             ways,
             cxip: OnceLock::new(),
@@ -189,7 +201,11 @@ impl Machines {
         self.introduce().await;
         tokio::spawn(peers::attend(Arc::clone(self), events));
         let address = self.start.configuration.cxip().listen().to_string();
-        let listener = Listener::start(&address, Arc::clone(self)).await?;
+        let security = Security::configured(self.start.configuration.cxip())?;
+        if self.doorkeeper.policy() == Policy::AccountsOnly && self.house.surroundings().accounts().is_empty() {
+            tracing::warn!(%address, "no service or client is let in before there is an account: `hansa access add`");
+        }
+        let listener = Listener::start(&address, security, Arc::clone(self)).await?;
         let _ = self.cxip.set(listener.address());
         Ok(listener)
     }
@@ -355,16 +371,24 @@ fn terms_hash() -> [u8; 32] {
 }
 
 impl Door for Machines {
-    fn welcome(&self, _: &str, _: Option<&Password>) -> Result<Welcome, Fault> {
+    type Guest = Option<AccountName>;
+
+    async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, Self::Guest), Fault> {
+        let surroundings = self.house.surroundings();
+        let account = self.doorkeeper.admit(surroundings.accounts(), visitor).await?;
         let organization = self.start.configuration.organization();
-        Ok(Welcome { organization: Some(organization.name().clone()), city: Some(organization.city().clone()) })
+        let (name, city) = (organization.name().clone(), organization.city().clone());
+        Ok((Welcome { organization: Some(name), city: Some(city) }, account))
     }
 
-    fn open(&self, to_session: mpsc::UnboundedSender<ToSession>) -> SessionId {
-        self.ways.sessions.open(to_session)
+    fn open(&self, account: Self::Guest, to_session: mpsc::UnboundedSender<ToSession>) -> SessionId {
+        self.ways.sessions.open(account, to_session)
     }
 
     fn deliver(&self, asker: Asker, input: FromSession) -> Result<(), Fault> {
+        if let Some(account) = self.ways.sessions.account(asker.session) {
+            self.permit(&account, &input)?;
+        }
         match &input {
             FromSession::Register { service, .. } => self.ways.sessions.performs(asker.session, &service.name),
             FromSession::Subscribe { topic, .. } => self.ways.sessions.subscribes(asker.session, topic),
@@ -397,6 +421,15 @@ impl Door for Machines {
 }
 
 impl Machines {
+    /// Whether an account may say this: by the rights that it has now, not those that it had when it connected.
+    fn permit(&self, account: &AccountName, input: &FromSession) -> Result<(), Fault> {
+        match self.house.surroundings().accounts().named(account) {
+            Some(known) => known.rights.permit(account, input),
+            None => Err(Fault::new(Code::AccessDenied, format!("the account {account} was removed"))
+                .help("the node's operator adds accounts with `hansa access add`")),
+        }
+    }
+
     fn fresh_transaction(&self) -> Result<TransactionId, Fault> {
         let mut random = [0; 16];
         getrandom::fill(&mut random)

@@ -5,7 +5,7 @@
 
 use hansa_core::{
     code::{Code, Fault},
-    ident::{ServiceName, TopicAddress, TransactionId},
+    ident::{AccountName, ServiceName, TopicAddress, TransactionId},
     session::{Asker, Response, SessionId, ToSession, Tracking},
 };
 use std::{
@@ -25,11 +25,18 @@ const RESPONSE: u64 = 1 << 63;
 /// Somebody who waits for a response.
 type Awaiting = oneshot::Sender<Result<Response, Fault>>;
 
+/// A session that is open.
+struct Seat {
+    way: mpsc::UnboundedSender<ToSession>,
+    /// The account that it came as, where it needed one.
+    account: Option<AccountName>,
+}
+
 /// The sessions that are open.
 #[derive(Default)]
 pub struct Sessions {
     last: AtomicU64,
-    open: RwLock<HashMap<SessionId, mpsc::UnboundedSender<ToSession>>>,
+    open: RwLock<HashMap<SessionId, Seat>>,
     /// The services that each session performs.
     services: Mutex<HashMap<SessionId, Vec<ServiceName>>>,
     /// The topics that each session takes publications of.
@@ -45,9 +52,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Sessions {
     /// A new session.
-    pub fn open(&self, to_session: mpsc::UnboundedSender<ToSession>) -> SessionId {
+    pub fn open(&self, account: Option<AccountName>, way: mpsc::UnboundedSender<ToSession>) -> SessionId {
         let session = SessionId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
-        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(session, to_session);
+        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(session, Seat { way, account });
         session
     }
 
@@ -61,6 +68,11 @@ impl Sessions {
     /// The session takes publications of a topic.
     pub fn subscribes(&self, session: SessionId, topic: &TopicAddress) {
         locked(&self.topics).entry(session).or_default().insert(topic.clone());
+    }
+
+    /// The account that a session came as.
+    pub fn account(&self, session: SessionId) -> Option<AccountName> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).get(&session)?.account.clone()
     }
 
     /// The session registers a service.
@@ -85,7 +97,7 @@ impl Sessions {
         }
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         match open.get(&session) {
-            Some(way) => way.send(message).err().map(|unsent| unsent.0),
+            Some(seat) => seat.way.send(message).err().map(|unsent| unsent.0),
             None => Some(message),
         }
     }
@@ -178,7 +190,7 @@ mod tests {
     async fn a_session_that_is_over_gives_back_what_it_performed_and_what_it_was_not_told() {
         let sessions = Sessions::default();
         let (way, mut told) = mpsc::unbounded_channel();
-        let session = sessions.open(way);
+        let session = sessions.open(None, way);
         sessions.performs(session, &"credit".parse().unwrap());
         sessions.performs(session, &"credit".parse().unwrap());
         let message = ToSession::Refused { message: 1, fault: Fault::new(Code::Busy, "no room") };

@@ -70,14 +70,21 @@ impl Drop for Process {
 pub struct Node<'a> {
     folder: &'a Path,
     port: u16,
+    /// What the configuration says besides.
+    settings: Vec<String>,
     process: Option<Process>,
 }
 
 impl<'a> Node<'a> {
     /// A node in `folder`, running.
     pub fn start(folder: &'a Path) -> Self {
+        Self::start_with(folder, Vec::new())
+    }
+
+    /// The same with more in its configuration, each `key=value`.
+    pub fn start_with(folder: &'a Path, settings: Vec<String>) -> Self {
         let port = hansa_testnet::ports::free_ports(1).expect("there are free ports")[0];
-        let mut node = Self { folder, port, process: None };
+        let mut node = Self { folder, port, settings, process: None };
         node.say(["init", "--organization", "Acme BV", "--city", "Rotterdam"]);
         node.run();
         node
@@ -96,6 +103,9 @@ impl<'a> Node<'a> {
         let mut command = self.command();
         command.args(["run", "--set", &listen, "--set", "http.listen=127.0.0.1:0", "--set", "federation.mdns=false"]);
         command.args(["--set", "federation.listen=/ip4/127.0.0.1/tcp/0"]).stderr(Stdio::null());
+        for setting in &self.settings {
+            command.args(["--set", setting]);
+        }
         self.process = Some(Process::start(&mut command));
         let begun = Instant::now();
         while !ready.exists() {

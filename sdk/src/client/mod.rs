@@ -6,8 +6,9 @@ mod ledger;
 mod tests;
 
 use crate::{
+    Tls,
     cxip::{Message, Password},
-    reach::{Door, Welcome, now, random},
+    reach::{Credentials, Door, Welcome, now, random},
     subscription::{Subscribing, Subscription},
     test,
 };
@@ -61,7 +62,7 @@ pub struct Client {
 #[derive(Clone, Debug)]
 pub struct Connecting {
     name: String,
-    password: Option<Password>,
+    credentials: Credentials,
     patience: Duration,
     submissions_open_max: usize,
 }
@@ -70,7 +71,23 @@ impl Connecting {
     /// What proves to the node that the client may attach, where the node asks for that.
     #[must_use]
     pub fn password(mut self, password: impl Into<String>) -> Self {
-        self.password = Some(Password(password.into()));
+        self.credentials.password = Some(Password(password.into()));
+        self
+    }
+
+    /// The account that it comes as, where the node has accounts and none of its name.
+    ///
+    /// # Errors
+    /// The name is none.
+    pub fn account(mut self, name: &str) -> Result<Self, Fault> {
+        self.credentials.account = Some(name.parse()?);
+        Ok(self)
+    }
+
+    /// Speak TLS with the node (T14).
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.credentials.tls = Some(tls);
         self
     }
 
@@ -105,7 +122,7 @@ impl Connecting {
     }
 
     async fn connect_over(self, address: &str, pipe: Option<test::Pipe>) -> Result<Client, Fault> {
-        let door = Door { address: address.to_owned(), name: self.name, password: self.password, pipe };
+        let door = Door { address: address.to_owned(), name: self.name, credentials: self.credentials, pipe };
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (connects, connected) = watch::channel(false);
         let welcome = Attachment::begin(door.clone(), asked, connects, self.patience).await?;
@@ -127,7 +144,7 @@ impl Client {
     pub fn named(name: &str) -> Connecting {
         Connecting {
             name: name.to_owned(),
-            password: None,
+            credentials: Credentials::default(),
             patience: Duration::ZERO,
             submissions_open_max: limit::SUBMISSIONS_OPEN,
         }

@@ -34,8 +34,8 @@ use hansa_core::{
     code::{Code, Fault},
     document::Text,
     ident::{
-        City, DefinitionName, InvocationId, OrganizationName, PublicationId, ServiceName, SignalName, SubscriberName,
-        TopicAddress, TopicName, TransactionId,
+        AccountName, City, DefinitionName, InvocationId, OrganizationName, PublicationId, ServiceName, SignalName,
+        SubscriberName, TopicAddress, TopicName, TransactionId,
     },
     invocation::Invocation,
     limit, offer,
@@ -53,6 +53,8 @@ pub enum Message {
     Connect {
         /// What the node calls this end of the connection in its logs.
         name: String,
+        /// The account that it comes as, where that has another name.
+        account: Option<AccountName>,
         /// What proves that it may, where the node asks for that.
         password: Option<Password>,
     },

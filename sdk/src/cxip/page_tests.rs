@@ -87,7 +87,7 @@ fn conversation() -> Vec<Example> {
     };
     let password = Some(Password("open sesame".to_owned()));
     vec![
-        ("S1 Connect", 1, 0, 256, Message::Connect { name: "credit".to_owned(), password }),
+        ("S1 Connect", 1, 0, 256, Message::Connect { name: "credit".to_owned(), account: None, password }),
         ("S1 Acknowledged", 1, 1, 1024, connected.clone()),
         ("S2 Register", 2, 0, 256, Message::Register { service, credit: 64 }),
         ("S2 Acknowledged", 2, 2, 1024, acknowledged(word("registered"))),
@@ -113,7 +113,7 @@ fn conversation() -> Vec<Example> {
             }),
         ),
         ("S6 Withdraw", 6, 0, 1024, Message::Withdraw { invocation }),
-        ("C1 Connect", 1, 0, 64, Message::Connect { name: "acme-erp".to_owned(), password: None }),
+        ("C1 Connect", 1, 0, 64, Message::Connect { name: "acme-erp".to_owned(), account: None, password: None }),
         (
             "C2 Submit",
             2,

@@ -163,6 +163,7 @@ fn connect(envelope: &mut Envelope, content: &str) -> Result<Message, Fault> {
         let message = format!("the connection is to speak version '{version}'; this side speaks version {VERSION}");
         return Err(Fault::new(Code::VersionUnknown, message));
     }
+    let account = optional(envelope, "account")?;
     let mut password = None;
     if !envelope.is_empty() {
         let root = root(envelope, content)?;
@@ -172,7 +173,7 @@ fn connect(envelope: &mut Envelope, content: &str) -> Result<Message, Fault> {
         }
         password = passwords.first().map(|element| Password(element.text()));
     }
-    Ok(Message::Connect { name, password })
+    Ok(Message::Connect { name, account, password })
 }
 
 fn register(envelope: &mut Envelope, content: &str) -> Result<Message, Fault> {

@@ -7,7 +7,7 @@ use super::{Acknowledgement, Budget, Ended, Incoming, Message, Password, Refusal
 use crate::reach::Welcome;
 use hansa_core::{
     code::{Code, Fault},
-    ident::{InvocationId, ServiceName, SubscriberName, TopicAddress},
+    ident::{AccountName, InvocationId, ServiceName, SubscriberName, TopicAddress},
     invocation::Outcome,
     limit,
     session::{Asker, Ending, FromSession, SessionId, Taken, ToSession, Tracking},
@@ -29,18 +29,34 @@ const MESSAGE_BYTES: usize = 512;
 /// So much of what may wait for all connections is each connection's own share.
 const SHARE_BYTES: usize = limit::CXIP_QUEUES_BYTES_MAX / limit::CXIP_CONNECTIONS_MAX;
 
-/// The way from connections to the machines. None of its methods waits.
+/// Who stands at the door.
+#[derive(Clone, Copy, Debug)]
+pub struct Visitor<'a> {
+    /// What it calls itself, for logs.
+    pub name: &'a str,
+    /// The account that it comes as, where that is not its name.
+    pub account: Option<&'a AccountName>,
+    /// The password that it shows.
+    pub password: Option<&'a Password>,
+    /// The name in the certificate that its connection has proved.
+    pub certified: Option<&'a str>,
+}
+
+/// The way from connections to the machines. None of its methods waits but [`Door::welcome`].
 pub trait Door: Send + Sync + 'static {
-    /// Whether `name` may attach, and to whom.
+    /// What the door remembers of somebody whom it lets in.
+    type Guest: Send;
+
+    /// Whether somebody may attach, and to whom. This alone may take its time: a password is checked slowly on purpose.
     ///
     /// # Errors
     /// [`Code::AccessDenied`], or another reason for the one who tries.
-    fn welcome(&self, name: &str, password: Option<&Password>) -> Result<Welcome, Fault>;
+    fn welcome(&self, visitor: Visitor<'_>) -> impl Future<Output = Result<(Welcome, Self::Guest), Fault>> + Send;
 
     /// A session begins; what it is to be told goes to `to_session`. The session drains that channel without waiting for
     /// its connection, and ends when more than [`limit::CXIP_QUEUE_BYTES_MAX`] wait for a connection that is slow.
     /// When the last sender is dropped the session ends.
-    fn open(&self, to_session: mpsc::UnboundedSender<ToSession>) -> SessionId;
+    fn open(&self, guest: Self::Guest, to_session: mpsc::UnboundedSender<ToSession>) -> SessionId;
 
     /// A session has something to say. Taken, it is answered later in [`ToSession`], with `asker.message`; an asker with
     /// message 0 hears no answer.
@@ -93,22 +109,31 @@ pub struct Arrival {
     stream: Stream,
     /// What logs call the other side.
     peer: String,
+    /// The name in the certificate that it has proved.
+    certified: Option<String>,
 }
 
 impl Arrival {
     /// Over this stream, from whom logs shall call `peer`.
     pub fn new(stream: impl Into<Stream>, peer: impl fmt::Display) -> Self {
-        Self { stream: stream.into(), peer: peer.to_string() }
+        Self { stream: stream.into(), peer: peer.to_string(), certified: None }
+    }
+
+    /// From somebody who has proved a certificate of this name.
+    #[must_use]
+    pub fn certified(mut self, certified: Option<String>) -> Self {
+        self.certified = certified;
+        self
     }
 }
 
 /// Serve one connection, from its first message to its end, or until `stop`. Dropped, it ends at once, and the door is told.
 pub async fn serve<D: Door>(arrival: Arrival, door: &D, room: &Room, stop: &CancellationToken) {
-    let Arrival { stream, peer } = arrival;
+    let Arrival { stream, peer, certified } = arrival;
     let mut wire = Wire::within(room.assembly.clone(), stream, limit::CXIP_CREDIT);
     let connected = tokio::select! {
         () = stop.cancelled() => None,
-        connected = timeout(Duration::from_millis(limit::CXIP_CONNECT_MS_MAX), connect(&mut wire, door)) => {
+        connected = timeout(Duration::from_millis(limit::CXIP_CONNECT_MS_MAX), connect(&mut wire, certified.as_deref(), door)) => {
             connected.unwrap_or_else(|_| {
                 let words = "the connection did not begin with a Connect in time";
                 wire.refuse_all(Fault::new(Code::MessageOutOfOrder, words));
@@ -116,12 +141,12 @@ pub async fn serve<D: Door>(arrival: Arrival, door: &D, room: &Room, stop: &Canc
             })
         }
     };
-    let Some(name) = connected else {
+    let Some((name, guest)) = connected else {
         tracing::info!(%peer, "a CXIP connection was not admitted");
         return wire.finish().await;
     };
     let (to_session, from_machines) = mpsc::unbounded_channel();
-    let id = door.open(to_session);
+    let id = door.open(guest, to_session);
     tracing::info!(%peer, name, session = id.0, "CXIP session begins");
     // Closed whatever happens, also when this task is aborted or panics.
     let open = Open { door, id };
@@ -142,15 +167,16 @@ pub async fn serve<D: Door>(arrival: Arrival, door: &D, room: &Room, stop: &Canc
     wire.finish().await;
 }
 
-/// Wait for the Connect that a connection begins with; says the name of who connected. All else is refused.
-async fn connect<D: Door>(wire: &mut Wire<Stream>, door: &D) -> Option<String> {
+/// Wait for the Connect that a connection begins with; says who connected. All else is refused.
+async fn connect<D: Door>(wire: &mut Wire<Stream>, certified: Option<&str>, door: &D) -> Option<(String, D::Guest)> {
     match wire.receive().await {
-        Ok(Incoming::Message { number, message: Message::Connect { name, password }, .. }) => {
-            match door.welcome(&name, password.as_ref()) {
-                Ok(Welcome { organization, city }) => {
+        Ok(Incoming::Message { number, message: Message::Connect { name, account, password }, .. }) => {
+            let visitor = Visitor { name: &name, account: account.as_ref(), password: password.as_ref(), certified };
+            match door.welcome(visitor).await {
+                Ok((Welcome { organization, city }, guest)) => {
                     let tracking = Tracking { word: Some("connected".to_owned()), ..Tracking::default() };
                     wire.acknowledge(number, Acknowledgement { tracking, organization, city });
-                    Some(name)
+                    Some((name, guest))
                 }
                 Err(fault) => {
                     wire.refuse(number, fault);

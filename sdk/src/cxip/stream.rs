@@ -9,12 +9,15 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     net::TcpStream,
 };
+use tokio_rustls::TlsStream;
 
 /// A stream of bytes, both ways.
 #[derive(Debug)]
 pub enum Stream {
     /// TCP as it is.
     Plain(TcpStream),
+    /// TCP within TLS.
+    Secured(Box<TlsStream<TcpStream>>),
     /// One end of a pipe in memory, at whose other end something else carries the bytes on.
     Piped(DuplexStream),
 }
@@ -24,6 +27,7 @@ macro_rules! each {
     ($stream:expr, $carrier:ident => $act:expr) => {
         match $stream.get_mut() {
             Stream::Plain($carrier) => $act,
+            Stream::Secured($carrier) => $act,
             Stream::Piped($carrier) => $act,
         }
     };
@@ -52,6 +56,12 @@ impl AsyncWrite for Stream {
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
         Self::Plain(stream)
+    }
+}
+
+impl From<TlsStream<TcpStream>> for Stream {
+    fn from(stream: TlsStream<TcpStream>) -> Self {
+        Self::Secured(Box::new(stream))
     }
 }
 

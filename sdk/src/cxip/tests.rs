@@ -171,8 +171,8 @@ fn about_topics() -> impl Strategy<Value = Message> {
 
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
-        ("[ -\u{7e}ä]{1,60}", option::of(words()))
-            .prop_map(|(name, password)| Message::Connect { name, password: password.map(Password) }),
+        ("[ -\u{7e}ä]{1,60}", option::of(parsed()), option::of(words()))
+            .prop_map(|(name, account, password)| Message::Connect { name, account, password: password.map(Password) }),
         (parsed(), vec(parsed(), 1..5), any::<bool>(), any::<u32>()).prop_map(|(name, operations, public, credit)| {
             Message::Register { service: Service { name, operations, public }, credit }
         }),
@@ -428,6 +428,7 @@ fn words_that_xml_cannot_say_are_replaced_and_codes_of_a_newer_version_are_kept_
 
 #[test]
 fn no_log_shows_a_password() {
-    let connect = Message::Connect { name: "erp".to_owned(), password: Some(Password("hush".to_owned())) };
+    let connect =
+        Message::Connect { name: "erp".to_owned(), account: None, password: Some(Password("hush".to_owned())) };
     assert!(!format!("{connect:?}").contains("hush"));
 }

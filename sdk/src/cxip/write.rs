@@ -13,8 +13,9 @@ use std::fmt::{Display, Write as _};
 /// Append the content of `message`.
 pub(super) fn content(buffer: &mut BytesMut, message: &Message) {
     match message {
-        Message::Connect { name, password } => {
+        Message::Connect { name, account, password } => {
             let root = Root::open(buffer, "Connect").text("name", name).value("version", super::VERSION);
+            let root = root.optional("account", account.as_ref());
             match password {
                 None => root.end(),
                 Some(password) => root.children(|buffer| child(buffer, "Password", &password.0)),

@@ -9,7 +9,12 @@ mod tests;
 pub use attachment::Running;
 pub use request::{Cancellation, Request};
 
-use crate::{cxip::Password, reach::Door, test};
+use crate::{
+    Tls,
+    cxip::Password,
+    reach::{Credentials, Door},
+    test,
+};
 use attachment::{Attachment, Options};
 use hansa_core::{
     code::{Code, Fault},
@@ -47,7 +52,7 @@ pub struct Service {
     name: ServiceName,
     handlers: BTreeMap<OperationName, Handler>,
     public: bool,
-    password: Option<Password>,
+    credentials: Credentials,
     options: Options,
 }
 
@@ -61,7 +66,7 @@ impl Service {
             name: name.parse()?,
             handlers: BTreeMap::new(),
             public: false,
-            password: None,
+            credentials: Credentials::default(),
             options: Options { credit: 256, patience: Duration::ZERO, stop_withdrawn: false },
         })
     }
@@ -114,7 +119,23 @@ impl Service {
     /// What proves to the node that the service may attach, where the node asks for that.
     #[must_use]
     pub fn password(mut self, password: impl Into<String>) -> Self {
-        self.password = Some(Password(password.into()));
+        self.credentials.password = Some(Password(password.into()));
+        self
+    }
+
+    /// The account that it comes as, where the node has accounts and none of its name.
+    ///
+    /// # Errors
+    /// The name is none.
+    pub fn account(mut self, name: &str) -> Result<Self, Fault> {
+        self.credentials.account = Some(name.parse()?);
+        Ok(self)
+    }
+
+    /// Speak TLS with the node (T14).
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.credentials.tls = Some(tls);
         self
     }
 
@@ -143,7 +164,8 @@ impl Service {
     }
 
     async fn attach_over(self, address: &str, pipe: Option<test::Pipe>) -> Result<Running, Fault> {
-        let door = Door { address: address.to_owned(), name: self.name.to_string(), password: self.password, pipe };
+        let door =
+            Door { address: address.to_owned(), name: self.name.to_string(), credentials: self.credentials, pipe };
         let offer = offer::Service {
             name: self.name,
             operations: self.handlers.keys().cloned().collect(),

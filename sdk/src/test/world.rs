@@ -8,7 +8,7 @@ use super::{
 use crate::{
     cxip::{
         Password, Stream,
-        session::{self, Door},
+        session::{self, Door, Visitor},
     },
     reach::{self, Welcome},
 };
@@ -313,18 +313,20 @@ impl fmt::Debug for World {
 }
 
 impl Door for World {
-    fn welcome(&self, name: &str, password: Option<&Password>) -> Result<Welcome, Fault> {
+    type Guest = ();
+
+    async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, ()), Fault> {
         let state = self.state();
-        let shown = password.map(|password| password.0.as_str());
+        let shown = visitor.password.map(|password| password.0.as_str());
         let is_own = shown == Some(self.own_password.as_str());
         if !is_own && state.password.as_ref().is_some_and(|wanted| shown != Some(wanted.0.as_str())) {
-            let message = format!("{name} did not show the password that this node asks for");
+            let message = format!("{} did not show the password that this node asks for", visitor.name);
             return Err(Fault::new(Code::AccessDenied, message));
         }
-        Ok(Welcome { organization: Some(state.own.name.clone()), city: "Testville".parse().ok() })
+        Ok((Welcome { organization: Some(state.own.name.clone()), city: "Testville".parse().ok() }, ()))
     }
 
-    fn open(&self, to_session: mpsc::UnboundedSender<ToSession>) -> SessionId {
+    fn open(&self, (): (), to_session: mpsc::UnboundedSender<ToSession>) -> SessionId {
         let mut state = self.state();
         state.last_session += 1;
         let session = SessionId(state.last_session);

@@ -144,7 +144,7 @@ impl Voice {
     ) -> Result<()> {
         let operation: OperationName = operation.parse()?;
         let name = format!("bench-choir-{}", self.place);
-        self.wire.send(0, &Message::Connect { name, password: None })?;
+        self.wire.send(0, &Message::Connect { name, account: None, password: None })?;
         for name in services {
             let service = offer::Service { name: name.parse()?, operations: vec![operation.clone()], public: false };
             self.queue.push_back((0, Message::Register { service, credit: limit::SESSION_CREDIT_MAX }));

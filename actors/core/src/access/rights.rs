@@ -72,8 +72,8 @@ impl<T: Ord + fmt::Display> Granted<T> {
     }
 }
 
-/// What an account may do. Looking at transactions whose ids it knows, and answering what it was asked, is always allowed:
-/// ids cannot be guessed.
+/// What an account may do. Awaiting, asking about, signalling to and cancelling a transaction is open to whoever knows its
+/// id: ids cannot be guessed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rights {
     /// The services that it may register.
@@ -103,13 +103,27 @@ impl Rights {
                 format!("submit transactions of {definition}"),
                 format!("--definition {definition}"),
             ),
-            _ => return Ok(()),
+            FromSession::Answer { service, .. } => {
+                (self.services.has(service), format!("answer as the service {service}"), format!("--service {service}"))
+            }
+            FromSession::Publish { topic, .. } => self.topic("publish to", topic),
+            FromSession::Subscribe { topic, .. }
+            | FromSession::Unsubscribe { topic, .. }
+            | FromSession::Taken { topic, .. } => self.topic("subscribe to", &topic.name),
+            FromSession::Await { .. }
+            | FromSession::Query { .. }
+            | FromSession::Cancel { .. }
+            | FromSession::Signal { .. } => return Ok(()),
         };
         if allowed {
             return Ok(());
         }
         Err(Fault::new(Code::AccessDenied, format!("the account {name} may not {what}"))
             .help(format!("the node's operator grants it with `hansa access add {name} {option} …`")))
+    }
+
+    fn topic(&self, act: &str, topic: &TopicName) -> (bool, String, String) {
+        (self.topics.has(topic), format!("{act} the topic {topic}"), format!("--topic {topic}"))
     }
 
     pub(super) fn within_limits(&self) -> Result<(), Fault> {

@@ -64,6 +64,15 @@ fn an_account_may_do_what_it_was_granted_and_no_more() {
     assert_eq!(credit.permit(&"credit", &submit("payroll")).unwrap_err().code, Code::AccessDenied);
     let all = rights(&["*"], &["*", "purchase"]);
     assert!(all.permit(&"erp", &register("anything")).is_ok() && all.permit(&"erp", &submit("anything")).is_ok());
+    let publish = |topic: &str| FromSession::Publish {
+        topic: topic.parse().unwrap(),
+        publication: None,
+        public: false,
+        document: crate::document::Text::parse(b"<Price/>").unwrap(),
+    };
+    let prices = Rights { topics: Granted::of(["prices"]).unwrap(), ..Rights::default() };
+    assert!(prices.permit(&"erp", &publish("prices")).is_ok());
+    assert!(prices.permit(&"erp", &publish("wages")).unwrap_err().help.unwrap().contains("--topic wages"));
     assert!(rights(&[], &[]).permit(&"none", &submit("purchase")).is_err(), "nothing is granted by default");
 }
 

@@ -3,6 +3,7 @@
 //! `--json` prints the answers as they are, so their fields are a promise to scripts: add, do not rename. Durations are
 //! whole milliseconds (`…_ms`), moments RFC 3339.
 
+mod access;
 mod history;
 mod list;
 mod status;
@@ -10,6 +11,7 @@ mod topic;
 mod transaction;
 mod upkeep;
 
+pub use access::{AccountChanged, AccountEntry, entries as account_entries};
 pub use history::{DryRun, DryRunStep, HistoryEntry, HistoryPage, HistoryRecord, Replayed, UnansweredOperation};
 pub use list::{ListFilter, TransactionPage};
 pub use status::{
@@ -25,10 +27,11 @@ pub use upkeep::{Purged, PurgedPart, Recovered, RecoveredPart, Signalled};
 
 use super::time::Time;
 use hansa_core::{
+    access::{Rights, Verifier},
     code::Fault,
     ident::{
-        City, DefinitionHash, DefinitionName, OperationName, OrganizationId, OrganizationName, PublicationId,
-        ServiceName, SignalName, TopicName, TransactionId,
+        AccountName, City, DefinitionHash, DefinitionName, OperationName, OrganizationId, OrganizationName,
+        PublicationId, ServiceName, SignalName, TopicName, TransactionId,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -169,6 +172,23 @@ pub enum Request {
         /// Its text.
         invite: String,
     },
+    /// The accounts of those who may attach.
+    Accounts,
+    /// Add an account, or change it.
+    AddAccount {
+        /// Its name.
+        name: AccountName,
+        /// What its password is checked against, made by whoever asks, so that no password travels.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        verifier: Option<Verifier>,
+        /// What it may do.
+        rights: Rights,
+    },
+    /// Remove an account.
+    RemoveAccount {
+        /// Its name.
+        name: AccountName,
+    },
     /// The numbers that `GET /metrics` shows.
     Metrics,
     /// Stop the node.
@@ -223,6 +243,10 @@ pub enum Answer {
     Invited(Invited),
     /// To [`Request::Join`].
     Joined(Joined),
+    /// To [`Request::Accounts`].
+    Accounts(Vec<AccountEntry>),
+    /// To [`Request::AddAccount`] and [`Request::RemoveAccount`].
+    AccountChanged(AccountChanged),
     /// To [`Request::Metrics`].
     Metrics(Vec<Reading>),
     /// To [`Request::Stop`].
