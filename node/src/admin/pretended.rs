@@ -4,8 +4,8 @@ use super::{Administration, protocol::*, time::Time};
 use hansa_core::{
     code::{Code, Fault},
     ident::{
-        City, DefinitionHash, DefinitionName, FederationId, OperationName, OrganizationId, PublicationId, SignalName,
-        SubnodeId, TopicName, TransactionId,
+        City, DefinitionHash, DefinitionName, FederationId, LibraryHash, LibraryName, OperationName, OrganizationId,
+        PublicationId, SignalName, SubnodeId, TopicName, TransactionId,
     },
     moment::Moment,
 };
@@ -132,6 +132,18 @@ impl Administration for Pretended {
 
     async fn definition_source(&self, name: DefinitionName) -> Result<DefinitionSource, Fault> {
         Err(Fault::new(Code::DefinitionUnknown, format!("there is no transaction definition {name}")))
+    }
+
+    async fn libraries(&self) -> Result<Vec<LibraryEntry>, Fault> {
+        Ok(Vec::new())
+    }
+
+    async fn add_library(&self, name: LibraryName, _: String) -> Result<LibraryAdded, Fault> {
+        Ok(LibraryAdded { name, hash: LibraryHash([0; 32]), unchanged: false })
+    }
+
+    async fn remove_library(&self, name: LibraryName) -> Result<LibraryRemoved, Fault> {
+        Ok(LibraryRemoved { name, definitions: Vec::new() })
     }
 
     async fn list(&self, _: ListFilter) -> Result<TransactionPage, Fault> {

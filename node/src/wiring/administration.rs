@@ -8,7 +8,10 @@ use hansa_core::{
     directory::Directory,
     dispatch::{Input, Tally},
     document::Text,
-    ident::{City, DefinitionName, OperationName, OrganizationId, PublicationId, SignalName, TopicName, TransactionId},
+    ident::{
+        City, DefinitionName, LibraryName, OperationName, OrganizationId, PublicationId, SignalName, TopicName,
+        TransactionId,
+    },
     link::Link,
     mailbox::Mailbox,
     membership::{self, Charter, Credentials, InviteKey, InviteText},
@@ -230,7 +233,9 @@ impl Administration for Machines {
 
     async fn define(&self, text: String) -> Result<Defined, Fault> {
         let text = Text::parse(text.as_bytes())?;
-        let definition = Definition::parse(&text).map_err(views::all_faults)?;
+        let surroundings = self.house.surroundings();
+        let callable = surroundings.definitions().callable();
+        let definition = Definition::parse_with(&text, callable).map_err(views::all_faults)?;
         let tracking = self.ask(|asker| Input::Catalogue(catalogue::Input::Define { asker, text })).await?;
         Ok(Defined {
             name: definition.name,
@@ -238,6 +243,34 @@ impl Administration for Machines {
             operations: definition.operations.len() as u64,
             unchanged: tracking.word.is_some_and(|word| word.starts_with("unchanged")),
         })
+    }
+
+    async fn libraries(&self) -> Result<Vec<LibraryEntry>, Fault> {
+        let surroundings = self.house.surroundings();
+        let definitions = surroundings.definitions();
+        Ok(definitions.libraries().iter().map(|library| views::library(library, definitions)).collect())
+    }
+
+    async fn add_library(&self, name: LibraryName, bytes: String) -> Result<LibraryAdded, Fault> {
+        let bytes = data_encoding::BASE64
+            .decode(bytes.as_bytes())
+            .map_err(|error| Fault::new(Code::LibraryInvalid, format!("the library is not in base 64: {error}")))?;
+        // Reading takes a while, so the machine is not the first to find that it is none.
+        self.house.surroundings().loader().load(&bytes)?;
+        let bytes = catalogue::Bytes::new(&bytes);
+        let hash = bytes.hash();
+        let stored = name.clone();
+        let tracking =
+            self.ask(|asker| Input::Catalogue(catalogue::Input::AddLibrary { asker, name: stored, bytes })).await?;
+        Ok(LibraryAdded { name, hash, unchanged: tracking.word.is_some_and(|word| word.starts_with("unchanged")) })
+    }
+
+    async fn remove_library(&self, name: LibraryName) -> Result<LibraryRemoved, Fault> {
+        let libraries = self.libraries().await?;
+        let removed = name.clone();
+        self.ask(|asker| Input::Catalogue(catalogue::Input::RemoveLibrary { asker, name: removed })).await?;
+        let library = libraries.into_iter().find(|library| library.name == name);
+        Ok(LibraryRemoved { name, definitions: library.map(|library| library.definitions).unwrap_or_default() })
     }
 
     async fn definitions(&self) -> Result<Vec<DefinitionEntry>, Fault> {

@@ -4,6 +4,7 @@
 //! whole milliseconds (`…_ms`), moments RFC 3339.
 
 mod history;
+mod library;
 mod list;
 mod status;
 mod topic;
@@ -11,6 +12,7 @@ mod transaction;
 mod upkeep;
 
 pub use history::{DryRun, DryRunStep, HistoryEntry, HistoryPage, HistoryRecord, Replayed, UnansweredOperation};
+pub use library::{LibraryAdded, LibraryEntry, LibraryFunction, LibraryRemoved};
 pub use list::{ListFilter, TransactionPage};
 pub use status::{
     Addresses, Disk, FederationStatus, Health, JournalStatus, NodeStatus, OrganizationStatus, Peer, Reading,
@@ -27,8 +29,8 @@ use super::time::Time;
 use hansa_core::{
     code::Fault,
     ident::{
-        City, DefinitionHash, DefinitionName, OperationName, OrganizationId, OrganizationName, PublicationId,
-        ServiceName, SignalName, TopicName, TransactionId,
+        City, DefinitionHash, DefinitionName, LibraryName, OperationName, OrganizationId, OrganizationName,
+        PublicationId, ServiceName, SignalName, TopicName, TransactionId,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -83,6 +85,20 @@ pub enum Request {
     DefinitionSource {
         /// The name.
         name: DefinitionName,
+    },
+    /// The libraries of functions.
+    Libraries,
+    /// Store a library of functions.
+    AddLibrary {
+        /// Its name.
+        name: LibraryName,
+        /// What it consists of, in base 64.
+        bytes: String,
+    },
+    /// Forget the name of a library of functions.
+    RemoveLibrary {
+        /// Which.
+        name: LibraryName,
     },
     /// Transactions, newest first.
     List(Box<ListFilter>),
@@ -195,6 +211,12 @@ pub enum Answer {
     Definitions(Vec<DefinitionEntry>),
     /// To [`Request::DefinitionSource`].
     DefinitionSource(DefinitionSource),
+    /// To [`Request::Libraries`].
+    Libraries(Vec<LibraryEntry>),
+    /// To [`Request::AddLibrary`].
+    LibraryAdded(LibraryAdded),
+    /// To [`Request::RemoveLibrary`].
+    LibraryRemoved(LibraryRemoved),
     /// To [`Request::List`].
     Transactions(TransactionPage),
     /// To [`Request::Show`].
