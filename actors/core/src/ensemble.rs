@@ -16,7 +16,7 @@ use crate::{
     moment::Moment,
     session::ToSession,
     topic::Topic,
-    transaction::{Catalogue, Instance},
+    transaction::{Catalogue, Instance, Loader},
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -65,6 +65,12 @@ impl<M: Housed> Default for Room<M> {
 }
 
 impl Ensemble {
+    /// The machines of a node that has this to run libraries of functions with.
+    #[must_use]
+    pub fn new(loader: Loader) -> Self {
+        Self { surroundings: Surroundings::new(loader), ..Self::default() }
+    }
+
     /// Take in a record of an earlier life, as [`Scribe::append`] was given it, in CBOR.
     ///
     /// # Panics
@@ -96,7 +102,8 @@ impl Ensemble {
             membership: membership.stored(),
             topics: topics.stored(),
         };
-        Self { machines, surroundings: Surroundings::default(), inward: BTreeMap::new() }
+        let surroundings = Surroundings::new(self.surroundings.loader().clone());
+        Self { machines, surroundings, inward: BTreeMap::new() }
     }
 
     /// After a start: have the surroundings drawn, at which everything else looks.

@@ -12,12 +12,16 @@ pub mod time;
 
 use hansa_core::{
     code::{Code, Fault},
-    ident::{City, DefinitionName, LibraryName, OperationName, PublicationId, SignalName, TopicName, TransactionId},
+    ident::{
+        City, DefinitionName, LibraryHash, LibraryName, OperationName, PublicationId, SignalName, TopicName,
+        TransactionId,
+    },
 };
 use protocol::{
     Answer, Awaited, Cancelled, Defined, DefinitionEntry, DefinitionSource, DirectoryEntry, HistoryPage, Invited,
-    Joined, LibraryAdded, LibraryEntry, LibraryRemoved, ListFilter, Published, Purged, PurgedPart, Reading, Recovered,
-    RecoveredPart, Replayed, Request, Service, Show, Signalled, Status, Submitted, TopicEntry, TransactionPage,
+    Joined, LibraryAdded, LibraryEntry, LibraryRemoved, LibrarySource, ListFilter, Published, Purged, PurgedPart,
+    Reading, Recovered, RecoveredPart, Replayed, Request, Service, Show, Signalled, Status, Submitted, TopicEntry,
+    TransactionPage,
 };
 use std::time::Duration;
 use time::Time;
@@ -63,6 +67,9 @@ pub trait Administration: Send + Sync + 'static {
 
     /// The libraries of functions.
     fn libraries(&self) -> impl Future<Output = Result<Vec<LibraryEntry>, Fault>> + Send;
+
+    /// What a version of a library consists of.
+    fn library_source(&self, hash: LibraryHash) -> impl Future<Output = Result<LibrarySource, Fault>> + Send;
 
     /// Check a library of functions, given in base 64, and store it.
     fn add_library(&self, name: LibraryName, bytes: String)
@@ -149,6 +156,7 @@ pub async fn answer<A: Administration>(administration: &A, request: Request) -> 
         Request::Definitions => Answer::Definitions(administration.definitions().await?),
         Request::DefinitionSource { name } => Answer::DefinitionSource(administration.definition_source(name).await?),
         Request::Libraries => Answer::Libraries(administration.libraries().await?),
+        Request::LibrarySource { hash } => Answer::LibrarySource(administration.library_source(hash).await?),
         Request::AddLibrary { name, bytes } => Answer::LibraryAdded(administration.add_library(name, bytes).await?),
         Request::RemoveLibrary { name } => Answer::LibraryRemoved(administration.remove_library(name).await?),
         Request::List(filter) => {

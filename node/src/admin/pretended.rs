@@ -138,6 +138,10 @@ impl Administration for Pretended {
         Ok(Vec::new())
     }
 
+    async fn library_source(&self, hash: LibraryHash) -> Result<LibrarySource, Fault> {
+        Err(Fault::new(Code::LibraryUnknown, format!("there is no library {hash}")))
+    }
+
     async fn add_library(&self, name: LibraryName, _: String) -> Result<LibraryAdded, Fault> {
         Ok(LibraryAdded { name, hash: LibraryHash([0; 32]), unchanged: false })
     }

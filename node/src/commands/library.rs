@@ -1,20 +1,24 @@
 //! `hansa library …`: the libraries of functions that transaction definitions may call.
 
 use super::{Context, Failure, render};
-use crate::admin::protocol::{LibraryAdded, LibraryEntry, LibraryFunction, LibraryRemoved, Request};
+use crate::admin::{
+    client::Client,
+    protocol::{DefinitionSource, LibraryAdded, LibraryEntry, LibraryFunction, LibraryRemoved, LibrarySource, Request},
+};
 use clap::{Args, Subcommand};
 use data_encoding::BASE64;
 use hansa_core::{
     code::{Code, Fault},
-    ident::LibraryName,
+    ident::{LibraryHash, LibraryName},
     limit,
-    transaction::Load as _,
+    transaction::{Libraries, Library, Load as _, Signature, Value},
 };
 use hansa_library::Runtime;
 use std::{
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Add functions of your own to the expressions of transaction definitions
@@ -159,6 +163,95 @@ fn read_library(path: &Path) -> Result<Vec<u8>, Fault> {
     Ok(bytes)
 }
 
+/// Libraries for a command that needs no node
+#[derive(Clone, Debug, Default, Args)]
+pub struct GivenLibraries {
+    /// A library that definitions may call, from a file; can be repeated
+    #[arg(long = "library", value_name = "NAME=FILE", value_parser = pair)]
+    pairs: Vec<(LibraryName, PathBuf)>,
+}
+
+fn pair(text: &str) -> Result<(LibraryName, PathBuf), String> {
+    let (name, file) = text.split_once('=').ok_or("it is not of the form NAME=FILE, such as freight=freight.wasm")?;
+    Ok((name.parse().map_err(|fault: Fault| fault.message)?, file.into()))
+}
+
+impl GivenLibraries {
+    /// Them, loaded.
+    ///
+    /// # Errors
+    /// [`Code::LibraryInvalid`] for a file that is none.
+    pub fn load(&self) -> Result<Libraries, Fault> {
+        let mut libraries = Libraries::default();
+        if self.pairs.is_empty() {
+            return Ok(libraries);
+        }
+        let runtime = Runtime::new()?;
+        for (name, file) in &self.pairs {
+            libraries.add(name.clone(), runtime.load(&read_library(file)?)?);
+        }
+        Ok(libraries)
+    }
+}
+
+/// A library of a node, as far as a check needs it.
+#[derive(Debug)]
+struct Known {
+    hash: LibraryHash,
+    functions: Vec<Signature>,
+}
+
+impl Library for Known {
+    fn hash(&self) -> LibraryHash {
+        self.hash
+    }
+
+    fn functions(&self) -> &[Signature] {
+        &self.functions
+    }
+
+    fn call(&self, _: usize, _: &[Value], _: &mut u64) -> Result<Value, String> {
+        Err("it is checked here, and run by the node".to_owned())
+    }
+}
+
+/// The libraries that a node has, to check definitions with before they are stored there.
+///
+/// # Errors
+/// The node says so.
+pub async fn known(client: &mut Client) -> Result<Libraries, Fault> {
+    let mut libraries = Libraries::default();
+    for LibraryEntry { name, hash, functions, .. } in client.ask::<Vec<LibraryEntry>>(&Request::Libraries).await? {
+        let signature = |function: LibraryFunction| {
+            format!("{}({}){}", function.name, function.parameters.join(","), function.makes).parse()
+        };
+        let functions = functions.into_iter().map(signature).collect::<Result<_, String>>();
+        let functions = functions.map_err(|why| Fault::new(Code::LibraryInvalid, why))?;
+        libraries.add(name, Arc::new(Known { hash, functions }));
+    }
+    Ok(libraries)
+}
+
+/// The libraries that a definition of a node is bound to.
+///
+/// # Errors
+/// The node says so.
+pub async fn bound(client: &mut Client, definition: &DefinitionSource) -> Result<Libraries, Fault> {
+    let mut libraries = Libraries::default();
+    if definition.libraries.is_empty() {
+        return Ok(libraries);
+    }
+    let runtime = Runtime::new()?;
+    for (name, hash) in &definition.libraries {
+        let source: LibrarySource = client.ask(&Request::LibrarySource { hash: *hash }).await?;
+        let bytes = BASE64
+            .decode(source.bytes.as_bytes())
+            .map_err(|error| Fault::new(Code::LibraryInvalid, format!("the library is not in base 64: {error}")))?;
+        libraries.add(name.clone(), runtime.load(&bytes)?);
+    }
+    Ok(libraries)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,5 +276,15 @@ mod tests {
         }
         assert!(list(&[]).contains("hansa library add"));
         assert!(list(&[library]).contains("CALLED BY"));
+    }
+
+    #[test]
+    fn libraries_without_a_node_are_given_as_name_and_file() {
+        assert!(pair("freight").unwrap_err().contains("NAME=FILE"));
+        assert!(pair("no name=freight.wasm").is_err());
+        let none = GivenLibraries { pairs: vec![pair("freight=/nowhere/a=b.wasm").unwrap()] };
+        let fault = none.load().unwrap_err();
+        assert_eq!(fault.code, Code::LibraryInvalid);
+        assert!(fault.message.contains("/nowhere/a=b.wasm"), "{fault}");
     }
 }

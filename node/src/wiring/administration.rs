@@ -9,8 +9,8 @@ use hansa_core::{
     dispatch::{Input, Tally},
     document::Text,
     ident::{
-        City, DefinitionName, LibraryName, OperationName, OrganizationId, PublicationId, SignalName, TopicName,
-        TransactionId,
+        City, DefinitionName, LibraryHash, LibraryName, OperationName, OrganizationId, PublicationId, SignalName,
+        TopicName, TransactionId,
     },
     link::Link,
     mailbox::Mailbox,
@@ -249,6 +249,15 @@ impl Administration for Machines {
         let surroundings = self.house.surroundings();
         let definitions = surroundings.definitions();
         Ok(definitions.libraries().iter().map(|library| views::library(library, definitions)).collect())
+    }
+
+    async fn library_source(&self, hash: LibraryHash) -> Result<LibrarySource, Fault> {
+        let surroundings = self.house.surroundings();
+        let bytes = surroundings
+            .definitions()
+            .library_version(&hash)
+            .ok_or_else(|| Fault::new(Code::LibraryUnknown, format!("there is no library {hash} here")))?;
+        Ok(LibrarySource { hash, bytes: data_encoding::BASE64.encode(bytes.as_slice()) })
     }
 
     async fn add_library(&self, name: LibraryName, bytes: String) -> Result<LibraryAdded, Fault> {

@@ -171,7 +171,12 @@ impl Machines {
         let definition = surroundings.definitions().named(&name).ok_or_else(|| {
             Fault::new(Code::DefinitionUnknown, format!("there is no transaction definition {name} here"))
         })?;
-        Ok(DefinitionSource { name, hash: definition.hash, text: definition.text.as_str().to_owned() })
+        Ok(DefinitionSource {
+            name,
+            hash: definition.hash,
+            text: definition.text.as_str().to_owned(),
+            libraries: definition.libraries.clone(),
+        })
     }
 
     pub(super) async fn signalled(

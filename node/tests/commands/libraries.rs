@@ -38,7 +38,15 @@ fn a_library_is_added_called_shown_kept_over_a_restart_and_removed() {
     };
 
     let running = place.run(&[]);
-    assert_eq!(place.say(&["--json", "transaction", "define", definition]).fault(), "library-unknown");
+    let unknown = |place: &Place, arguments: &[&str]| {
+        let said = place.say(&[&["--json", "transaction"], arguments].concat());
+        assert_eq!(said.code, 1, "{}", said.out);
+        assert_eq!(said.json()[0]["code"], "library-unknown");
+    };
+    unknown(&place, &["define", definition]);
+    unknown(&place, &["check", definition]);
+    let given = format!("voice={module}");
+    assert_eq!(place.say(&["transaction", "check", definition, "--library", &given]).code, 0);
     let added = place.say(&["--json", "library", "add", "voice", module]).json();
     assert_eq!(added["unchanged"], false);
     assert_eq!(place.say(&["--json", "library", "add", "voice", module]).json()["unchanged"], true);
@@ -58,13 +66,28 @@ fn a_library_is_added_called_shown_kept_over_a_restart_and_removed() {
     let _running = place.run(&[]);
     submit(&place);
     assert_eq!(place.say(&["--json", "library", "list"]).json()[0]["hash"], added["hash"]);
+    // A dry run calls it too: the node's, or one from a file where no node is asked.
+    let answers = file(&place, "answers.json", b"{}");
+    let rehearsed = |place: &Place, more: &[&str]| {
+        let mut command = place.command(&["transaction", "dry-run", "echo", "--json", "--input"]);
+        let said = finished(command.arg(&input).arg("--answers").arg(&answers).args(more));
+        assert_eq!(said.code, 0, "{} {}", said.out, said.err);
+        assert!(said.out.contains(r#"name=\"said\">hello<"#), "{}", said.out);
+    };
+    rehearsed(&place, &[]);
+    rehearsed(&place, &["--definition", definition, "--library", &given]);
     let removed = place.say(&["library", "remove", "voice"]);
     assert!(removed.out.contains("echo keep it"), "{}", removed.out);
     assert_eq!(place.say(&["--json", "library", "show", "voice"]).fault(), "library-unknown");
     submit(&place);
+    // What ran before can still be replayed: a definition keeps its libraries.
+    for transaction in place.say(&["--json", "transaction", "list"]).json()["transactions"].as_array().unwrap() {
+        let replayed = place.say(&["--json", "transaction", "replay", transaction["id"].as_str().unwrap()]).json();
+        assert_eq!(replayed["difference"], serde_json::Value::Null);
+    }
     let again = DEFINITION.replace("<NAME>said<", "<NAME>told<");
     let again = file(&place, "again.xml", again.as_bytes());
-    assert_eq!(place.say(&["--json", "transaction", "define", again.to_str().unwrap()]).fault(), "library-unknown");
+    unknown(&place, &["define", again.to_str().unwrap()]);
 }
 
 #[test]

@@ -108,7 +108,8 @@ impl Loader {
     pub fn load(&self, bytes: &[u8]) -> Result<Arc<dyn Library>, Fault> {
         match &self.0 {
             Some(loader) => loader.load(bytes),
-            None => Err(Fault::new(Code::LibraryInvalid, "nothing here runs libraries")),
+            None => Err(Fault::new(Code::LibraryInvalid, "nothing here runs libraries of functions")
+                .help("start the in-memory node with a loader, such as that of the crate hansa-library")),
         }
     }
 }
@@ -134,7 +135,9 @@ impl Libraries {
         self.named(name).ok_or_else(|| {
             let help = match meant(name.as_str(), self.0.keys().map(LibraryName::as_str)) {
                 Some(meant) => format!("did you mean {meant}?"),
-                None => format!("add it with `hansa library add {name} FILE.wasm`"),
+                None => format!(
+                    "add it with `hansa library add {name} FILE.wasm`; to check without a node, give --library {name}=FILE.wasm"
+                ),
             };
             Fault::new(
                 Code::LibraryUnknown,

@@ -45,6 +45,15 @@ impl From<&Signature> for LibraryFunction {
     }
 }
 
+/// What a version of a library consists of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LibrarySource {
+    /// Which version.
+    pub hash: LibraryHash,
+    /// Its bytes, in base 64.
+    pub bytes: String,
+}
+
 /// A library was stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LibraryAdded {

@@ -12,7 +12,7 @@ mod transaction;
 mod upkeep;
 
 pub use history::{DryRun, DryRunStep, HistoryEntry, HistoryPage, HistoryRecord, Replayed, UnansweredOperation};
-pub use library::{LibraryAdded, LibraryEntry, LibraryFunction, LibraryRemoved};
+pub use library::{LibraryAdded, LibraryEntry, LibraryFunction, LibraryRemoved, LibrarySource};
 pub use list::{ListFilter, TransactionPage};
 pub use status::{
     Addresses, Disk, FederationStatus, Health, JournalStatus, NodeStatus, OrganizationStatus, Peer, Reading,
@@ -29,11 +29,12 @@ use super::time::Time;
 use hansa_core::{
     code::Fault,
     ident::{
-        City, DefinitionHash, DefinitionName, LibraryName, OperationName, OrganizationId, OrganizationName,
-        PublicationId, ServiceName, SignalName, TopicName, TransactionId,
+        City, DefinitionHash, DefinitionName, LibraryHash, LibraryName, OperationName, OrganizationId,
+        OrganizationName, PublicationId, ServiceName, SignalName, TopicName, TransactionId,
     },
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// How many transactions a list has, unless it is asked for another number.
 pub const LIST_DEFAULT: u32 = 20;
@@ -88,6 +89,11 @@ pub enum Request {
     },
     /// The libraries of functions.
     Libraries,
+    /// What a version of a library consists of, which a name or a definition means.
+    LibrarySource {
+        /// Which version.
+        hash: LibraryHash,
+    },
     /// Store a library of functions.
     AddLibrary {
         /// Its name.
@@ -213,6 +219,8 @@ pub enum Answer {
     DefinitionSource(DefinitionSource),
     /// To [`Request::Libraries`].
     Libraries(Vec<LibraryEntry>),
+    /// To [`Request::LibrarySource`].
+    LibrarySource(LibrarySource),
     /// To [`Request::AddLibrary`].
     LibraryAdded(LibraryAdded),
     /// To [`Request::RemoveLibrary`].
@@ -328,6 +336,8 @@ pub struct DefinitionSource {
     pub hash: DefinitionHash,
     /// Its XML.
     pub text: String,
+    /// The versions of the libraries that it calls.
+    pub libraries: BTreeMap<LibraryName, LibraryHash>,
 }
 
 /// A transaction was begun.

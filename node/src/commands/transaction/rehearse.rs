@@ -1,7 +1,12 @@
 //! `hansa transaction dry-run`: a definition against given answers, with no service at all. It runs here, in the command;
 //! a node is asked only for definitions that no file brings.
 
-use super::super::{Context, Failure, document::read_document, render};
+use super::super::{
+    Context, Failure,
+    document::read_document,
+    library::{self, GivenLibraries},
+    render,
+};
 use crate::{
     admin::{
         protocol::{
@@ -49,6 +54,8 @@ pub struct DryRunCommand {
     /// Take definitions from this file and ask no node; can be repeated, for sub-transactions
     #[arg(long, value_name = "FILE")]
     definition: Vec<PathBuf>,
+    #[command(flatten)]
+    libraries: GivenLibraries,
     /// Tell every record as well
     #[arg(long)]
     history: bool,
@@ -58,10 +65,12 @@ impl DryRunCommand {
     pub async fn perform(self, context: &Context) -> Result<(), Failure> {
         let input = parsed(&self.input, Code::DocumentMalformed)?;
         let script = script(&self.answers)?;
+        let libraries = self.libraries.load()?;
         let mut definitions = Vec::new();
         for file in &self.definition {
             let text = parsed(file, Code::DefinitionInvalid)?;
-            let definition = Definition::parse(&text).map_err(|faults| several("the definition", file, faults))?;
+            let definition =
+                Definition::parse_with(&text, &libraries).map_err(|faults| several("the definition", file, faults))?;
             definitions.push(Arc::new(definition));
         }
         let mut offers = Offers::default();
@@ -133,7 +142,8 @@ async fn defined(context: &Context, name: &DefinitionName) -> Result<Vec<Arc<Def
             source => source?,
         };
         let text = Text::parse(source.text.as_bytes())?;
-        let definition = Definition::parse(&text).map_err(views::all_faults)?;
+        let libraries = library::bound(&mut client, &source).await?;
+        let definition = Definition::parse_with(&text, &libraries).map_err(views::all_faults)?;
         wanted.extend(definition.operations.iter().filter_map(|operation| match &operation.work {
             Work::Transaction(name) => Some(name.clone()),
             _ => None,

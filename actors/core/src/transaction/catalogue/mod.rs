@@ -72,6 +72,7 @@ struct Picture {
     versions: BTreeMap<DefinitionHash, (Arc<Definition>, Moment)>,
     current: BTreeMap<DefinitionName, DefinitionHash>,
     libraries: Vec<LibraryPicture>,
+    library_versions: BTreeMap<LibraryHash, Bytes>,
     callable: Libraries,
 }
 
@@ -112,7 +113,13 @@ impl Definitions {
         &self.0.libraries
     }
 
-    /// The same, to check definitions with.
+    /// What a version of a library consists of, which a name or a definition means.
+    #[must_use]
+    pub fn library_version(&self, hash: &LibraryHash) -> Option<&Bytes> {
+        self.0.library_versions.get(hash)
+    }
+
+    /// The libraries that new definitions may call, to check definitions with.
     #[must_use]
     pub fn callable(&self) -> &Libraries {
         &self.0.callable
@@ -224,6 +231,7 @@ impl Catalogue {
             versions: versions.collect(),
             current: self.current.clone(),
             libraries: self.shelf.picture(loader),
+            library_versions: self.shelf.versions(),
             callable: self.shelf.current(loader),
         }))
     }

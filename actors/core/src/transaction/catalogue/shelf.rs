@@ -27,6 +27,12 @@ impl Bytes {
         Self(bytes.into())
     }
 
+    /// As they are.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The version that they are.
     #[must_use]
     pub fn hash(&self) -> LibraryHash {
@@ -128,6 +134,11 @@ impl Shelf {
         let named = self.current.values().map(|(hash, _)| *hash);
         let used: BTreeSet<LibraryHash> = used.copied().chain(named).collect();
         self.versions.retain(|hash, _| used.contains(hash));
+    }
+
+    /// Every version that is kept. Clones share the bytes.
+    pub(super) fn versions(&self) -> BTreeMap<LibraryHash, Bytes> {
+        self.versions.iter().map(|(hash, version)| (*hash, version.bytes.clone())).collect()
     }
 
     pub(super) fn loaded(&self, hash: &LibraryHash, loader: &Loader) -> Option<Arc<dyn Library>> {
