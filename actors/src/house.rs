@@ -22,7 +22,7 @@ use hansa_core::{
     machine::Machine,
     moment::Moment,
     topic::{self, Topic},
-    transaction::{Catalogue, Instance},
+    transaction::{Catalogue, Instance, Loader},
 };
 use ractor::{Actor, ActorRef};
 use std::{
@@ -60,6 +60,8 @@ pub struct HouseOptions {
     pub transaction_shards: usize,
     /// How long a transaction rests before it is put away.
     pub rest_ms: u64,
+    /// What runs the libraries of functions that definitions call.
+    pub loader: Loader,
 }
 
 impl HouseOptions {
@@ -75,6 +77,7 @@ impl HouseOptions {
             finished_keep_ms: 30 * 24 * 3_600_000,
             transaction_shards: 1,
             rest_ms: 2_000,
+            loader: Loader::default(),
         }
     }
 }
@@ -250,7 +253,7 @@ impl House {
             store,
             behind: AtomicU64::new(position.applied),
             switchboard: Switchboard::default(),
-            surroundings: RwLock::default(),
+            surroundings: RwLock::new(Arc::new(Surroundings::new(options.loader.clone()))),
             counters: Counters::default(),
         });
         let (supervisor, _) = Supervisor::spawn(None, Supervisor, Arc::clone(&fatal))

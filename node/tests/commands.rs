@@ -2,6 +2,8 @@
 
 #[path = "commands/definitions.rs"]
 mod definitions;
+#[path = "commands/libraries.rs"]
+mod libraries;
 #[path = "commands/transactions.rs"]
 mod transactions;
 

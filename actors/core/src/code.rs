@@ -100,6 +100,13 @@ codes! {
         "There is no transaction definition of this name here."
         "List the definitions with `hansa transaction definitions`, or define it with `hansa transaction define FILE`.";
 
+    LibraryUnknown "library-unknown"
+        "There is no library of functions of this name here."
+        "See the names with `hansa library list`; add it with `hansa library add NAME FILE.wasm`.";
+    LibraryInvalid "library-invalid"
+        "A file is no library of functions: it is no WebAssembly module, asks for imports, or does not export what a library must."
+        "Build it as docs/functions.md describes; `hansa library show` says what a library has.";
+
     ExpressionFailed "expression-failed"
         "An expression could not be evaluated on the documents of this transaction."
         "Look at the documents with `hansa transaction show ID`; the message names the operation and the variable.";

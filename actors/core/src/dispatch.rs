@@ -15,7 +15,7 @@ use crate::{
     session::{Asker, Ending, FromSession, SessionId, Taken, ToSession, Tracking},
     signed::Signed,
     topic::{self, Recipient, Subscriber, Topic},
-    transaction::{self, Catalogue, Definitions, Instance, catalogue},
+    transaction::{self, Catalogue, Definitions, Instance, Loader, catalogue},
 };
 
 /// An input with the machine that it is for.
@@ -107,9 +107,16 @@ pub enum Delivery {
 pub struct Surroundings {
     around: transaction::Around,
     accounts: Accounts,
+    loader: Loader,
 }
 
 impl Surroundings {
+    /// Surroundings of which nothing is known yet but what runs libraries of functions.
+    #[must_use]
+    pub fn new(loader: Loader) -> Self {
+        Self { loader, ..Self::default() }
+    }
+
     /// The surroundings after a change.
     #[must_use]
     pub fn changed(&self, change: Change) -> Self {
@@ -144,6 +151,12 @@ impl Surroundings {
     #[must_use]
     pub fn offers(&self) -> &Offers {
         &self.around.offers
+    }
+
+    /// What runs libraries of functions.
+    #[must_use]
+    pub fn loader(&self) -> &Loader {
+        &self.loader
     }
 }
 
@@ -524,8 +537,8 @@ impl Housed for Catalogue {
     const KIND: Kind = Kind::Catalogue;
     const PUT_AWAY: bool = false;
 
-    fn around(_: &Surroundings) -> &() {
-        &()
+    fn around(surroundings: &Surroundings) -> &Loader {
+        &surroundings.loader
     }
 
     fn dispatch((): &(), effect: catalogue::Effect) -> Delivery {
@@ -534,12 +547,15 @@ impl Housed for Catalogue {
             catalogue::Effect::Acknowledge { asker, hash, new } => {
                 done(asker, if new { format!("defined {hash}") } else { format!("unchanged {hash}") })
             }
+            catalogue::Effect::AcknowledgeLibrary { asker, word, hash } => done(asker, format!("{word} {hash}")),
         }
     }
 
     fn asker(input: &catalogue::Input) -> Option<Asker> {
         match input {
-            catalogue::Input::Define { asker, .. } => Some(*asker),
+            catalogue::Input::Define { asker, .. }
+            | catalogue::Input::AddLibrary { asker, .. }
+            | catalogue::Input::RemoveLibrary { asker, .. } => Some(*asker),
             _ => None,
         }
     }

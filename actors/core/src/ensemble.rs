@@ -17,7 +17,7 @@ use crate::{
     moment::Moment,
     session::ToSession,
     topic::Topic,
-    transaction::{Catalogue, Instance},
+    transaction::{Catalogue, Instance, Loader},
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -67,6 +67,12 @@ impl<M: Housed> Default for Room<M> {
 }
 
 impl Ensemble {
+    /// The machines of a node that has this to run libraries of functions with.
+    #[must_use]
+    pub fn new(loader: Loader) -> Self {
+        Self { surroundings: Surroundings::new(loader), ..Self::default() }
+    }
+
     /// Take in a record of an earlier life, as [`Scribe::append`] was given it, in CBOR.
     ///
     /// # Panics
@@ -101,7 +107,8 @@ impl Ensemble {
             topics: topics.stored(),
             access: access.stored(),
         };
-        Self { machines, surroundings: Surroundings::default(), inward: BTreeMap::new() }
+        let surroundings = Surroundings::new(self.surroundings.loader().clone());
+        Self { machines, surroundings, inward: BTreeMap::new() }
     }
 
     /// After a start: have the surroundings drawn, at which everything else looks.

@@ -97,6 +97,10 @@ key_identity!(
     /// A version of a transaction definition: the BLAKE3 hash of its text (T3).
     DefinitionHash, 32, "def-"
 );
+key_identity!(
+    /// A version of a library of functions: the BLAKE3 hash of its bytes (T9).
+    LibraryHash, 32, "lib-"
+);
 
 /// A transaction instance (T4). Ids grow with time, so that a store keyed by them is written in order.
 /// Text form: 26 characters of Crockford's base 32, as in ULID.

@@ -35,6 +35,28 @@ pub const XPATH_BYTES_MAX: usize = 4 * 1024;
 pub const XPATH_DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
 /// Nodes that one evaluation of an XPath expression visits.
 pub const XPATH_VISITS_MAX: usize = 200_000;
+/// Libraries of functions that a node has at once.
+pub const LIBRARIES_MAX: usize = 64;
+/// Bytes of one library.
+pub const LIBRARY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of all libraries together, those among them that only older definitions still use.
+pub const LIBRARIES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Functions of one library.
+pub const LIBRARY_FUNCTIONS_MAX: usize = 256;
+/// Arguments of one function of a library.
+pub const LIBRARY_PARAMETERS_MAX: usize = 32;
+/// Libraries that are kept compiled.
+pub const LIBRARIES_COMPILED_MAX: usize = 32;
+/// Steps of one call of a library's function.
+pub const LIBRARY_FUEL_MAX: u64 = 200_000_000;
+/// Steps of all calls of libraries' functions in one evaluation.
+pub const EVALUATION_FUEL_MAX: u64 = 1_000_000_000;
+/// Bytes of memory that one call of a library's function has.
+pub const LIBRARY_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Elements of a table in a library.
+pub const LIBRARY_TABLE_MAX: usize = 100_000;
+/// Bytes of stack that one call of a library's function has.
+pub const LIBRARY_STACK_BYTES_MAX: usize = 512 * 1024;
 /// Faults of one definition that are told.
 pub const DEFINITION_FAULTS_MAX: usize = 1_000;
 /// Recipients of one broadcast operation.

@@ -13,12 +13,16 @@ pub mod time;
 use hansa_core::{
     access::{Rights, Verifier},
     code::{Code, Fault},
-    ident::{AccountName, City, DefinitionName, OperationName, PublicationId, SignalName, TopicName, TransactionId},
+    ident::{
+        AccountName, City, DefinitionName, LibraryHash, LibraryName, OperationName, PublicationId, SignalName,
+        TopicName, TransactionId,
+    },
 };
 use protocol::{
     AccountChanged, AccountEntry, Answer, Awaited, Cancelled, Defined, DefinitionEntry, DefinitionSource,
-    DirectoryEntry, HistoryPage, Invited, Joined, ListFilter, Published, Purged, PurgedPart, Reading, Recovered,
-    RecoveredPart, Replayed, Request, Service, Show, Signalled, Status, Submitted, TopicEntry, TransactionPage,
+    DirectoryEntry, HistoryPage, Invited, Joined, LibraryAdded, LibraryEntry, LibraryRemoved, LibrarySource,
+    ListFilter, Published, Purged, PurgedPart, Reading, Recovered, RecoveredPart, Replayed, Request, Service, Show,
+    Signalled, Status, Submitted, TopicEntry, TransactionPage,
 };
 use std::time::Duration;
 use time::Time;
@@ -61,6 +65,19 @@ pub trait Administration: Send + Sync + 'static {
 
     /// The text of the definition that new transactions of a name get.
     fn definition_source(&self, name: DefinitionName) -> impl Future<Output = Result<DefinitionSource, Fault>> + Send;
+
+    /// The libraries of functions.
+    fn libraries(&self) -> impl Future<Output = Result<Vec<LibraryEntry>, Fault>> + Send;
+
+    /// What a version of a library consists of.
+    fn library_source(&self, hash: LibraryHash) -> impl Future<Output = Result<LibrarySource, Fault>> + Send;
+
+    /// Check a library of functions, given in base 64, and store it.
+    fn add_library(&self, name: LibraryName, bytes: String)
+    -> impl Future<Output = Result<LibraryAdded, Fault>> + Send;
+
+    /// Forget the name of a library of functions.
+    fn remove_library(&self, name: LibraryName) -> impl Future<Output = Result<LibraryRemoved, Fault>> + Send;
 
     /// Transactions, newest first. It looks at a bounded number and says where to go on.
     fn list(&self, filter: ListFilter) -> impl Future<Output = Result<TransactionPage, Fault>> + Send;
@@ -153,6 +170,10 @@ pub async fn answer<A: Administration>(administration: &A, request: Request) -> 
         Request::Define { text } => Answer::Defined(administration.define(text).await?),
         Request::Definitions => Answer::Definitions(administration.definitions().await?),
         Request::DefinitionSource { name } => Answer::DefinitionSource(administration.definition_source(name).await?),
+        Request::Libraries => Answer::Libraries(administration.libraries().await?),
+        Request::LibrarySource { hash } => Answer::LibrarySource(administration.library_source(hash).await?),
+        Request::AddLibrary { name, bytes } => Answer::LibraryAdded(administration.add_library(name, bytes).await?),
+        Request::RemoveLibrary { name } => Answer::LibraryRemoved(administration.remove_library(name).await?),
         Request::List(filter) => {
             let limit = filter.limit.unwrap_or(protocol::LIST_DEFAULT).min(protocol::LIST_MAX);
             Answer::Transactions(administration.list(ListFilter { limit: Some(limit), ..*filter }).await?)

@@ -5,8 +5,8 @@ use hansa_core::{
     access::{Rights, Verifier},
     code::{Code, Fault},
     ident::{
-        AccountName, City, DefinitionHash, DefinitionName, FederationId, OperationName, OrganizationId, PublicationId,
-        SignalName, SubnodeId, TopicName, TransactionId,
+        AccountName, City, DefinitionHash, DefinitionName, FederationId, LibraryHash, LibraryName, OperationName,
+        OrganizationId, PublicationId, SignalName, SubnodeId, TopicName, TransactionId,
     },
     moment::Moment,
 };
@@ -133,6 +133,22 @@ impl Administration for Pretended {
 
     async fn definition_source(&self, name: DefinitionName) -> Result<DefinitionSource, Fault> {
         Err(Fault::new(Code::DefinitionUnknown, format!("there is no transaction definition {name}")))
+    }
+
+    async fn libraries(&self) -> Result<Vec<LibraryEntry>, Fault> {
+        Ok(Vec::new())
+    }
+
+    async fn library_source(&self, hash: LibraryHash) -> Result<LibrarySource, Fault> {
+        Err(Fault::new(Code::LibraryUnknown, format!("there is no library {hash}")))
+    }
+
+    async fn add_library(&self, name: LibraryName, _: String) -> Result<LibraryAdded, Fault> {
+        Ok(LibraryAdded { name, hash: LibraryHash([0; 32]), unchanged: false })
+    }
+
+    async fn remove_library(&self, name: LibraryName) -> Result<LibraryRemoved, Fault> {
+        Ok(LibraryRemoved { name, definitions: Vec::new() })
     }
 
     async fn list(&self, _: ListFilter) -> Result<TransactionPage, Fault> {

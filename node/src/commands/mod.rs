@@ -10,6 +10,7 @@ mod document;
 mod explain;
 mod federation;
 mod init;
+mod library;
 mod render;
 mod run;
 mod service;
@@ -94,6 +95,7 @@ enum Command {
     Service(service::ServiceArguments),
     Topic(topic::TopicArguments),
     Transaction(transaction::TransactionArguments),
+    Library(library::LibraryArguments),
     Doctor(doctor::Doctor),
     Config(configuration::ConfigCommand),
     Explain(explain::Explain),
@@ -273,6 +275,7 @@ async fn perform(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Service(service) => service.perform(context).await,
         Command::Topic(topic) => topic.perform(context).await,
         Command::Transaction(transaction) => transaction.perform(context).await,
+        Command::Library(library) => library.perform(context).await,
         Command::Doctor(doctor) => doctor.perform(context).await,
         Command::Config(config) => config.perform(context),
         Command::Explain(explain) => explain.perform(context),

@@ -7,7 +7,7 @@ mod look;
 mod rehearse;
 mod upkeep;
 
-use super::{Context, Failure, document::read_document, render};
+use super::{Context, Failure, document::read_document, library, render};
 use crate::admin::{
     client::Client,
     protocol::{AWAIT_MS_MAX, Awaited, Defined, Request, Show, Submitted, TransactionState},
@@ -16,6 +16,7 @@ use clap::{Args, Subcommand};
 use hansa_core::{
     code::{Code, Fault},
     ident::{DefinitionName, TransactionId},
+    transaction::Libraries,
 };
 use std::{
     path::PathBuf,
@@ -109,8 +110,14 @@ impl TransactionArguments {
 
 impl Define {
     async fn perform(self, context: &Context) -> Result<(), Failure> {
-        let text = check::sound(&self.file, context)?.0;
-        let defined: Defined = context.client().await?.ask(&Request::Define { text }).await?;
+        // Faults are told also where no node runs; one that runs says which libraries it has.
+        let mut client = context.client().await;
+        let libraries = match &mut client {
+            Ok(client) => library::known(client).await?,
+            Err(_) => Libraries::default(),
+        };
+        let text = check::sound(&self.file, &libraries, context)?.0;
+        let defined: Defined = client?.ask(&Request::Define { text }).await?;
         context.show(&defined, |defined| {
             let word = if defined.unchanged { "was defined so before" } else { "is defined" };
             let operations = render::count(defined.operations, "operation");
@@ -125,7 +132,8 @@ impl Submit {
         let document = read_document(&self.input, Code::DocumentMalformed)?;
         let mut client = context.client().await?;
         if let Some(file) = &self.define {
-            let text = check::sound(file, context)?.0;
+            let libraries = library::known(&mut client).await?;
+            let text = check::sound(file, &libraries, context)?.0;
             client.ask::<Defined>(&Request::Define { text }).await?;
         }
         let request = Request::Submit { definition: self.definition, document, id: self.id };

@@ -10,8 +10,8 @@ use hansa_core::{
     dispatch::{Input, Tally},
     document::Text,
     ident::{
-        AccountName, City, DefinitionName, OperationName, OrganizationId, PublicationId, SignalName, TopicName,
-        TransactionId,
+        AccountName, City, DefinitionName, LibraryHash, LibraryName, OperationName, OrganizationId, PublicationId,
+        SignalName, TopicName, TransactionId,
     },
     link::Link,
     mailbox::Mailbox,
@@ -234,7 +234,9 @@ impl Administration for Machines {
 
     async fn define(&self, text: String) -> Result<Defined, Fault> {
         let text = Text::parse(text.as_bytes())?;
-        let definition = Definition::parse(&text).map_err(views::all_faults)?;
+        let surroundings = self.house.surroundings();
+        let callable = surroundings.definitions().callable();
+        let definition = Definition::parse_with(&text, callable).map_err(views::all_faults)?;
         let tracking = self.ask(|asker| Input::Catalogue(catalogue::Input::Define { asker, text })).await?;
         Ok(Defined {
             name: definition.name,
@@ -242,6 +244,43 @@ impl Administration for Machines {
             operations: definition.operations.len() as u64,
             unchanged: tracking.word.is_some_and(|word| word.starts_with("unchanged")),
         })
+    }
+
+    async fn libraries(&self) -> Result<Vec<LibraryEntry>, Fault> {
+        let surroundings = self.house.surroundings();
+        let definitions = surroundings.definitions();
+        Ok(definitions.libraries().iter().map(|library| views::library(library, definitions)).collect())
+    }
+
+    async fn library_source(&self, hash: LibraryHash) -> Result<LibrarySource, Fault> {
+        let surroundings = self.house.surroundings();
+        let bytes = surroundings
+            .definitions()
+            .library_version(&hash)
+            .ok_or_else(|| Fault::new(Code::LibraryUnknown, format!("there is no library {hash} here")))?;
+        Ok(LibrarySource { hash, bytes: data_encoding::BASE64.encode(bytes.as_slice()) })
+    }
+
+    async fn add_library(&self, name: LibraryName, bytes: String) -> Result<LibraryAdded, Fault> {
+        let bytes = data_encoding::BASE64
+            .decode(bytes.as_bytes())
+            .map_err(|error| Fault::new(Code::LibraryInvalid, format!("the library is not in base 64: {error}")))?;
+        // Reading takes a while, so the machine is not the first to find that it is none.
+        self.house.surroundings().loader().load(&bytes)?;
+        let bytes = catalogue::Bytes::new(&bytes);
+        let hash = bytes.hash();
+        let stored = name.clone();
+        let tracking =
+            self.ask(|asker| Input::Catalogue(catalogue::Input::AddLibrary { asker, name: stored, bytes })).await?;
+        Ok(LibraryAdded { name, hash, unchanged: tracking.word.is_some_and(|word| word.starts_with("unchanged")) })
+    }
+
+    async fn remove_library(&self, name: LibraryName) -> Result<LibraryRemoved, Fault> {
+        let libraries = self.libraries().await?;
+        let removed = name.clone();
+        self.ask(|asker| Input::Catalogue(catalogue::Input::RemoveLibrary { asker, name: removed })).await?;
+        let library = libraries.into_iter().find(|library| library.name == name);
+        Ok(LibraryRemoved { name, definitions: library.map(|library| library.definitions).unwrap_or_default() })
     }
 
     async fn definitions(&self) -> Result<Vec<DefinitionEntry>, Fault> {

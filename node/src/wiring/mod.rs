@@ -7,7 +7,7 @@ mod administration;
 mod peers;
 mod sessions;
 mod topics;
-pub mod transactions;
+mod transactions;
 pub mod views;
 mod world;
 
@@ -117,7 +117,7 @@ impl Node {
             // Going on could lose what was acknowledged, so the process ends; `commands::run` says why.
             fail.send_replace(Some(fault));
         });
-        let house = House::open(house_options(&start), Arc::clone(&ways) as _, fatal).await?;
+        let house = House::open(house_options(&start)?, Arc::clone(&ways) as _, fatal).await?;
         assert!(ways.house.set(Arc::downgrade(&house)).is_ok(), "a node has one house");
         let machines = Arc::new(Machines {
             start,
@@ -171,16 +171,17 @@ impl Node {
     }
 }
 
-fn house_options(start: &Start) -> HouseOptions {
+fn house_options(start: &Start) -> Result<HouseOptions, Fault> {
     let configuration = &start.configuration;
-    HouseOptions {
+    Ok(HouseOptions {
         segment_bytes: configuration.journal().segment_mib() << 20,
         checkpoint_bytes: configuration.journal().checkpoint_mib() << 20,
         journal_keep_bytes: configuration.journal().keep_mib() << 20,
         transactions_open_max: configuration.transactions().open_max(),
         finished_keep_ms: configuration.transactions().finished_keep_hours().saturating_mul(3_600_000),
+        loader: hansa_library::Runtime::new()?.loader(),
         ..HouseOptions::new(start.folder.path())
-    }
+    })
 }
 
 impl Machines {

@@ -6,19 +6,13 @@ use crate::admin::{protocol::*, time::Time};
 use hansa_actors::listing::Which;
 use hansa_core::{
     code::{Code, Fault},
-    dice::Dice,
     dispatch::Input,
     document::Text,
     ident::{DefinitionHash, DefinitionName, OrganizationId, SignalName, TransactionId},
     invocation::Performer,
     limit,
-    machine::{self, Machine as _},
     moment::Moment,
-    session::{Asker, SessionId},
-    transaction::{
-        Around, Catalogue, Definition, Definitions, Input as ToTransaction, Instance, Picture, Teller, catalogue,
-        rehearsal,
-    },
+    transaction::{Around, Definition, Definitions, Input as ToTransaction, Instance, Picture, Teller, rehearsal},
 };
 use std::sync::Arc;
 
@@ -132,8 +126,7 @@ impl Machines {
     pub(super) async fn replayed(&self, id: TransactionId) -> Result<Replayed, Fault> {
         let replay = self.house.replay(id).await?;
         let (definition, version, state) = self.headline(id, &replay.stored)?;
-        let text = self.definition_of(&replay.stored).map(|definition| definition.text.clone());
-        let text = text.ok_or_else(|| {
+        let bound = self.definition_of(&replay.stored).ok_or_else(|| {
             Fault::new(Code::Internal, format!("the definition that transaction {id} runs is not here"))
         })?;
         let (entries, first, last) = (replay.entries.len() as u64, replay.first, replay.last);
@@ -157,7 +150,8 @@ impl Machines {
         }
         replayed.proven.push(format!("a new machine that takes in these {records} records is the stored transaction"));
         // The definition of a name may be another one by now.
-        let around = Around { definitions: definitions([&text])?, ..self.house.surroundings().transactions().clone() };
+        let definitions = Definitions::of([bound]);
+        let around = Around { definitions, ..self.house.surroundings().transactions().clone() };
         let all: Vec<_> = replay.entries.into_iter().flat_map(|(_, records)| records).collect();
         let work = tokio::task::spawn_blocking(move || rehearsal::replay(id, &around, &all));
         match work.await {
@@ -177,7 +171,12 @@ impl Machines {
         let definition = surroundings.definitions().named(&name).ok_or_else(|| {
             Fault::new(Code::DefinitionUnknown, format!("there is no transaction definition {name} here"))
         })?;
-        Ok(DefinitionSource { name, hash: definition.hash, text: definition.text.as_str().to_owned() })
+        Ok(DefinitionSource {
+            name,
+            hash: definition.hash,
+            text: definition.text.as_str().to_owned(),
+            libraries: definition.libraries.clone(),
+        })
     }
 
     pub(super) async fn signalled(
@@ -228,26 +227,6 @@ impl Machines {
         let upkeep = self.house.purge_ended_before(before.0, from).await?;
         Ok(PurgedPart { purged: upkeep.done, looked: upkeep.looked, next: upkeep.next })
     }
-}
-
-/// Definitions as a node has them that was told only these; the last of a name is the one in force.
-///
-/// # Errors
-/// A definition is faulty.
-pub fn definitions<'a>(texts: impl IntoIterator<Item = &'a Text>) -> Result<Definitions, Fault> {
-    let (mut catalogue, mut drawn) = (Catalogue::new(&()), Definitions::default());
-    let nobody = Asker { session: SessionId(0), message: 0 };
-    for text in texts {
-        let define = catalogue::Input::Define { asker: nobody, text: text.clone() };
-        machine::feed(&mut catalogue, &(), Moment(0), &mut Dice::new(0), define, |_, effects| {
-            for effect in effects {
-                if let catalogue::Effect::Redraw(picture) = effect {
-                    drawn = picture;
-                }
-            }
-        })?;
-    }
-    Ok(drawn)
 }
 
 /// What a list looks for.

@@ -10,7 +10,7 @@ use hansa_core::{
     limit,
     offer::Offers,
     session::{Ending, Response},
-    transaction::{LegPicture, OperationPicture, Picture, Refused},
+    transaction::{Definition, Definitions, LegPicture, OperationPicture, Picture, Refused, catalogue::LibraryPicture},
 };
 
 /// A connected peer.
@@ -64,6 +64,23 @@ pub fn directory(directory: &Directory, own: OrganizationId, connected: &[Organi
             })
         })
         .collect()
+}
+
+/// A library, and who calls it.
+pub fn library(library: &LibraryPicture, definitions: &Definitions) -> LibraryEntry {
+    let calls = |definition: &Definition| definition.libraries.get(&library.name) == Some(&library.hash);
+    LibraryEntry {
+        name: library.name.clone(),
+        hash: library.hash,
+        added: library.added.into(),
+        bytes: library.bytes,
+        functions: library.functions.iter().map(LibraryFunction::from).collect(),
+        definitions: definitions
+            .current()
+            .filter(|(definition, _)| calls(definition))
+            .map(|(definition, _)| definition.name.clone())
+            .collect(),
+    }
 }
 
 /// All faults of a definition as one: the first with its place, and the others in the message.

@@ -54,7 +54,7 @@ mod world;
 pub use asked::Asked;
 pub use hansa_core::{
     invocation::Outcome,
-    transaction::{LegPicture, OperationPicture, Picture},
+    transaction::{LegPicture, Loader, OperationPicture, Picture},
 };
 pub(crate) use world::Pipe;
 
@@ -91,7 +91,13 @@ impl Drop for Held {
 impl Node {
     /// A node of an organization of its own, with no definitions and no services.
     pub async fn start() -> Self {
-        let world = World::new();
+        Self::start_with(Loader::default()).await
+    }
+
+    /// The same with something that runs libraries of functions, such as `hansa_library::Runtime::new()?.loader()` of the crate
+    /// `hansa-library`, so that definitions may call them. This crate has none, for most services need no WebAssembly.
+    pub async fn start_with(loader: Loader) -> Self {
+        let world = World::new(loader);
         let clock = tokio::spawn(Arc::clone(&world).keep_time());
         Self(Arc::new(Held { world, client: OnceCell::new(), clock }))
     }
@@ -102,6 +108,14 @@ impl Node {
     /// It has faults. The message has all of them, each with its place; code, place and help are those of the first.
     pub fn define(&self, definition: impl AsRef<[u8]>) -> Result<(), Fault> {
         self.0.world.define(definition.as_ref())
+    }
+
+    /// Store a library of functions, as `hansa library add` does, so that definitions that are stored from then on may call it.
+    ///
+    /// # Errors
+    /// It is none; or the node was not started [with a loader](Self::start_with).
+    pub fn add_library(&self, name: &str, bytes: &[u8]) -> Result<(), Fault> {
+        self.0.world.add_library(name.parse()?, bytes)
     }
 
     /// Begin a transaction, as a client of this node.

@@ -2,6 +2,10 @@
 
 use super::Node;
 use crate::{Answer, Client, Code, Ending, Fault, Request, Running, Service, Text, test::Outcome};
+use hansa_core::{
+    ident::LibraryHash,
+    transaction::{Library, Load, Loader, Signature, Value},
+};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -414,5 +418,59 @@ async fn with_the_last_handle_the_node_is_gone() {
     drop(copy);
     while running.is_connected() {
         tokio::task::yield_now().await;
+    }
+}
+
+/// Pretends to run libraries: whatever the bytes, it is one function, which puts a text in an element.
+#[derive(Debug)]
+struct Pretended;
+
+#[derive(Debug)]
+struct Labels([Signature; 1]);
+
+impl Load for Pretended {
+    fn load(&self, _: &[u8]) -> Result<Arc<dyn Library>, Fault> {
+        Ok(Arc::new(Labels(["shout(STRVALUE)STRVALUE".parse().unwrap()])))
+    }
+}
+
+impl Library for Labels {
+    fn hash(&self) -> LibraryHash {
+        LibraryHash([1; 32])
+    }
+
+    fn functions(&self) -> &[Signature] {
+        &self.0
+    }
+
+    fn call(&self, _: usize, arguments: &[Value], _: &mut u64) -> Result<Value, String> {
+        match arguments {
+            [Value::Text(text)] => Ok(Value::Text(text.to_uppercase())),
+            _ => Err("it takes one text".to_owned()),
+        }
+    }
+}
+
+// T9: definitions that call libraries can be tested too, by whoever brings what runs them; and over a restart.
+#[tokio::test]
+async fn definitions_call_the_libraries_that_a_test_brings() {
+    let join = "<JOIN><ARG><NAME>x</NAME><VALTYPE>STRVALUE</VALTYPE><EXPR><FUNCTION><FUNCNAME>shout</FUNCNAME>\
+        <LIBNAME>voice</LIBNAME><EXPR><VALUE>ahoy</VALUE><VALTYPE>STRVALUE</VALTYPE></EXPR></FUNCTION></EXPR></ARG></JOIN>";
+    let definition = definition("call", &[("CXtsHeadOp", 0, "", &[1]), ("CXtsTailOp", 1, join, &[])]);
+
+    let without = Node::start().await;
+    assert_eq!(without.define(&definition).unwrap_err().code, Code::LibraryUnknown);
+    let fault = without.add_library("voice", b"any").unwrap_err();
+    assert_eq!(fault.code, Code::LibraryInvalid);
+    assert!(fault.advice().contains("loader"), "{fault}");
+
+    let node = Node::start_with(Loader::new(Arc::new(Pretended))).await;
+    node.add_library("voice", b"any").unwrap();
+    node.define(&definition).unwrap();
+    for _ in 0..2 {
+        let response = node.submit("call", text("<a/>")).await.unwrap().response().await.unwrap();
+        let Ending::Completed(output) = &response.ending else { panic!("{response:?}") };
+        assert!(output.as_str().contains(r#"<Variable name="x">AHOY</Variable>"#), "{output:?}");
+        node.restart().await;
     }
 }

@@ -21,8 +21,8 @@ use hansa_core::{
     document::Text,
     ensemble::{Ensemble, Scribe},
     ident::{
-        DefinitionName, InvocationId, OperationName, OrganizationId, ServiceName, SignalName, SubnodeId, TopicAddress,
-        TransactionId,
+        DefinitionName, InvocationId, LibraryName, OperationName, OrganizationId, ServiceName, SignalName, SubnodeId,
+        TopicAddress, TransactionId,
     },
     invocation::Outcome,
     mailbox,
@@ -31,7 +31,7 @@ use hansa_core::{
     session::{Asker, FromSession, SessionId, ToSession, Tracking},
     signed::{Purpose, Signed},
     topic,
-    transaction::{Definition, Picture, catalogue},
+    transaction::{Definition, Loader, Picture, catalogue},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -108,11 +108,11 @@ impl Scribe for Page {
 }
 
 impl World {
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(loader: Loader) -> Arc<Self> {
         let key = SigningKey::from_bytes(&[1; 32]);
         let origin = reach::now();
         let mut state = State {
-            ensemble: Ensemble::default(),
+            ensemble: Ensemble::new(loader),
             dice: Dice::new(u64::from_ne_bytes(reach::random())),
             own: own(&key, origin),
             key,
@@ -192,10 +192,17 @@ impl World {
 
     pub(super) fn define(&self, text: &[u8]) -> Result<(), Fault> {
         let text = Text::parse(text)?;
-        if let Err(faults) = Definition::parse(&text) {
-            return Err(together(faults));
-        }
-        self.change(|state| state.ask(|asker| Input::Catalogue(catalogue::Input::Define { asker, text })))?;
+        self.change(|state| {
+            let callable = state.ensemble.surroundings().definitions().callable();
+            Definition::parse_with(&text, callable).map_err(together)?;
+            state.ask(|asker| Input::Catalogue(catalogue::Input::Define { asker, text }))
+        })?;
+        Ok(())
+    }
+
+    pub(super) fn add_library(&self, name: LibraryName, bytes: &[u8]) -> Result<(), Fault> {
+        let bytes = catalogue::Bytes::new(bytes);
+        self.change(|state| state.ask(|asker| Input::Catalogue(catalogue::Input::AddLibrary { asker, name, bytes })))?;
         Ok(())
     }
 

@@ -47,7 +47,8 @@ pub(super) fn definition(draft: Option<Draft>, text: &Text, faults: &mut Faults)
     }
     Some(Definition {
         name: draft.name?,
-        hash: Definition::hash_of(text),
+        hash: Definition::hash_with(text, &draft.libraries),
+        libraries: draft.libraries,
         timeout_ms: draft.timeout_ms,
         save: draft.save,
         operations: draft.operations,

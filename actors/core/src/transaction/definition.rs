@@ -8,6 +8,7 @@ use super::{
     check,
     expression::{Documents, Evaluation, Expression, Side},
     faults::Faults,
+    library::Libraries,
     parse,
     path::Path,
     value::{Value, ValueType},
@@ -15,7 +16,7 @@ use super::{
 use crate::{
     code::{Code, Fault, Place},
     document::Text,
-    ident::{DefinitionHash, DefinitionName, OperationName, ServiceName, SignalName},
+    ident::{DefinitionHash, DefinitionName, LibraryHash, LibraryName, OperationName, ServiceName, SignalName},
     moment::Moment,
 };
 use std::collections::BTreeMap;
@@ -32,8 +33,10 @@ pub const ANY: &str = "ANY";
 pub struct Definition {
     /// The name that requests call it by.
     pub name: DefinitionName,
-    /// The version: the hash of the text as it was given.
+    /// The version: the hash of the text as it was given, and of the libraries that it calls.
     pub hash: DefinitionHash,
+    /// The versions of the libraries that it calls.
+    pub libraries: BTreeMap<LibraryName, LibraryHash>,
     /// How long a transaction may take; without it, as long as it needs.
     pub timeout_ms: Option<u64>,
     /// Whether transactions are kept after they end.
@@ -237,6 +240,8 @@ pub enum Join {
     Documents(Vec<Mapping>),
     /// From named arguments.
     Arguments(Vec<Argument>),
+    /// From an expression that makes the whole document.
+    Expression(Expression),
 }
 
 /// One named value of a request document.
@@ -281,14 +286,22 @@ pub struct Mapping {
 }
 
 impl Definition {
-    /// Reads and checks a definition (T2).
+    /// Reads and checks a definition that calls no library (T2).
+    ///
+    /// # Errors
+    /// As [`Definition::parse_with`].
+    pub fn parse(text: &Text) -> Result<Self, Vec<Fault>> {
+        Self::parse_with(text, &Libraries::default())
+    }
+
+    /// Reads and checks a definition that may call these libraries (T2, T9).
     ///
     /// # Errors
     /// Every fault there is, in the order of the text, each with its place and what to do.
-    pub fn parse(text: &Text) -> Result<Self, Vec<Fault>> {
+    pub fn parse_with(text: &Text, libraries: &Libraries) -> Result<Self, Vec<Fault>> {
         let tree = text.tree().map_err(|fault| vec![fault])?;
         let mut faults = Faults::default();
-        let draft = parse::draft(&tree.root, &mut faults);
+        let draft = parse::draft(&tree.root, libraries, &mut faults);
         let definition = check::definition(draft, text, &mut faults);
         let faults = faults.in_order();
         match definition {
@@ -315,10 +328,22 @@ impl Definition {
         self.indexes.get(&id).copied()
     }
 
-    /// The version of a definition's text.
+    /// The version of a definition's text, if it calls no library.
     #[must_use]
     pub fn hash_of(text: &Text) -> DefinitionHash {
-        DefinitionHash(*blake3::hash(text.as_str().as_bytes()).as_bytes())
+        Self::hash_with(text, &BTreeMap::new())
+    }
+
+    /// The version of a definition's text that calls these versions of libraries.
+    #[must_use]
+    pub fn hash_with(text: &Text, libraries: &BTreeMap<LibraryName, LibraryHash>) -> DefinitionHash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(text.as_str().as_bytes());
+        for (name, hash) in libraries {
+            // No document has this byte, and no name.
+            hasher.update(&[0]).update(name.as_str().as_bytes()).update(&[0]).update(&hash.0);
+        }
+        DefinitionHash(*hasher.finalize().as_bytes())
     }
 }
 

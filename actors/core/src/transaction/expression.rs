@@ -8,13 +8,14 @@
 
 use super::{
     function::{Function, Prepared, weight},
+    library::Library,
     path::{Found, Path, shown},
     value::{Value, ValueType},
 };
 use crate::{
     code::{Code, Fault, Place},
     document::{Document, Text},
-    ident::OperationName,
+    ident::{LibraryName, OperationName},
     limit,
     moment::Moment,
 };
@@ -22,6 +23,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     rc::Rc,
+    sync::Arc,
 };
 
 /// Which of an operation's two documents.
@@ -68,6 +70,13 @@ pub(super) enum Kind {
     Operator(Operator, Box<[Expression; 2]>),
     /// With what was made of a constant argument.
     Function(&'static Function, Vec<Expression>, Option<Prepared>),
+    /// A function of a library, by its index.
+    Library {
+        name: LibraryName,
+        library: Arc<dyn Library>,
+        function: usize,
+        arguments: Vec<Expression>,
+    },
     Variable(Variable),
 }
 
@@ -294,13 +303,16 @@ pub struct Evaluation<'a, D> {
     /// How many bytes of values it may still make: a few elements of a definition can ask for very much of a large
     /// document.
     bytes_left: Cell<usize>,
+    /// How much work functions of libraries may still do.
+    fuel_left: Cell<u64>,
 }
 
 impl<'a, D: Documents> Evaluation<'a, D> {
     /// An evaluation on these documents.
     pub fn new(documents: &'a D) -> Self {
         let bytes_left = Cell::new(limit::EVALUATION_BYTES_MAX);
-        Self { documents, trees: RefCell::new(BTreeMap::new()), bytes_left }
+        let fuel_left = Cell::new(limit::EVALUATION_FUEL_MAX);
+        Self { documents, trees: RefCell::new(BTreeMap::new()), bytes_left, fuel_left }
     }
 
     /// The value of an expression.
@@ -319,6 +331,9 @@ impl<'a, D: Documents> Evaluation<'a, D> {
             Kind::Function(function, arguments, prepared) => {
                 self.call(expression, function, arguments, prepared.as_ref())?
             }
+            Kind::Library { name, library, function, arguments } => {
+                self.call_library(expression, (name, library, *function), arguments)?
+            }
         };
         self.charge(expression, &value)?;
         Ok(value)
@@ -332,6 +347,14 @@ impl<'a, D: Documents> Evaluation<'a, D> {
         })?;
         self.bytes_left.set(left);
         Ok(())
+    }
+
+    /// Does work that takes from what libraries may still do.
+    pub(super) fn with_fuel<T>(&self, work: impl FnOnce(&mut u64) -> T) -> T {
+        let mut fuel = self.fuel_left.get();
+        let done = work(&mut fuel);
+        self.fuel_left.set(fuel);
+        done
     }
 
     /// When the transaction was submitted.

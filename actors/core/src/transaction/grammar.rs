@@ -77,7 +77,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule { name: "RESPONSE", children: &[("MIN", Once)] },
     Rule { name: "SPLIT", children: &[("STMT", AtLeastOnce)] },
     Rule { name: "STMT", children: &[("EXPR", Once), ("OPID", AtLeastOnce)] },
-    Rule { name: "JOIN", children: &[("ARG", Any), ("DOCUMENT", Any)] },
+    Rule { name: "JOIN", children: &[("ARG", Any), ("DOCUMENT", Any), ("EXPR", Optional)] },
     Rule {
         name: "ARG",
         children: &[

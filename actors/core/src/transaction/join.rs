@@ -6,7 +6,7 @@
 
 use super::{
     definition::{Argument, Definition, Iteration, Join, Mapping, Source, Work},
-    expression::{Documents, Evaluation, Side, Trouble, single},
+    expression::{Documents, Evaluation, Expression, Side, Trouble, single},
     path::{DATA_NAMESPACE, Found, is_data},
     value::{Value, ValueType},
 };
@@ -31,6 +31,7 @@ pub fn request_document(definition: &Definition, operation: usize, documents: &i
         Join::Default => default_document(definition, operation, &evaluation),
         Join::Documents(mappings) => mapped_document(mappings, &evaluation),
         Join::Arguments(arguments) => arguments_document(arguments, &evaluation),
+        Join::Expression(expression) => expressed_document(expression, &evaluation),
     }
     .map_err(|fault| not_built(definition, operation, "the request of operation", fault))
 }
@@ -62,6 +63,7 @@ pub fn compensation_document(
         }
         Join::Documents(mappings) => mapped_document(mappings, &evaluation),
         Join::Arguments(arguments) => arguments_document(arguments, &evaluation),
+        Join::Expression(expression) => expressed_document(expression, &evaluation),
     }
     .map_err(|fault| not_built(definition, operation, "the request of the compensation of operation", fault))
 }
@@ -106,6 +108,7 @@ pub fn line_documents(
             Join::Default => Ok(line.clone()),
             Join::Documents(mappings) => mapped_document(mappings, &evaluation),
             Join::Arguments(arguments) => arguments_document(arguments, &evaluation),
+            Join::Expression(expression) => expressed_document(expression, &evaluation),
         }
         .map_err(|mut fault| {
             fault.message = format!("line {}: {}", number + 1, fault.message);
@@ -256,6 +259,18 @@ fn mapped_document(mappings: &[Mapping], evaluation: &Evaluation<'_, impl Docume
         data.children.push(Node::Element(holding(mapping.path.last_name().unwrap_or(mapping.name.as_str()), value)));
     }
     checked(&data)
+}
+
+/// The one element that an expression makes.
+fn expressed_document(expression: &Expression, evaluation: &Evaluation<'_, impl Documents>) -> Result<Text, Fault> {
+    match evaluation.value(expression)? {
+        Value::Document(sections) if sections.len() == 1 => checked(&sections[0]),
+        Value::Document(sections) => {
+            let message = format!("its expression makes {} elements, and a document has one root", sections.len());
+            Err(failed(message).at(expression.place()))
+        }
+        value => Err(failed(format!("its expression makes a {}", value.value_type())).at(expression.place())),
+    }
 }
 
 fn arguments_document(arguments: &[Argument], evaluation: &Evaluation<'_, impl Documents>) -> Result<Text, Fault> {

@@ -14,6 +14,7 @@ mod function;
 mod grammar;
 mod instance;
 mod join;
+mod library;
 mod parse;
 mod path;
 pub mod rehearsal;
@@ -36,5 +37,6 @@ pub use instance::{
     Teller,
 };
 pub use join::{Response, compensation_document, line_documents, lines, request_document, responses_document};
+pub use library::{Libraries, Library, Load, Loader, Signature};
 pub use path::{DATA_NAMESPACE, Found, Path};
 pub use value::{Value, ValueType};

@@ -13,12 +13,13 @@ use super::{
     definition::{ANY, Broadcast, HEAD, Join, Operation, Split, Statement, TAIL},
     expression::Side,
     faults::Faults,
+    library::Libraries,
     path::shown,
 };
 use crate::{
     code::{Code, Fault, Place},
     document::Element,
-    ident::{DefinitionName, OperationName, ServiceName},
+    ident::{DefinitionName, LibraryHash, LibraryName, OperationName, ServiceName},
     limit,
 };
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
@@ -35,6 +36,8 @@ pub(super) struct Draft {
     pub(super) link_places: Vec<Vec<Place>>,
     /// Every use of one operation's documents by another.
     pub(super) references: Vec<Reference>,
+    /// The versions of the libraries that are called.
+    pub(super) libraries: BTreeMap<LibraryName, LibraryHash>,
     /// Whether every OPID and every link could be read, so that the graph is the one that was meant.
     pub(super) whole: bool,
     /// Whether every statement could be read, so that what none leads to was meant so.
@@ -66,7 +69,7 @@ pub(super) enum Own {
 }
 
 /// Reads a definition. `None` where the root is something else.
-pub(super) fn draft(root: &Element, faults: &mut Faults) -> Option<Draft> {
+pub(super) fn draft(root: &Element, libraries: &Libraries, faults: &mut Faults) -> Option<Draft> {
     if key(root).as_deref() != Some("TRANSACTION") {
         faults.invalid(
             root.place,
@@ -84,6 +87,8 @@ pub(super) fn draft(root: &Element, faults: &mut Faults) -> Option<Draft> {
         indexes: BTreeMap::new(),
         names: Vec::new(),
         references: Vec::new(),
+        libraries,
+        called: BTreeMap::new(),
         whole: true,
         statements_read: true,
         ids_read: true,
@@ -149,6 +154,7 @@ pub(super) fn draft(root: &Element, faults: &mut Faults) -> Option<Draft> {
         indexes: reader.indexes,
         link_places,
         references: reader.references,
+        libraries: reader.called,
         whole: reader.whole && reader.ids_read,
         statements_read: reader.statements_read,
     })
@@ -161,6 +167,9 @@ struct Reader<'f> {
     indexes: BTreeMap<u32, usize>,
     names: Vec<OperationName>,
     references: Vec<Reference>,
+    /// What may be called, and what is.
+    libraries: &'f Libraries,
+    called: BTreeMap<LibraryName, LibraryHash>,
     whole: bool,
     statements_read: bool,
     /// Whether every operation has an OPID of its own, so that one that is not found is not there.

@@ -5,6 +5,7 @@
 
 mod access;
 mod history;
+mod library;
 mod list;
 mod status;
 mod topic;
@@ -13,6 +14,7 @@ mod upkeep;
 
 pub use access::{AccountChanged, AccountEntry, entries as account_entries};
 pub use history::{DryRun, DryRunStep, HistoryEntry, HistoryPage, HistoryRecord, Replayed, UnansweredOperation};
+pub use library::{LibraryAdded, LibraryEntry, LibraryFunction, LibraryRemoved, LibrarySource};
 pub use list::{ListFilter, TransactionPage};
 pub use status::{
     Addresses, Disk, FederationStatus, Health, JournalStatus, NodeStatus, OrganizationStatus, Peer, Reading,
@@ -30,11 +32,12 @@ use hansa_core::{
     access::{Rights, Verifier},
     code::Fault,
     ident::{
-        AccountName, City, DefinitionHash, DefinitionName, OperationName, OrganizationId, OrganizationName,
-        PublicationId, ServiceName, SignalName, TopicName, TransactionId,
+        AccountName, City, DefinitionHash, DefinitionName, LibraryHash, LibraryName, OperationName, OrganizationId,
+        OrganizationName, PublicationId, ServiceName, SignalName, TopicName, TransactionId,
     },
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// How many transactions a list has, unless it is asked for another number.
 pub const LIST_DEFAULT: u32 = 20;
@@ -86,6 +89,25 @@ pub enum Request {
     DefinitionSource {
         /// The name.
         name: DefinitionName,
+    },
+    /// The libraries of functions.
+    Libraries,
+    /// What a version of a library consists of, which a name or a definition means.
+    LibrarySource {
+        /// Which version.
+        hash: LibraryHash,
+    },
+    /// Store a library of functions.
+    AddLibrary {
+        /// Its name.
+        name: LibraryName,
+        /// What it consists of, in base 64.
+        bytes: String,
+    },
+    /// Forget the name of a library of functions.
+    RemoveLibrary {
+        /// Which.
+        name: LibraryName,
     },
     /// Transactions, newest first.
     List(Box<ListFilter>),
@@ -215,6 +237,14 @@ pub enum Answer {
     Definitions(Vec<DefinitionEntry>),
     /// To [`Request::DefinitionSource`].
     DefinitionSource(DefinitionSource),
+    /// To [`Request::Libraries`].
+    Libraries(Vec<LibraryEntry>),
+    /// To [`Request::LibrarySource`].
+    LibrarySource(LibrarySource),
+    /// To [`Request::AddLibrary`].
+    LibraryAdded(LibraryAdded),
+    /// To [`Request::RemoveLibrary`].
+    LibraryRemoved(LibraryRemoved),
     /// To [`Request::List`].
     Transactions(TransactionPage),
     /// To [`Request::Show`].
@@ -330,6 +360,8 @@ pub struct DefinitionSource {
     pub hash: DefinitionHash,
     /// Its XML.
     pub text: String,
+    /// The versions of the libraries that it calls.
+    pub libraries: BTreeMap<LibraryName, LibraryHash>,
 }
 
 /// A transaction was begun.

@@ -1,12 +1,12 @@
 //! `hansa transaction check`: every fault of a definition at once, without a node. `define` and `submit --define` check
 //! the same way first.
 
-use super::super::{Context, Failure, document::read_bytes, print, render};
+use super::super::{Context, Failure, document::read_bytes, library::GivenLibraries, print, render};
 use clap::Args;
 use hansa_core::{
     code::{Code, Fault, Place},
     document::Text,
-    transaction::Definition,
+    transaction::{Definition, Libraries},
 };
 use serde_json::json;
 use std::{
@@ -16,7 +16,7 @@ use std::{
 
 /// Check a transaction definition, and show every fault with its place
 ///
-/// No node is needed. With --json the answer is a list of faults, each with line, column, code, message and help; an
+/// No node is needed, so libraries of functions that it calls are given with --library. With --json the answer is a list of faults, each with line, column, code, message and help; an
 /// empty list if there are none. The exit code is 1 if there are any.
 #[derive(Debug, Args)]
 #[command(
@@ -26,11 +26,13 @@ pub struct Check {
     /// The definition, XML; - reads standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    #[command(flatten)]
+    libraries: GivenLibraries,
 }
 
 impl Check {
     pub fn perform(self, context: &Context) -> Result<(), Failure> {
-        let (_, definition) = sound(&self.file, context)?;
+        let (_, definition) = sound(&self.file, &self.libraries.load()?, context)?;
         let none: [Fault; 0] = [];
         context.show(&none[..], |_| {
             format!(
@@ -45,11 +47,11 @@ impl Check {
     }
 }
 
-/// The text of a file and the definition that it is, or all its faults, which are shown already.
-pub fn sound(file: &Path, context: &Context) -> Result<(String, Definition), Failure> {
+/// The text of a file and the definition that it is where these libraries are, or all its faults, which are shown already.
+pub fn sound(file: &Path, libraries: &Libraries, context: &Context) -> Result<(String, Definition), Failure> {
     let bytes = read_bytes(file, Code::DefinitionInvalid)?;
     let checked = Text::parse(&bytes).map_err(|fault| vec![fault]).and_then(|text| {
-        let definition = Definition::parse(&text)?;
+        let definition = Definition::parse_with(&text, libraries)?;
         Ok((text.as_str().to_owned(), definition))
     });
     let faults = match checked {

@@ -1,7 +1,12 @@
 //! `hansa transaction dry-run`: a definition against given answers, with no service at all. It runs here, in the command;
 //! a node is asked only for definitions that no file brings.
 
-use super::super::{Context, Failure, document::read_document, render};
+use super::super::{
+    Context, Failure,
+    document::read_document,
+    library::{self, GivenLibraries},
+    render,
+};
 use crate::{
     admin::{
         protocol::{
@@ -9,7 +14,7 @@ use crate::{
         },
         time::Time,
     },
-    wiring::{transactions::definitions, views},
+    wiring::views,
 };
 use clap::Args;
 use hansa_core::{
@@ -25,6 +30,7 @@ use hansa_core::{
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Run a definition against given answers, with no service at all
@@ -48,6 +54,8 @@ pub struct DryRunCommand {
     /// Take definitions from this file and ask no node; can be repeated, for sub-transactions
     #[arg(long, value_name = "FILE")]
     definition: Vec<PathBuf>,
+    #[command(flatten)]
+    libraries: GivenLibraries,
     /// Tell every record as well
     #[arg(long)]
     history: bool,
@@ -57,18 +65,20 @@ impl DryRunCommand {
     pub async fn perform(self, context: &Context) -> Result<(), Failure> {
         let input = parsed(&self.input, Code::DocumentMalformed)?;
         let script = script(&self.answers)?;
-        let mut texts = Vec::new();
+        let libraries = self.libraries.load()?;
+        let mut definitions = Vec::new();
         for file in &self.definition {
             let text = parsed(file, Code::DefinitionInvalid)?;
-            Definition::parse(&text).map_err(|faults| several("the definition", file, faults))?;
-            texts.push(text);
+            let definition =
+                Definition::parse_with(&text, &libraries).map_err(|faults| several("the definition", file, faults))?;
+            definitions.push(Arc::new(definition));
         }
         let mut offers = Offers::default();
-        if texts.is_empty() {
-            texts = defined(context, &self.name).await?;
+        if definitions.is_empty() {
+            definitions = defined(context, &self.name).await?;
             offers = organizations(context).await?;
         }
-        let around = Around { definitions: definitions(&texts)?, offers, ..Around::default() };
+        let around = Around { definitions: Definitions::of(definitions), offers, ..Around::default() };
         let began = Time::now();
         let rehearsal = dry_run(&around, &self.name, input, &script, began.0)?;
         let told = told(&rehearsal, &around, began, self.history);
@@ -118,9 +128,9 @@ fn several(what: &str, file: &Path, faults: Vec<Fault>) -> Failure {
 }
 
 /// The definition of a name as the node has it, and those that it runs as operations.
-async fn defined(context: &Context, name: &DefinitionName) -> Result<Vec<Text>, Failure> {
+async fn defined(context: &Context, name: &DefinitionName) -> Result<Vec<Arc<Definition>>, Failure> {
     let mut client = context.client().await?;
-    let (mut known, mut wanted, mut texts) = (BTreeSet::new(), vec![name.clone()], Vec::new());
+    let (mut known, mut wanted, mut definitions) = (BTreeSet::new(), vec![name.clone()], Vec::new());
     while let Some(name) = wanted.pop() {
         if !known.insert(name.clone()) {
             continue;
@@ -128,18 +138,19 @@ async fn defined(context: &Context, name: &DefinitionName) -> Result<Vec<Text>, 
         let source = client.ask::<DefinitionSource>(&Request::DefinitionSource { name: name.clone() }).await;
         let source = match source {
             // The operation that would run it fails, and that is seen.
-            Err(fault) if fault.code == Code::DefinitionUnknown && !texts.is_empty() => continue,
+            Err(fault) if fault.code == Code::DefinitionUnknown && !definitions.is_empty() => continue,
             source => source?,
         };
         let text = Text::parse(source.text.as_bytes())?;
-        let definition = Definition::parse(&text).map_err(views::all_faults)?;
+        let libraries = library::bound(&mut client, &source).await?;
+        let definition = Definition::parse_with(&text, &libraries).map_err(views::all_faults)?;
         wanted.extend(definition.operations.iter().filter_map(|operation| match &operation.work {
             Work::Transaction(name) => Some(name.clone()),
             _ => None,
         }));
-        texts.push(text);
+        definitions.push(Arc::new(definition));
     }
-    Ok(texts)
+    Ok(definitions)
 }
 
 fn told(rehearsal: &Rehearsal, around: &Around, began: Time, history: bool) -> DryRun {

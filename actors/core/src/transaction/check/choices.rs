@@ -177,6 +177,7 @@ fn needed(operation: &Operation) -> Vec<(usize, Place)> {
     let mut uses = Vec::new();
     match &operation.join {
         Join::Default => {}
+        Join::Expression(expression) => expressions.push(expression),
         Join::Documents(mappings) => uses.extend(mappings.iter().map(|mapping| (mapping.operation, mapping.place))),
         Join::Arguments(arguments) => {
             for argument in arguments.iter().filter(|argument| !argument.optional) {

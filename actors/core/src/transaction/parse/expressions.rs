@@ -7,10 +7,12 @@ use super::{Reader, Reference, Scope};
 use crate::{
     code::{Code, Fault, Place},
     document::Element,
+    ident::LibraryName,
     limit,
     transaction::{
         expression::{Expression, Operator, Side, Variable},
         function::{FUNCTIONS, Function, Site},
+        library,
         path::Path,
         value::{Value, ValueType},
     },
@@ -93,8 +95,14 @@ impl Reader<'_> {
     fn function(&mut self, element: &Element, scope: Scope, depth: usize, place: Place) -> Option<Expression> {
         let fields = self.fields(element, "FUNCTION");
         let names: Vec<&str> = FUNCTIONS.iter().map(|function| function.name).collect();
-        let function =
-            fields.one("FUNCNAME").and_then(|at| self.chosen(at, Code::DefinitionType, &names, Function::named));
+        let library = fields.one("LIBNAME");
+        let function = match library {
+            Some(_) => None,
+            None => {
+                let at = fields.one("FUNCNAME");
+                Some(at.and_then(|at| self.chosen(at, Code::DefinitionType, &names, Function::named)))
+            }
+        };
         let declared = match fields.one("VALTYPE") {
             None => None,
             Some(at) => Some((self.value_type(at)?, at.place)),
@@ -103,13 +111,36 @@ impl Reader<'_> {
             fields.all("EXPR").map(|argument| self.expression(argument, scope, depth + 1)).collect();
         let arguments = arguments.into_iter().collect::<Option<Vec<_>>>()?;
         let namespace = |prefix: &str| element.namespace_of(prefix).map(str::to_owned);
-        match function?.on(arguments, &Site { place, declared, namespace: &namespace }) {
+        let site = Site { place, declared, namespace: &namespace };
+        let called = match (function, library) {
+            (Some(function), _) => function?.on(arguments, &site),
+            (None, at) => self.library(at?, fields.one("FUNCNAME")?, arguments, &site)?,
+        };
+        match called {
             Ok(expression) => Some(expression),
             Err(faults) => {
                 faults.into_iter().for_each(|fault| self.faults.add(fault));
                 None
             }
         }
+    }
+
+    /// The call of a library's function; `None` where the names cannot be read.
+    fn library(
+        &mut self,
+        at: &Element,
+        function: &Element,
+        arguments: Vec<Expression>,
+        site: &Site<'_>,
+    ) -> Option<Result<Expression, Vec<Fault>>> {
+        let name = self.parsed::<LibraryName>(at)?;
+        let called = self.text(function)?;
+        let library = match self.libraries.find(&name, at.place) {
+            Ok(library) => library,
+            Err(fault) => return Some(Err(vec![fault])),
+        };
+        self.called.insert(name.clone(), library.hash());
+        Some(library::call((&name, library), (&called, function.place), arguments, site))
     }
 
     fn variable(&mut self, element: &Element, scope: Scope, place: Place) -> Option<Expression> {

@@ -31,6 +31,19 @@ impl Reader<'_> {
             }
             documents.extend(self.mapping(element, scope));
         }
+        if let Some(element) = fields.one("EXPR") {
+            if fields.one("ARG").is_some() || fields.one("DOCUMENT").is_some() {
+                let help = "put the EXPR into an ARG of its own, with a NAME and a VALTYPE";
+                self.faults.invalid(element.place, "<JOIN> has an <EXPR>, which is the whole document, and more", help);
+            }
+            let Some(expression) = self.expression(element, scope, 1) else { return Join::Default };
+            if expression.value_type() != ValueType::Document {
+                let message = format!("the request is a document, and this is a {}", expression.value_type());
+                let help = "give it VALTYPE DOCVALUE, or put it into an ARG";
+                self.add(Code::DefinitionType, element.place, message, help);
+            }
+            return Join::Expression(expression);
+        }
         if fields.one("DOCUMENT").is_some() { Join::Documents(documents) } else { Join::Arguments(arguments) }
     }
 

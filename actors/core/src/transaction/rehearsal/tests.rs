@@ -15,7 +15,7 @@ use crate::{
 const BEGINS: Moment = Moment(1_000_000);
 
 fn definitions(texts: &[Text]) -> Definitions {
-    let mut catalogue = crate::fixture::Fed::<Catalogue>::new((), ());
+    let mut catalogue = crate::fixture::Fed::<Catalogue>::new((), crate::transaction::Loader::default());
     let mut drawn = Definitions::default();
     for text in texts {
         let asker = Asker { session: crate::session::SessionId(1), message: 1 };

@@ -6,6 +6,7 @@ mod extensions;
 mod faults;
 mod functions;
 mod joins;
+mod libraries;
 mod properties;
 mod schemas;
 

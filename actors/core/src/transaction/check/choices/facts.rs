@@ -394,7 +394,8 @@ fn constant(expression: &Expression) -> Option<Value> {
                     && !["XPATH", "TODAY", "NOW"].contains(&function.name)
                     && arguments.iter().all(is_constant)
             }
-            Kind::Variable(_) => false,
+            // Nothing of a library runs while a definition is checked.
+            Kind::Library { .. } | Kind::Variable(_) => false,
         }
     }
     is_constant(expression).then(|| expression.evaluate(&Nothing).ok()).flatten()
@@ -430,6 +431,14 @@ fn write_shape(expression: &Expression, out: &mut String) -> Option<()> {
             }
             out.push(')');
         }
+        Kind::Library { name, function, arguments, .. } => {
+            let _ = write!(out, "({name}:{function}");
+            for argument in arguments {
+                out.push(' ');
+                write_shape(argument, out)?;
+            }
+            out.push(')');
+        }
     }
     (out.len() <= SHAPE_MAX).then_some(())
 }
@@ -444,6 +453,7 @@ pub(super) fn needed<'a>(expression: &'a Expression, found: &mut Vec<(usize, &'a
         Kind::Function(function, arguments, _) if EVALUATING.contains(&function.name) => {
             arguments.iter().for_each(|argument| needed(argument, found));
         }
+        Kind::Library { arguments, .. } => arguments.iter().for_each(|argument| needed(argument, found)),
         Kind::Function(..) | Kind::Value(_) => {}
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     limit,
     offer::PeerOffer,
     session::Ending,
-    transaction::{Catalogue, catalogue},
+    transaction::{Catalogue, Loader, catalogue},
 };
 
 /// The transaction of most tests.
@@ -61,7 +61,7 @@ fn split(id: u32, targets: &[u32]) -> String {
 
 /// The definitions that a catalogue has taken in.
 fn definitions(texts: &[Text]) -> Definitions {
-    let mut catalogue = Fed::<Catalogue>::new((), ()).uncompared();
+    let mut catalogue = Fed::<Catalogue>::new((), Loader::default()).uncompared();
     let mut drawn = Definitions::default();
     for text in texts {
         let came = catalogue.give(catalogue::Input::Define { asker: asker(1, 1), text: text.clone() });
