@@ -12,12 +12,12 @@ pub mod time;
 
 use hansa_core::{
     code::{Code, Fault},
-    ident::{City, DefinitionName, OperationName, PublicationId, SignalName, TopicName, TransactionId},
+    ident::{City, DefinitionHash, DefinitionName, OperationName, PublicationId, SignalName, TopicName, TransactionId},
 };
 use protocol::{
-    Answer, Awaited, Cancelled, Defined, DefinitionEntry, DefinitionSource, DirectoryEntry, HistoryPage, Invited,
-    Joined, ListFilter, Published, Purged, PurgedPart, Reading, Recovered, RecoveredPart, Replayed, Request, Service,
-    Show, Signalled, Status, Submitted, TopicEntry, TransactionPage,
+    Answer, Awaited, Cancelled, Defined, DefinitionEntry, DefinitionSource, DefinitionVersion, DirectoryEntry,
+    HistoryPage, Invited, Joined, ListFilter, Published, Purged, PurgedPart, Reading, Recovered, RecoveredPart,
+    Replayed, Request, Service, Show, Signalled, Status, Submitted, TopicEntry, TransactionPage,
 };
 use std::time::Duration;
 use time::Time;
@@ -58,8 +58,18 @@ pub trait Administration: Send + Sync + 'static {
     /// The transaction definitions.
     fn definitions(&self) -> impl Future<Output = Result<Vec<DefinitionEntry>, Fault>> + Send;
 
-    /// The text of the definition that new transactions of a name get.
-    fn definition_source(&self, name: DefinitionName) -> impl Future<Output = Result<DefinitionSource, Fault>> + Send;
+    /// The versions of a definition, the oldest first.
+    fn definition_versions(
+        &self,
+        name: DefinitionName,
+    ) -> impl Future<Output = Result<Vec<DefinitionVersion>, Fault>> + Send;
+
+    /// The text of a version of a definition; without one, of that which new transactions get.
+    fn definition_source(
+        &self,
+        name: DefinitionName,
+        version: Option<DefinitionHash>,
+    ) -> impl Future<Output = Result<DefinitionSource, Fault>> + Send;
 
     /// Transactions, newest first. It looks at a bounded number and says where to go on.
     fn list(&self, filter: ListFilter) -> impl Future<Output = Result<TransactionPage, Fault>> + Send;
@@ -137,7 +147,12 @@ pub async fn answer<A: Administration>(administration: &A, request: Request) -> 
         }
         Request::Define { text } => Answer::Defined(administration.define(text).await?),
         Request::Definitions => Answer::Definitions(administration.definitions().await?),
-        Request::DefinitionSource { name } => Answer::DefinitionSource(administration.definition_source(name).await?),
+        Request::DefinitionVersions { name } => {
+            Answer::DefinitionVersions(administration.definition_versions(name).await?)
+        }
+        Request::DefinitionSource { name, version } => {
+            Answer::DefinitionSource(administration.definition_source(name, version).await?)
+        }
         Request::List(filter) => {
             let limit = filter.limit.unwrap_or(protocol::LIST_DEFAULT).min(protocol::LIST_MAX);
             Answer::Transactions(administration.list(ListFilter { limit: Some(limit), ..*filter }).await?)

@@ -8,7 +8,10 @@ use hansa_core::{
     directory::Directory,
     dispatch::{Input, Tally},
     document::Text,
-    ident::{City, DefinitionName, OperationName, OrganizationId, PublicationId, SignalName, TopicName, TransactionId},
+    ident::{
+        City, DefinitionHash, DefinitionName, OperationName, OrganizationId, PublicationId, SignalName, TopicName,
+        TransactionId,
+    },
     link::Link,
     mailbox::Mailbox,
     membership::{self, Charter, Credentials, InviteKey, InviteText},
@@ -253,8 +256,16 @@ impl Administration for Machines {
         Ok(entries.collect())
     }
 
-    async fn definition_source(&self, name: DefinitionName) -> Result<DefinitionSource, Fault> {
-        Self::definition_source(self, name)
+    async fn definition_versions(&self, name: DefinitionName) -> Result<Vec<DefinitionVersion>, Fault> {
+        self.versions_of_definition(&name)
+    }
+
+    async fn definition_source(
+        &self,
+        name: DefinitionName,
+        version: Option<DefinitionHash>,
+    ) -> Result<DefinitionSource, Fault> {
+        self.source_of_definition(name, version)
     }
 
     async fn list(&self, filter: ListFilter) -> Result<TransactionPage, Fault> {
