@@ -14,15 +14,15 @@ use hansa_core::{
     access::{Rights, Verifier},
     code::{Code, Fault},
     ident::{
-        AccountName, City, DefinitionName, LibraryHash, LibraryName, OperationName, PublicationId, SignalName,
-        TopicName, TransactionId,
+        AccountName, City, DefinitionHash, DefinitionName, LibraryHash, LibraryName, OperationName, PublicationId,
+        SignalName, TopicName, TransactionId,
     },
 };
 use protocol::{
     AccountChanged, AccountEntry, Answer, Awaited, Cancelled, Defined, DefinitionEntry, DefinitionSource,
-    DirectoryEntry, HistoryPage, Invited, Joined, LibraryAdded, LibraryEntry, LibraryRemoved, LibrarySource,
-    ListFilter, Published, Purged, PurgedPart, Reading, Recovered, RecoveredPart, Replayed, Request, Service, Show,
-    Signalled, Status, Submitted, TopicEntry, TransactionPage,
+    DefinitionVersion, DirectoryEntry, HistoryPage, Invited, Joined, LibraryAdded, LibraryEntry, LibraryRemoved,
+    LibrarySource, ListFilter, Published, Purged, PurgedPart, Reading, Recovered, RecoveredPart, Replayed, Request,
+    Service, Show, Signalled, Status, Submitted, TopicEntry, TransactionPage,
 };
 use std::time::Duration;
 use time::Time;
@@ -63,8 +63,18 @@ pub trait Administration: Send + Sync + 'static {
     /// The transaction definitions.
     fn definitions(&self) -> impl Future<Output = Result<Vec<DefinitionEntry>, Fault>> + Send;
 
-    /// The text of the definition that new transactions of a name get.
-    fn definition_source(&self, name: DefinitionName) -> impl Future<Output = Result<DefinitionSource, Fault>> + Send;
+    /// The versions of a definition, the oldest first.
+    fn definition_versions(
+        &self,
+        name: DefinitionName,
+    ) -> impl Future<Output = Result<Vec<DefinitionVersion>, Fault>> + Send;
+
+    /// The text of a version of a definition; without one, of that which new transactions get.
+    fn definition_source(
+        &self,
+        name: DefinitionName,
+        version: Option<DefinitionHash>,
+    ) -> impl Future<Output = Result<DefinitionSource, Fault>> + Send;
 
     /// The libraries of functions.
     fn libraries(&self) -> impl Future<Output = Result<Vec<LibraryEntry>, Fault>> + Send;
@@ -169,11 +179,16 @@ pub async fn answer<A: Administration>(administration: &A, request: Request) -> 
         }
         Request::Define { text } => Answer::Defined(administration.define(text).await?),
         Request::Definitions => Answer::Definitions(administration.definitions().await?),
-        Request::DefinitionSource { name } => Answer::DefinitionSource(administration.definition_source(name).await?),
         Request::Libraries => Answer::Libraries(administration.libraries().await?),
         Request::LibrarySource { hash } => Answer::LibrarySource(administration.library_source(hash).await?),
         Request::AddLibrary { name, bytes } => Answer::LibraryAdded(administration.add_library(name, bytes).await?),
         Request::RemoveLibrary { name } => Answer::LibraryRemoved(administration.remove_library(name).await?),
+        Request::DefinitionVersions { name } => {
+            Answer::DefinitionVersions(administration.definition_versions(name).await?)
+        }
+        Request::DefinitionSource { name, version } => {
+            Answer::DefinitionSource(administration.definition_source(name, version).await?)
+        }
         Request::List(filter) => {
             let limit = filter.limit.unwrap_or(protocol::LIST_DEFAULT).min(protocol::LIST_MAX);
             Answer::Transactions(administration.list(ListFilter { limit: Some(limit), ..*filter }).await?)

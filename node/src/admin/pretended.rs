@@ -131,7 +131,15 @@ impl Administration for Pretended {
         Ok(Vec::new())
     }
 
-    async fn definition_source(&self, name: DefinitionName) -> Result<DefinitionSource, Fault> {
+    async fn definition_versions(&self, _: DefinitionName) -> Result<Vec<DefinitionVersion>, Fault> {
+        Ok(Vec::new())
+    }
+
+    async fn definition_source(
+        &self,
+        name: DefinitionName,
+        _: Option<DefinitionHash>,
+    ) -> Result<DefinitionSource, Fault> {
         Err(Fault::new(Code::DefinitionUnknown, format!("there is no transaction definition {name}")))
     }
 

@@ -9,9 +9,11 @@ use hansa_core::code::Fault;
 use std::fmt::Write as _;
 
 mod definition;
+mod difference;
 mod transaction;
 
 pub use definition::{Look, definition_faults};
+pub use difference::{changed_lines, definition_versions, difference};
 pub use transaction::{dry_run, history, show, transactions};
 
 /// The columns of rows, aligned, below their heads where there are any. The last column is not padded.

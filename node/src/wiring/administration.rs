@@ -10,8 +10,8 @@ use hansa_core::{
     dispatch::{Input, Tally},
     document::Text,
     ident::{
-        AccountName, City, DefinitionName, LibraryHash, LibraryName, OperationName, OrganizationId, PublicationId,
-        SignalName, TopicName, TransactionId,
+        AccountName, City, DefinitionHash, DefinitionName, LibraryHash, LibraryName, OperationName, OrganizationId,
+        PublicationId, SignalName, TopicName, TransactionId,
     },
     link::Link,
     mailbox::Mailbox,
@@ -296,8 +296,16 @@ impl Administration for Machines {
         Ok(entries.collect())
     }
 
-    async fn definition_source(&self, name: DefinitionName) -> Result<DefinitionSource, Fault> {
-        Self::definition_source(self, name)
+    async fn definition_versions(&self, name: DefinitionName) -> Result<Vec<DefinitionVersion>, Fault> {
+        self.versions_of_definition(&name)
+    }
+
+    async fn definition_source(
+        &self,
+        name: DefinitionName,
+        version: Option<DefinitionHash>,
+    ) -> Result<DefinitionSource, Fault> {
+        self.source_of_definition(name, version)
     }
 
     async fn list(&self, filter: ListFilter) -> Result<TransactionPage, Fault> {

@@ -166,11 +166,36 @@ impl Machines {
         Ok(replayed)
     }
 
-    pub(super) fn definition_source(&self, name: DefinitionName) -> Result<DefinitionSource, Fault> {
+    pub(super) fn versions_of_definition(&self, name: &DefinitionName) -> Result<Vec<DefinitionVersion>, Fault> {
         let surroundings = self.house.surroundings();
-        let definition = surroundings.definitions().named(&name).ok_or_else(|| {
-            Fault::new(Code::DefinitionUnknown, format!("there is no transaction definition {name} here"))
-        })?;
+        let versions = surroundings.definitions().versions(name);
+        if versions.is_empty() {
+            return Err(no_definition(name));
+        }
+        let entries = versions.into_iter().map(|(definition, defined, current)| DefinitionVersion {
+            hash: definition.hash,
+            defined: defined.into(),
+            operations: definition.operations.len() as u64,
+            current,
+        });
+        Ok(entries.collect())
+    }
+
+    pub(super) fn source_of_definition(
+        &self,
+        name: DefinitionName,
+        version: Option<DefinitionHash>,
+    ) -> Result<DefinitionSource, Fault> {
+        let surroundings = self.house.surroundings();
+        let definitions = surroundings.definitions();
+        let current = definitions.named(&name).ok_or_else(|| no_definition(&name))?;
+        let definition = match version {
+            None => current,
+            Some(hash) => definitions.version(&hash).filter(|definition| definition.name == name).ok_or_else(|| {
+                Fault::new(Code::DefinitionUnknown, format!("there is no version {hash} of {name} here"))
+                    .help(format!("`hansa transaction definitions --versions {name}` lists them"))
+            })?,
+        };
         Ok(DefinitionSource {
             name,
             hash: definition.hash,
@@ -227,6 +252,10 @@ impl Machines {
         let upkeep = self.house.purge_ended_before(before.0, from).await?;
         Ok(PurgedPart { purged: upkeep.done, looked: upkeep.looked, next: upkeep.next })
     }
+}
+
+fn no_definition(name: &DefinitionName) -> Fault {
+    Fault::new(Code::DefinitionUnknown, format!("there is no transaction definition {name} here"))
 }
 
 /// What a list looks for.

@@ -88,3 +88,64 @@ fn define_checks_in_the_same_way_before_it_asks_a_node() {
     let defined = place.say(&["transaction", "define", &faulty_file, "--json"]);
     assert_eq!((defined.code, defined.out), (1, checked.out));
 }
+
+#[test]
+fn files_are_compared_by_what_they_say_without_a_node() {
+    // T3
+    let place = Place::new();
+    let old = file(&place, "old.xml", PURCHASE);
+    let changed = PURCHASE.replacen("<CXCNAME>ANY</CXCNAME>", "<CXCNAME>desk</CXCNAME><TIMEOUT>5</TIMEOUT>", 1);
+    let new = file(&place, "new.xml", &changed);
+    let said = place.say(&["transaction", "diff", &old, &new]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    for part in ["~ operation check-credit", "~ CXCNAME: ANY → desk", "+ TIMEOUT: 5", "-    <CXCNAME>ANY</CXCNAME>"] {
+        assert!(said.out.contains(part), "no '{part}' in {}", said.out);
+    }
+    let told = place.say(&["transaction", "diff", &old, &new, "--json"]).json();
+    assert_eq!(told["changes"].as_array().map(Vec::len), Some(2), "{told}");
+    assert_eq!(told["changes"][0]["operation"], "check-credit");
+
+    let commented = file(&place, "commented.xml", &PURCHASE.replacen("<OPID>", "<!-- the first --><OPID>", 1));
+    let said = place.say(&["transaction", "diff", &old, &commented]);
+    assert!(said.out.contains("They say the same; only how it is written differs."), "{}", said.out);
+    let said = place.say(&["transaction", "diff", &old, &old]);
+    assert!(said.out.contains("They are the same."), "{}", said.out);
+    let said = place.say(&["transaction", "diff", &old, "/nowhere/new.xml", "--json"]);
+    assert_eq!(said.code, 1);
+    assert!(said.json()["fault"]["message"].as_str().unwrap().contains("/nowhere/new.xml"), "{}", said.out);
+}
+
+#[test]
+fn versions_are_kept_listed_printed_and_compared() {
+    // T3
+    let place = Place::new();
+    place.init();
+    let _running = place.run(&[]);
+    let changed = PURCHASE.replacen("<CXCNAME>ANY</CXCNAME>", "<CXCNAME>desk</CXCNAME>", 1);
+    let (old, new) = (file(&place, "old.xml", PURCHASE), file(&place, "new.xml", &changed));
+    let said = place.say(&["transaction", "define", &old]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let only = place.say(&["transaction", "diff", "purchase", "--json"]);
+    assert_eq!(only.fault(), "definition-unknown");
+    place.say(&["transaction", "define", &new]);
+
+    let versions = place.say(&["transaction", "definitions", "--versions", "purchase", "--json"]).json();
+    let [first, second] = &versions.as_array().unwrap()[..] else { panic!("{versions}") };
+    assert_eq!((&first["current"], &second["current"]), (&Value::Bool(false), &Value::Bool(true)));
+    let hash = first["hash"].as_str().unwrap();
+    let said = place.say(&["transaction", "definition", "purchase"]);
+    assert_eq!(said.out.trim(), changed.trim(), "the current one");
+    let said = place.say(&["transaction", "definition", "purchase", "--version", &hash[..10]]);
+    assert_eq!(said.out.trim(), PURCHASE.trim(), "the one before: {}", said.err);
+    let said = place.say(&["transaction", "diff", "purchase"]);
+    assert!(said.out.contains("~ CXCNAME: ANY → desk"), "{}{}", said.out, said.err);
+    let said = place.say(&["transaction", "diff", "purchase", second["hash"].as_str().unwrap(), hash]);
+    assert!(said.out.contains("~ CXCNAME: desk → ANY"), "{}{}", said.out, said.err);
+
+    for strange in ["", "def-zzzzzz", "\u{1b}[2J", "def-"] {
+        let said = place.say(&["transaction", "definition", "purchase", "--version", strange, "--json"]);
+        assert_eq!(said.fault(), "definition-unknown", "{strange:?}");
+    }
+    let said = place.say(&["transaction", "definitions", "--versions", "sale", "--json"]);
+    assert_eq!(said.fault(), "definition-unknown");
+}

@@ -8,6 +8,7 @@
 pub mod catalogue;
 mod check;
 mod definition;
+mod difference;
 mod expression;
 mod faults;
 mod function;
@@ -28,6 +29,7 @@ pub use definition::{
     ANY, Argument, Broadcast, Compensation, Definition, HEAD, Iteration, Join, Mapping, Operation, Retry, Source,
     Split, Statement, TAIL, Work,
 };
+pub use difference::{Change, difference};
 pub use expression::{Documents, Evaluation, Expression, Operator, Side, Variable};
 pub use function::{Count, FUNCTIONS, Function, Makes, Parameter, Sample, Takes};
 pub use grammar::EXTENSIONS;

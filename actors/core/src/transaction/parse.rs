@@ -8,7 +8,8 @@ mod expressions;
 mod extensions;
 mod joins;
 
-use self::elements::{Fields, key, own_text};
+pub(super) use self::elements::key;
+use self::elements::{Fields, own_text};
 use super::{
     definition::{ANY, Broadcast, HEAD, Join, Operation, Split, Statement, TAIL},
     expression::Side,

@@ -85,9 +85,9 @@ pub enum Request {
     },
     /// The transaction definitions.
     Definitions,
-    /// The text of the definition that new transactions of a name get.
-    DefinitionSource {
-        /// The name.
+    /// The versions of a definition.
+    DefinitionVersions {
+        /// Its name.
         name: DefinitionName,
     },
     /// The libraries of functions.
@@ -108,6 +108,14 @@ pub enum Request {
     RemoveLibrary {
         /// Which.
         name: LibraryName,
+    },
+    /// The text of a definition.
+    DefinitionSource {
+        /// Its name.
+        name: DefinitionName,
+        /// This version; without it, the one that new transactions get.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<DefinitionHash>,
     },
     /// Transactions, newest first.
     List(Box<ListFilter>),
@@ -235,6 +243,8 @@ pub enum Answer {
     Defined(Defined),
     /// To [`Request::Definitions`].
     Definitions(Vec<DefinitionEntry>),
+    /// To [`Request::DefinitionVersions`].
+    DefinitionVersions(Vec<DefinitionVersion>),
     /// To [`Request::DefinitionSource`].
     DefinitionSource(DefinitionSource),
     /// To [`Request::Libraries`].
@@ -349,6 +359,19 @@ pub struct DefinitionEntry {
     pub versions: u64,
     /// How many operations it has, head and tail included.
     pub operations: u64,
+}
+
+/// A version of a definition in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefinitionVersion {
+    /// Which: the hash of its text.
+    pub hash: DefinitionHash,
+    /// When it was stored first.
+    pub defined: Time,
+    /// How many operations it has, head and tail included.
+    pub operations: u64,
+    /// Whether new transactions get it.
+    pub current: bool,
 }
 
 /// The text of a definition.

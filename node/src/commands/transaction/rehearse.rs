@@ -135,7 +135,8 @@ async fn defined(context: &Context, name: &DefinitionName) -> Result<Vec<Arc<Def
         if !known.insert(name.clone()) {
             continue;
         }
-        let source = client.ask::<DefinitionSource>(&Request::DefinitionSource { name: name.clone() }).await;
+        let source =
+            client.ask::<DefinitionSource>(&Request::DefinitionSource { name: name.clone(), version: None }).await;
         let source = match source {
             // The operation that would run it fails, and that is seen.
             Err(fault) if fault.code == Code::DefinitionUnknown && !definitions.is_empty() => continue,

@@ -125,6 +125,18 @@ impl Definitions {
         &self.0.callable
     }
 
+    /// The versions of a name that are kept, the oldest first: each with the moment at which it was defined first, and
+    /// whether it is the one that the name means now.
+    #[must_use]
+    pub fn versions(&self, name: &DefinitionName) -> Vec<(&Arc<Definition>, Moment, bool)> {
+        let current = self.0.current.get(name);
+        let of_name = self.0.versions.iter().filter(|(_, (definition, _))| definition.name == *name);
+        let mut versions: Vec<_> =
+            of_name.map(|(hash, (definition, at))| (definition, *at, current == Some(hash))).collect();
+        versions.sort_by_key(|(_, at, _)| *at);
+        versions
+    }
+
     /// The current definitions, by name, each with the moment at which it was defined.
     pub fn current(&self) -> impl Iterator<Item = (&Arc<Definition>, Moment)> {
         self.0.current.values().filter_map(|hash| self.0.versions.get(hash)).map(|(definition, at)| (definition, *at))

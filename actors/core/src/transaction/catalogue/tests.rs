@@ -162,3 +162,20 @@ fn the_libraries_of_a_node_are_bounded_in_number_and_in_bytes() {
     let large = format!("{}twice(NUMVALUE)NUMVALUE", " ".repeat(limit::LIBRARY_BYTES_MAX));
     assert_eq!(catalogue.refused(add("l0", &large)).code, Code::LibraryInvalid);
 }
+
+#[test]
+fn the_versions_of_a_name_are_listed_the_oldest_first_and_the_current_one_is_marked() {
+    let mut catalogue = Fed::<Catalogue>::new((), Loader::default());
+    for timeout in [1, 2, 3] {
+        catalogue.give(define(timeout));
+    }
+    let came = catalogue.give(define(2));
+    let definitions = drawn(&came).unwrap();
+    let versions = definitions.versions(&"purchase".parse().unwrap());
+    let mut timeouts: Vec<_> =
+        versions.iter().map(|(definition, _, is_current)| (definition.timeout_ms, *is_current)).collect();
+    assert!(versions.is_sorted_by_key(|(_, at, _)| *at));
+    timeouts.sort();
+    assert_eq!(timeouts, [(Some(1_000), false), (Some(2_000), true), (Some(3_000), false)]);
+    assert!(definitions.versions(&"sale".parse().unwrap()).is_empty());
+}

@@ -17,7 +17,7 @@ use rust_decimal::Decimal;
 use std::{ops::RangeInclusive, str::FromStr};
 
 /// The element as the grammar names it; `None` for one of a namespace that definitions do not have.
-pub(super) fn key(element: &Element) -> Option<String> {
+pub(in crate::transaction) fn key(element: &Element) -> Option<String> {
     match element.name.namespace.as_deref() {
         None | Some("") => Some(element.name.local.to_string()),
         Some(EXTENSIONS) => Some(format!("hx:{}", element.name.local)),

@@ -5,6 +5,8 @@
 //! decides the same. Neither knows the journal, files or services.
 
 mod dry_run;
+#[cfg(test)]
+mod reference;
 mod replay;
 mod script;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What definitions promise, as tables: sound and faulty definitions, expressions, joins; and what must hold for any.
 
 mod choices;
+mod difference;
 mod evaluation;
 mod extensions;
 mod faults;

@@ -208,3 +208,33 @@ fn every_example_of_the_reference_is_sound() {
     }
     assert!(examples >= 10, "there are only {examples}");
 }
+
+/// The whole definitions of the reference.
+fn definitions_of_the_reference() -> Vec<&'static str> {
+    let blocks = REFERENCE.split("```xml\n").skip(1).map(|block| block.split("```").next().unwrap());
+    blocks.filter(|block| block.starts_with("<TRANSACTION")).collect()
+}
+
+#[test]
+fn every_element_is_in_a_whole_definition_of_the_reference_that_can_be_run() {
+    // `rehearsal/reference.rs` runs them. LIBNAME needs a library beside the definition.
+    for name in rules().into_keys().chain(texts_of_rules()).filter(|name| name != "LIBNAME") {
+        let begins = [format!("<{name}>"), format!("<{name} ")];
+        let is_there = |text: &&str| begins.iter().any(|begin| text.contains(begin));
+        assert!(definitions_of_the_reference().iter().any(is_there), "no whole definition has <{name}>");
+    }
+}
+
+#[test]
+fn the_whole_definitions_of_the_reference_are_files_too() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples");
+    let mut files = 0;
+    for text in definitions_of_the_reference() {
+        let name = text.split("<NAME>").nth(1).unwrap().split('<').next().unwrap();
+        if let Ok(file) = std::fs::read_to_string(folder.join(format!("{name}.xml"))) {
+            assert_eq!(file, text, "docs/examples/{name}.xml");
+            files += 1;
+        }
+    }
+    assert!(files >= 8, "there are only {files}");
+}
