@@ -89,11 +89,6 @@ impl Replay<'_> {
         if self.index > before {
             return Ok(());
         }
-        // What the process had recorded and not judged when it ended was judged when it was there again.
-        self.feed(now, Input::Resumed)?;
-        if self.index > before {
-            return Ok(());
-        }
         Err(self.differs(None, None))
     }
 
@@ -111,7 +106,7 @@ impl Replay<'_> {
             }
             Record::Answered { operation, leg, outcome, from, .. } if *from != Answerer::Nobody => {
                 match self.asked.get(&(*operation, *leg)) {
-                    None => Input::Due,
+                    None => self.time(),
                     Some((invocation, performer)) => Input::Answer {
                         invocation: *invocation,
                         outcome: outcome.clone(),
@@ -129,10 +124,15 @@ impl Replay<'_> {
             | Record::CompensationBegan { ending: Ending::Cancelled, .. } => Input::Cancel { asker: NOBODY },
             Record::Settled => match self.instance.parent() {
                 Some(parent) => Input::Settle { invocation: parent.invocation },
-                None => Input::Due,
+                None => self.time(),
             },
-            _ => Input::Due,
+            _ => self.time(),
         }
+    }
+
+    /// A time has come. Where the process had ended with an answer recorded and not judged, that was judged first.
+    fn time(&self) -> Input {
+        if self.instance.is_ended() { Input::Due } else { Input::JudgeAll }
     }
 
     fn feed(&mut self, now: Moment, input: Input) -> Result<(), Box<Difference>> {

@@ -1,11 +1,14 @@
 //! What must hold for any definition and any order of events, against a model that is too simple to be wrong: who is
-//! performed, how each operation ends, that it always ends, and that nothing is performed twice (T5, T7, T8, T11, T12).
+//! performed, how each operation ends, that it always ends, that nothing is performed twice, and what is undone (T5, T7, T8,
+//! T11, T12, T17).
 //!
-//! `Fed` compares replay and life after every step (DESIGN invariant 2). `HANSA_CASES` sets how many cases are tried.
+//! `Fed` compares replay and life after every step (DESIGN invariant 2), and at the end the rehearsal computes every record
+//! anew. `HANSA_CASES` sets how many cases are tried.
 
 use super::*;
+use crate::transaction::rehearsal::replay;
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// What a recipient does.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,10 +25,24 @@ struct Plan {
     links: BTreeSet<u32>,
     /// With a split: to which of them it goes.
     follows: Option<BTreeSet<u32>>,
-    /// With a broadcast: how many answers it needs.
-    broadcast: Option<Option<u32>>,
-    /// What its recipients do, in turn.
+    kind: Kind,
+    /// How often each leg is tried.
+    attempts: u32,
+    /// Whether it can be undone, and whether that succeeds.
+    undo: Option<bool>,
+    /// What its legs do, in turn, and attempt after attempt.
     behaviours: Vec<Behaviour>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Plain,
+    /// How many answers it needs.
+    Broadcast(Option<u32>),
+    /// Over so many lines.
+    Iteration(u32),
+    /// Waits for a signal, which comes or does not.
+    Signal(bool),
 }
 
 #[derive(Clone, Debug)]
@@ -34,6 +51,8 @@ struct Case {
     plans: Vec<Plan>,
     /// What happens, in turn: choices among what can happen.
     happenings: Vec<u32>,
+    /// Whether it may be cancelled on the way.
+    cancels: bool,
 }
 
 impl Case {
@@ -41,8 +60,9 @@ impl Case {
         self.plans.len() as u32
     }
 
+    /// Whether time alone ends it.
     fn timed(plan: &Plan) -> bool {
-        plan.behaviours.contains(&Behaviour::Never)
+        plan.kind == Kind::Signal(false) || plan.attempts == 1 && plan.behaviours.contains(&Behaviour::Never)
     }
 
     fn definition(&self) -> Text {
@@ -56,12 +76,27 @@ impl Case {
                 if Self::timed(plan) {
                     rest.push_str("<TIMEOUT>5</TIMEOUT>");
                 }
-                match plan.broadcast {
-                    None => {}
-                    Some(None) => rest.push_str("<BROADCAST/>"),
-                    Some(Some(minimum)) => {
+                match plan.kind {
+                    Kind::Plain => {}
+                    Kind::Broadcast(None) => rest.push_str("<BROADCAST/>"),
+                    Kind::Broadcast(Some(minimum)) => {
                         rest.push_str(&format!("<BROADCAST><RESPONSE><MIN>{minimum}</MIN></RESPONSE></BROADCAST>"));
                     }
+                    Kind::Iteration(lines) => rest.push_str(&format!(
+                        "<hx:ITERATE><DOCUMENT><OPID>0</OPID><OPDOCIOTYPE>INPUT</OPDOCIOTYPE>\
+                         <OPDOCVARTYPE>Line{lines}</OPDOCVARTYPE></DOCUMENT><hx:MAX>9</hx:MAX></hx:ITERATE>"
+                    )),
+                    Kind::Signal(_) => rest.push_str(&format!("<hx:SIGNAL>signal{id}</hx:SIGNAL>")),
+                }
+                if plan.attempts > 1 {
+                    rest.push_str(&format!(
+                        "<hx:RETRY><hx:ATTEMPTS>{}</hx:ATTEMPTS><hx:PAUSE>0.5</hx:PAUSE>\
+                         <hx:ATTEMPTTIMEOUT>1</hx:ATTEMPTTIMEOUT></hx:RETRY>",
+                        plan.attempts
+                    ));
+                }
+                if plan.undo.is_some() {
+                    rest.push_str(&format!("<hx:COMPENSATION><NAME>undo{id}</NAME></hx:COMPENSATION>"));
                 }
                 if plan.follows.is_some() {
                     rest.push_str(&split(id, &plan.links.iter().copied().collect::<Vec<_>>()));
@@ -73,23 +108,35 @@ impl Case {
         define("purchase", "", &lines.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
+    /// An input with one to four lines of each name.
+    fn input() -> Input {
+        let lines: String = (1..=4).map(|lines| format!("<Line{lines}/>").repeat(lines)).collect();
+        submit_as(1, "purchase", &format!("<Order>{lines}</Order>"))
+    }
+
     /// Three services perform everything, so that a broadcast has three legs.
     fn offers(&self) -> Offers {
-        let operations: Vec<_> = (1..self.tail()).map(|id| format!("op{id}")).collect();
+        let operations: Vec<_> = (1..self.tail()).flat_map(|id| [format!("op{id}"), format!("undo{id}")]).collect();
         let operations: Vec<_> = operations.iter().map(String::as_str).collect();
         let services = ["north", "south", "west"].map(|name| service(name, &operations));
         Offers::new(organization(1), "Acme".parse().unwrap(), services, [])
     }
 
-    fn outcome(&self, id: u32, leg: usize) -> Option<Outcome> {
+    fn answer(plan: &Plan) -> Text {
+        let elements: String = plan.follows.iter().flatten().map(|target| format!("<to{target}/>")).collect();
+        text(&format!("<Answer>{elements}</Answer>"))
+    }
+
+    /// What comes of an attempt, counted from one.
+    fn outcome(&self, id: u32, leg: u32, attempt: u32) -> Option<Outcome> {
         let plan = &self.plans[id as usize];
-        match plan.behaviours[leg % plan.behaviours.len()] {
+        if leg == COMPENSATION {
+            return Some(if plan.undo == Some(true) { completed("<Undone/>") } else { failed() });
+        }
+        match plan.behaviour(leg, attempt) {
             Behaviour::Never => None,
             Behaviour::Fails => Some(failed()),
-            Behaviour::Answers => {
-                let elements: String = plan.follows.iter().flatten().map(|target| format!("<to{target}/>")).collect();
-                Some(completed(&format!("<Answer>{elements}</Answer>")))
-            }
+            Behaviour::Answers => Some(Outcome::Completed(Self::answer(plan))),
         }
     }
 
@@ -117,19 +164,42 @@ impl Case {
             return OperationState::Completed;
         }
         let plan = &self.plans[id as usize];
-        let legs = if plan.broadcast.is_some() { 3 } else { 1 };
-        let count = |wanted| (0..legs).filter(|leg| plan.behaviours[leg % plan.behaviours.len()] == wanted).count();
-        let (good, missing) = (count(Behaviour::Answers), count(Behaviour::Never));
-        let enough = match plan.broadcast {
-            None => good == 1,
-            Some(None) => missing == 0 && good > 0,
-            Some(Some(minimum)) => good >= minimum as usize,
+        let legs = match plan.kind {
+            Kind::Plain => 1,
+            Kind::Broadcast(_) => 3,
+            Kind::Iteration(lines) => lines,
+            Kind::Signal(true) => return OperationState::Completed,
+            Kind::Signal(false) => return OperationState::TimedOut,
         };
-        match (enough, missing) {
-            (true, _) => OperationState::Completed,
-            (false, 0) => OperationState::Failed,
-            (false, _) => OperationState::TimedOut,
+        let count = |wanted| (0..legs).filter(|leg| plan.comes_to(*leg) == wanted).count() as u32;
+        let (good, bad, missing) = (count(Behaviour::Answers), count(Behaviour::Fails), count(Behaviour::Never));
+        // With attempts that run out of time, a leg that never answers has ended.
+        let open = if plan.attempts > 1 { 0 } else { missing };
+        let enough = match plan.kind {
+            Kind::Broadcast(None) => open == 0 && good > 0,
+            Kind::Broadcast(Some(minimum)) => good >= minimum,
+            _ => good == legs,
+        };
+        match plan.kind {
+            _ if enough => OperationState::Completed,
+            Kind::Plain if missing > 0 => OperationState::TimedOut,
+            Kind::Plain => OperationState::Failed,
+            Kind::Iteration(_) if bad > 0 => OperationState::Failed,
+            _ if open > 0 => OperationState::TimedOut,
+            _ => OperationState::Failed,
         }
+    }
+}
+
+impl Plan {
+    fn behaviour(&self, leg: u32, attempt: u32) -> Behaviour {
+        self.behaviours[(leg + attempt - 1) as usize % self.behaviours.len()]
+    }
+
+    /// What comes of a leg after all its attempts.
+    fn comes_to(&self, leg: u32) -> Behaviour {
+        let mut all = (1..=self.attempts).map(|attempt| self.behaviour(leg, attempt));
+        all.clone().find(|it| *it == Behaviour::Answers).or(all.next_back()).expect("there is one attempt at least")
     }
 }
 
@@ -138,18 +208,23 @@ fn plan(id: u32, tail: u32) -> impl Strategy<Value = Plan> {
     let behaviour =
         prop_oneof![6 => Just(Behaviour::Answers), 1 => Just(Behaviour::Fails), 1 => Just(Behaviour::Never)];
     let behaviours = proptest::collection::vec(behaviour, 3);
-    let kind = 0..if id == 0 { 2u32 } else { 5 };
-    (links, behaviours, kind, 1..4u32, any::<u32>()).prop_map(move |(links, behaviours, kind, minimum, bits)| {
-        let broadcast = match kind {
-            3 => Some(None),
-            4 => Some(Some(minimum)),
-            _ => None,
+    let kind = 0..if id == 0 { 2u32 } else { 8 };
+    let rest = (kind, 1..4u32, any::<u32>(), 1..4u32, proptest::option::weighted(0.5, proptest::bool::weighted(0.8)));
+    (links, behaviours, rest).prop_map(move |(links, behaviours, (kind, number, bits, attempts, undo))| {
+        let kind_of = match kind {
+            3 => Kind::Broadcast(None),
+            4 => Kind::Broadcast(Some(number)),
+            5 => Kind::Iteration(number),
+            6 => Kind::Signal(bits >> 30 > 0),
+            _ => Kind::Plain,
         };
-        let behaviours = if broadcast.is_some() { behaviours } else { behaviours[..1].to_vec() };
         let some = || (0..).zip(&links).filter(|(place, _)| bits >> place & 1 == 1).map(|(_, link)| *link).collect();
         // The head's document is the input, which has no such elements, so a split there would follow nothing.
         let follows = (kind == 1 && id > 0).then(some);
-        Plan { links, follows, broadcast, behaviours }
+        let is_signal = matches!(kind_of, Kind::Signal(_));
+        let undo = undo.filter(|_| id > 0 && !is_signal);
+        let attempts = if id == 0 || is_signal { 1 } else { attempts };
+        Plan { links, follows, kind: kind_of, attempts, undo, behaviours }
     })
 }
 
@@ -157,9 +232,9 @@ fn case() -> impl Strategy<Value = Case> {
     (2..9u32)
         .prop_flat_map(|tail| {
             let plans: Vec<_> = (0..tail).map(|id| plan(id, tail)).collect();
-            (plans, proptest::collection::vec(any::<u32>(), 60))
+            (plans, proptest::collection::vec(any::<u32>(), 60), proptest::bool::weighted(0.15))
         })
-        .prop_map(|(mut plans, happenings)| {
+        .prop_map(|(mut plans, happenings, cancels)| {
             // Every operation must be reached from the head.
             for id in 1..plans.len() as u32 {
                 if !plans[..id as usize].iter().any(|before| before.links.contains(&id)) {
@@ -167,56 +242,88 @@ fn case() -> impl Strategy<Value = Case> {
                     before.links.insert(id);
                 }
             }
-            Case { plans, happenings }
+            Case { plans, happenings, cancels }
         })
+}
+
+/// What can happen next.
+enum Can {
+    Answer(InvocationId, Outcome),
+    Signal(u32),
+}
+
+fn can_happen(run: &Fed<Instance>, case: &Case) -> Vec<Can> {
+    let begun = run.begun();
+    let definition = run.definition();
+    let mut can = Vec::new();
+    for (index, operation) in &begun.operations {
+        let id = definition.operations[*index as usize].id;
+        let legs =
+            (0..).zip(&operation.legs).chain(operation.compensation.iter().map(|undoing| (COMPENSATION, &undoing.leg)));
+        can.extend(
+            legs.filter(|(_, leg)| leg.is_open)
+                .filter_map(|(number, leg)| Some(Can::Answer(leg.invocation?, case.outcome(id, number, leg.attempt)?))),
+        );
+    }
+    let comes = (0..).zip(&case.plans).filter(|(_, plan)| plan.kind == Kind::Signal(true)).map(|(id, _)| id);
+    let has_come = |id: &u32| begun.signals.contains_key(&format!("signal{id}").parse().unwrap());
+    if begun.compensating.is_none() {
+        can.extend(comes.filter(|id| !has_come(id)).map(Can::Signal));
+    }
+    can
 }
 
 /// Run a case to its end; each happening chooses one of what can happen.
 fn live(case: &Case) -> Fed<Instance> {
     let mut run = run(case.definition(), case.offers());
     let mut happenings = case.happenings.iter().copied();
-    run.give(submit());
+    run.give(Case::input());
     let mut answered: Vec<(InvocationId, Outcome)> = Vec::new();
     let mut steps = 0;
+    let mut synced = 0;
     while !run.machine.is_ended() {
         steps += 1;
-        assert!(steps < 1_000, "it goes on and on: {:?}", run.machine);
-        let can: Vec<_> = run
-            .open_legs()
-            .into_iter()
-            .filter_map(|(id, leg, invocation)| Some((invocation, case.outcome(id, leg)?)))
-            .collect();
+        assert!(steps < 2_000, "it goes on and on: {:?}", run.machine);
+        let mut can = can_happen(&run, case);
         let happening = happenings.next().unwrap_or(1);
-        match happening % 8 {
+        let choice = happening as usize >> 4;
+        match happening % 16 {
             // A crash: any part of what was not yet durable is lost.
-            0 => {
-                let lost = (happening as usize >> 3) % 4;
-                let durable = run.journal.len().saturating_sub(lost);
+            0 | 1 => {
+                let durable = run.journal.len().saturating_sub(choice % 4).max(synced);
                 run.restart_with(durable);
                 if run.machine.begun.is_none() {
-                    run.give(submit());
+                    run.give(Case::input());
                 }
             }
-            2 => drop(run.restart()),
+            2 | 3 => drop(run.restart()),
             // Whoever answered answers once more, or somebody answers what was never asked.
-            4 => {
-                let again = answered.get((happening as usize >> 3) % answered.len().max(1)).cloned();
+            4 | 5 => {
+                let again = answered.get(choice % answered.len().max(1)).cloned();
                 let (invocation, outcome) = again.unwrap_or((InvocationId(3), failed()));
-                if !can.iter().any(|(open, _)| *open == invocation) {
+                if run.begun().waiting_for(invocation).is_none() {
                     let states: Vec<_> = run.begun().operations.values().map(|operation| operation.state).collect();
                     let _refused_or_late = run.try_give(run.answer_to(invocation, outcome));
                     let after: Vec<_> = run.begun().operations.values().map(|operation| operation.state).collect();
                     assert_eq!(states, after, "a second answer changes nothing");
                 }
             }
-            _ => match can.get((happening as usize >> 3) % can.len().max(1)) {
-                Some((invocation, outcome)) => {
-                    answered.push((*invocation, outcome.clone()));
-                    run.give(run.answer_to(*invocation, outcome.clone()));
+            6 if case.cancels => drop(run.try_give(Input::Cancel { asker: asker(1, 9) })),
+            _ if can.is_empty() => {
+                let wake = run.machine.wakes_at().expect("nothing can happen, and it waits for no time either");
+                // What happened before has become durable by then.
+                synced = run.journal.len();
+                run.pass(wake.since_ms(run.now));
+            }
+            _ => match can.swap_remove(choice % can.len()) {
+                Can::Answer(invocation, outcome) => {
+                    answered.push((invocation, outcome.clone()));
+                    run.give(run.answer_to(invocation, outcome));
                 }
-                None => {
-                    let wake = run.machine.wakes_at().expect("nothing can happen, and it waits for no time either");
-                    run.pass(wake.since_ms(run.now));
+                Can::Signal(id) => {
+                    let document = Case::answer(&case.plans[id as usize]);
+                    let signal = format!("signal{id}").parse().unwrap();
+                    run.give(Input::Signal { asker: asker(2, u64::from(id)), signal, document });
                 }
             },
         }
@@ -236,32 +343,78 @@ proptest! {
         let run = live(&case);
         let tail = case.tail();
         let reached = case.is_reached(tail);
-        match run.machine.ending() {
-            Some(Ending::Completed(_)) => prop_assert!(reached, "no link leads to the tail"),
-            Some(Ending::Failed(_)) => prop_assert!(!reached, "a link leads to the tail"),
-            other => prop_assert!(false, "it ended as {:?}", other),
-        }
+        let undone_whole = |run: &Fed<Instance>| run.begun().operations.values().all(|operation| {
+            operation.compensation.as_ref().is_none_or(|it| matches!(it.leg.outcome, Some(Outcome::Completed(_))))
+        });
+        let was_cancelled = match run.machine.ending() {
+            Some(Ending::Completed(_)) => {
+                prop_assert!(reached, "no link leads to the tail");
+                false
+            }
+            Some(Ending::Cancelled) => true,
+            Some(Ending::Failed(fault)) if fault.code == Code::CompensationFailed => {
+                prop_assert!(!undone_whole(&run));
+                true
+            }
+            Some(Ending::Failed(fault)) => {
+                prop_assert!(!reached, "a link leads to the tail");
+                let told = fault.help.as_ref().is_some_and(|help| help.contains("not undone"));
+                prop_assert_eq!(told, !undone_whole(&run));
+                false
+            }
+            other => return Err(TestCaseError::fail(format!("it ended as {other:?}"))),
+        };
+        prop_assert!(!was_cancelled || case.cancels);
         for id in 0..tail {
             // Where the transaction failed, what lies apart from the way to the tail cannot exist: all ways lead there.
-            prop_assert_eq!(run.state(id), Some(case.ends(id)), "operation {}", id);
+            if !was_cancelled {
+                prop_assert_eq!(run.state(id), Some(case.ends(id)), "operation {}", id);
+            }
         }
 
         let records = run.journal.iter().map(|bytes| ciborium::from_reader::<Record, _>(&bytes[..]).unwrap());
-        let (mut requested, mut ended) = (BTreeMap::new(), BTreeMap::new());
-        for record in records {
+        let records: Vec<Record> = records.collect();
+        let (mut attempts, mut ended, mut completed) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        let (mut to_undo, mut undone) = (None, Vec::new());
+        for record in &records {
             match record {
-                Record::Requested { operation, .. } => *requested.entry(operation).or_insert(0) += 1,
-                Record::Ended { operation, .. } => *ended.entry(operation).or_insert(0) += 1,
+                Record::Requested { operation, asked, .. } => {
+                    for asked in asked {
+                        prop_assert!(attempts.insert((*operation, asked.leg, asked.attempt)), "performed twice");
+                        if asked.leg == COMPENSATION {
+                            undone.push(*operation);
+                        } else {
+                            prop_assert!(case.is_reached(*operation), "eliminated, and asked for");
+                            prop_assert!(asked.attempt <= case.plans[*operation as usize].attempts);
+                        }
+                    }
+                }
+                Record::Ended { operation, state, .. } => {
+                    prop_assert!(ended.insert(*operation), "it ended twice");
+                    completed.extend((*state == OperationState::Completed).then_some(*operation));
+                }
+                Record::CompensationBegan { operations, .. } => to_undo = Some(operations.clone()),
                 _ => {}
             }
         }
-        prop_assert!(requested.values().chain(ended.values()).all(|times| *times == 1));
-        for id in requested.keys() {
-            prop_assert!(case.is_reached(*id), "operation {} was eliminated, and asked for", id);
+        // Exactly what was done and can be undone is undone, in reverse, where the transaction did not complete.
+        let can_undo = |id: &u32| case.plans.get(*id as usize).is_some_and(|plan| plan.undo.is_some());
+        let mut expected: Vec<u32> = completed.into_iter().rev().filter(can_undo).collect();
+        if matches!(run.machine.ending(), Some(Ending::Completed(_))) {
+            expected.clear();
         }
+        prop_assert_eq!(to_undo.unwrap_or_default(), &expected[..]);
+        prop_assert_eq!(undone, expected);
         // Nothing is left to wait for.
         let begun = run.begun();
         prop_assert!(begun.ready.is_empty() && begun.dead.is_empty() && begun.timers.is_empty());
+        prop_assert!(begun.asking.is_empty() && begun.signalled.is_empty());
         prop_assert!(run.machine.requesters.is_empty() && run.machine.wakes_at().is_none());
+        prop_assert!(begun.operations.values().all(|operation| operation.legs.iter().all(|leg| !leg.is_open)));
+
+        // Computed anew from what came from outside, it is the same.
+        let replayed = replay(ID, &run.around, &records);
+        prop_assert!(replayed.is_ok(), "{}", replayed.unwrap_err());
+        prop_assert!(replayed.is_ok_and(|replayed| replayed.instance.is_same_as(&run.machine)));
     }
 }

@@ -63,3 +63,71 @@ fn a_broadcast_to_ten_thousand() {
     assert_eq!(run.output().matches("<Done ").count(), OPERATIONS as usize);
     assert!(run.decisions <= 3 * OPERATIONS as usize, "{} decisions", run.decisions);
 }
+
+// T17: every document is read once, whatever the number of lines.
+#[test]
+fn an_iteration_over_ten_thousand_lines() {
+    let iterate = format!(
+        "<hx:ITERATE><DOCUMENT><OPID>0</OPID><OPDOCIOTYPE>INPUT</OPDOCIOTYPE><OPDOCVARTYPE>Line</OPDOCVARTYPE></DOCUMENT>\
+         <hx:MAX>{OPERATIONS}</hx:MAX></hx:ITERATE>"
+    );
+    let lines = ["0 CXtsHeadOp > 1".to_owned(), format!("1 work > 2 | {iterate}"), "2 CXtsTailOp".to_owned()];
+    let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+    let mut run = run(define("purchase", "", &lines), offers(&["work"], &[])).uncompared();
+    let order = format!("<Order>{}</Order>", "<Line/>".repeat(OPERATIONS as usize));
+    let mut asked = std::collections::VecDeque::new();
+    let mut came = run.give(submit_as(1, "purchase", &order));
+    loop {
+        asked.extend(came.effects.iter().filter_map(|effect| match effect {
+            Effect::Offer { invocation, .. } => Some(invocation.id),
+            _ => None,
+        }));
+        assert!(asked.len() <= 16, "no more at once than the definition says");
+        let Some(invocation) = asked.pop_front() else { break };
+        came = run.give(run.answer_to(invocation, completed("<Done/>")));
+    }
+    assert_eq!(run.output().matches("<Done ").count(), OPERATIONS as usize);
+    assert!(run.decisions <= 4 * OPERATIONS as usize, "{} decisions", run.decisions);
+    assert!(run.journal.len() <= 3 * OPERATIONS as usize, "{} records", run.journal.len());
+}
+
+// T6: the default join is flat, so a row of it is bounded by the size of documents and not by their depth.
+#[test]
+fn a_long_row_of_operations_with_the_default_join() {
+    const ROW: u32 = 300;
+    let head = std::iter::once("0 CXtsHeadOp > 1".to_owned());
+    let row = (1..=ROW).map(|id| format!("{id} op{id} > {} | <hx:PERFORMS>work</hx:PERFORMS>", id + 1));
+    let run = finish(large(head.chain(row).chain([format!("{} CXtsTailOp", ROW + 1)])));
+    assert_eq!(run.output().matches("<Done ").count(), ROW as usize, "each once");
+    assert_eq!(run.output().matches("<Order ").count(), 1);
+}
+
+// T17: undoing goes on one by one, and each step is small.
+#[test]
+fn ten_thousand_operations_that_are_undone() {
+    let links: Vec<_> = (1..=OPERATIONS).map(|id| id.to_string()).collect();
+    let head = std::iter::once(format!("0 CXtsHeadOp > {} {}", links.join(" "), OPERATIONS + 2));
+    let undo = "<hx:PERFORMS>work</hx:PERFORMS><hx:COMPENSATION><NAME>work</NAME></hx:COMPENSATION>";
+    let tail = OPERATIONS + 3;
+    let side_by_side = (1..=OPERATIONS).map(|id| format!("{id} op{id} > {tail} | {undo}"));
+    let missing =
+        format!("<JOIN><DOCUMENT><OPID>{}</OPID><OPDOCIOTYPE>OUTPUT</OPDOCIOTYPE></DOCUMENT></JOIN>", OPERATIONS + 2);
+    let rest = [format!("{} fail > {tail}", OPERATIONS + 2), format!("{tail} CXtsTailOp | {missing}")];
+    let lines: Vec<_> = head.chain(side_by_side).chain(rest).collect();
+    let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+    let mut run = run(define("purchase", "", &lines), offers(&["work", "fail"], &[])).uncompared();
+    let mut asked = std::collections::VecDeque::new();
+    let mut came = run.give(submit());
+    loop {
+        asked.extend(came.effects.iter().filter_map(|effect| match effect {
+            Effect::Offer { invocation, .. } => Some((invocation.id, invocation.target.operation.as_str() == "fail")),
+            _ => None,
+        }));
+        let Some((invocation, fails)) = asked.pop_front() else { break };
+        let outcome = if fails { failed() } else { completed("<Done/>") };
+        came = run.give(run.answer_to(invocation, outcome));
+    }
+    assert_eq!(run.failure(), Code::OperationFailed);
+    assert!(run.begun().compensating.as_ref().is_some_and(|it| it.left.is_empty() && it.failed.is_empty()));
+    assert!(run.decisions <= 8 * OPERATIONS as usize, "{} decisions", run.decisions);
+}
