@@ -37,7 +37,7 @@ use hansa_core::{
 use hansa_federation::{Identity, Keys, Latency, Options};
 use hansa_sdk::{
     Welcome,
-    cxip::session::{Door, Visitor},
+    cxip::session::{Door, Room, Visitor},
 };
 use peers::Peers;
 use sessions::Sessions;
@@ -90,6 +90,8 @@ pub struct Machines {
     house: Arc<House>,
     ways: Arc<Ways>,
     cxip: OnceLock<SocketAddr>,
+    /// What all CXIP connections together have in memory.
+    room: OnceLock<Arc<Room>>,
     frames_refused: AtomicU64,
 }
 
@@ -128,6 +130,7 @@ impl Node {
             house,
             ways,
             cxip: OnceLock::new(),
+            room: OnceLock::new(),
             frames_refused: AtomicU64::new(0),
         });
         match machines.listen().await {
@@ -211,6 +214,7 @@ impl Machines {
         }
         let listener = Listener::start(&address, security, Arc::clone(self)).await?;
         let _ = self.cxip.set(listener.address());
+        let _ = self.room.set(listener.room());
         let over_http = match self.start.configuration.cxip().http_listen() {
             Some(address) => Some(HttpListener::start(address, Arc::clone(self), listener.room()).await?),
             None => None,
