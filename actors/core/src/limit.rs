@@ -208,6 +208,12 @@ pub const CXIP_CONNECTIONS_MAX: usize = 4_096;
 pub const CXIP_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes that wait for all CXIP connections of a node; above, those for which more than their share waits are cut.
 pub const CXIP_QUEUES_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Sessions of CXIP over HTTP at once.
+pub const CXIP_HTTP_SESSIONS_MAX: usize = 1_024;
+/// How long a request of CXIP over HTTP waits for something to answer.
+pub const CXIP_HTTP_WAIT_MS_MAX: u64 = 20_000;
+/// Above so many bytes a response of CXIP over HTTP is not made longer.
+pub const CXIP_HTTP_RESPONSE_BYTES_MAX: usize = 1024 * 1024;
 /// How long a new CXIP connection may take to say who it is.
 pub const CXIP_CONNECT_MS_MAX: u64 = 10_000;
 /// After so long without a word, an end of a CXIP connection asks the other for a sign of life.

@@ -29,6 +29,7 @@ pub fn check(settings: &Settings, faults: &mut Vec<Fault>) -> Option<Configurati
     let tls_key = check.file("cxip.tls_key");
     let client_authority = check.file("cxip.client_authority");
     check.tls(tls_certificate.as_ref(), tls_key.as_ref(), client_authority.as_ref());
+    let cxip_http = check.loopback_socket("cxip.http_listen");
     let listen = check.listen_addresses("federation.listen");
     let announce = check.multiaddresses("federation.announce");
     let known_peers = check.multiaddresses("federation.known_peers");
@@ -62,6 +63,7 @@ pub fn check(settings: &Settings, faults: &mut Vec<Fault>) -> Option<Configurati
             tls_certificate: tls_certificate?,
             tls_key: tls_key?,
             client_authority: client_authority?,
+            http_listen: cxip_http?,
         },
         federation: Federation {
             listen: listen?,
@@ -120,6 +122,19 @@ impl Check<'_> {
 
     fn socket(&mut self, path: &str) -> Option<SocketAddr> {
         self.take(path, socket)
+    }
+
+    fn loopback_socket(&mut self, path: &str) -> Option<Option<SocketAddr>> {
+        self.take(path, |value| match text(value)? {
+            "" => Ok(None),
+            address => match socket(value)? {
+                socket if socket.ip().is_loopback() => Ok(Some(socket)),
+                _ => Err(format!(
+                    "'{}' can be reached from other machines, and nothing there is encrypted",
+                    shown(address)
+                )),
+            },
+        })
     }
 
     fn flag(&mut self, path: &str) -> Option<bool> {

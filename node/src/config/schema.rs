@@ -10,6 +10,8 @@ pub enum Kind {
     Title,
     /// An IP address and a port.
     Socket,
+    /// An IP address of this machine alone and a port, or nothing.
+    LoopbackSocket,
     /// A list of multiaddresses.
     Multiaddresses,
     /// True or false.
@@ -39,6 +41,9 @@ impl Kind {
         match self {
             Self::Title => format!("1 to {} bytes of text without control characters", limit::TITLE_BYTES_MAX),
             Self::Socket => "an IP address and a port, such as \"127.0.0.1:4000\"; port 0 takes any free one".into(),
+            Self::LoopbackSocket => {
+                "an address of this machine alone and a port, such as \"127.0.0.1:4081\", or \"\" for none".into()
+            }
             Self::Multiaddresses => {
                 "a list of multiaddresses, such as [\"/ip4/0.0.0.0/tcp/4100\"] or [\"/dns4/acme.example/tcp/4100\"]"
                     .into()
@@ -138,6 +143,13 @@ pub const KEYS: &[Key] = &[
         Kind::File,
         Some("\"\""),
         "Who vouches for client certificates, PEM; such a certificate opens the account that it names, without a password.",
+    ),
+    key(
+        "cxip",
+        "http_listen",
+        Kind::LoopbackSocket,
+        Some("\"\""),
+        "Address for CXIP over HTTP (POST /cxip); \"\" is none. It has no TLS, so put a proxy that has on this machine.",
     ),
     key(
         "federation",

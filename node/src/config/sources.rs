@@ -244,7 +244,13 @@ fn flags(flags: &[String], settings: &mut Settings, faults: &mut Vec<Fault>) {
 fn from_text(key: &Key, text: &str) -> toml::Value {
     let as_text = || toml::Value::String(text.to_owned());
     match key.kind {
-        Kind::Title | Kind::Socket | Kind::Choice(_) | Kind::Path | Kind::File | Kind::Filter => as_text(),
+        Kind::Title
+        | Kind::Socket
+        | Kind::LoopbackSocket
+        | Kind::Choice(_)
+        | Kind::Path
+        | Kind::File
+        | Kind::Filter => as_text(),
         Kind::Flag => text.trim().parse().map_or_else(|_| as_text(), toml::Value::Boolean),
         Kind::Whole { .. } => text.trim().parse().map_or_else(|_| as_text(), toml::Value::Integer),
         Kind::Multiaddresses if text.trim_start().starts_with('[') => toml_value(text).unwrap_or_else(as_text),

@@ -1,9 +1,12 @@
 //! The CXIP listener (T14): accepts the connections of services and clients, as many as there may be, and has the SDK's
 //! [`session`] serve each. The wiring starts it and gives it a [`Door`] to the machines.
 
+mod http;
 pub mod secure;
 #[cfg(test)]
 mod tests;
+
+pub use http::HttpListener;
 
 use hansa_core::{
     code::{Code, Fault},
@@ -29,6 +32,7 @@ const ACCEPT_PAUSE_MS: u64 = 100;
 #[derive(Debug)]
 pub struct Listener {
     address: SocketAddr,
+    room: Arc<Room>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -49,14 +53,21 @@ impl Listener {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let stop = CancellationToken::new();
-        let task = tokio::spawn(accept(listener, security, door, Arc::default(), stop.clone()));
-        Ok(Self { address, stop, task })
+        let room = Arc::<Room>::default();
+        let task = tokio::spawn(accept(listener, security, door, Arc::clone(&room), stop.clone()));
+        Ok(Self { address, room, stop, task })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What its connections share with those of other listeners.
+    #[must_use]
+    pub fn room(&self) -> Arc<Room> {
+        Arc::clone(&self.room)
     }
 
     /// Accept nothing more and end every connection; what is queued for them is still sent, as far as they take it within

@@ -1,5 +1,7 @@
 //! The listener and the SDK together, over real sockets, with a door behind which the test itself plays the machines.
 
+mod http;
+
 use super::{Door, Listener, Security};
 use bytes::BytesMut;
 use hansa_core::{

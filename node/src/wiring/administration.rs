@@ -484,6 +484,16 @@ impl Administration for Machines {
             ),
             Reading::counter("hansa_inputs_refused", "Inputs that machines refused.", statistics.refused as f64),
             Reading::gauge("hansa_sessions", "Connections of services and clients.", self.ways.sessions.count() as f64),
+            Reading::gauge(
+                "hansa_cxip_arriving_bytes",
+                "Bytes of CXIP messages that have come in part.",
+                self.room.get().map_or(0, |room| room.assembly_bytes()) as f64,
+            ),
+            Reading::gauge(
+                "hansa_cxip_queued_bytes",
+                "Bytes that wait for services and clients that read slowly.",
+                self.room.get().map_or(0, |room| room.queued_bytes()) as f64,
+            ),
             Reading::counter("hansa_journal_entries", "Entries made durable.", journal.entries as f64),
             Reading::counter("hansa_journal_bytes", "Bytes written to the journal.", journal.bytes_written as f64),
             Reading::counter("hansa_journal_syncs", "Syncs of the journal.", journal.syncs as f64),

@@ -15,7 +15,7 @@ use crate::{
     access::{Doorkeeper, Policy},
     admin::time::Time,
     config::Configuration,
-    cxip::{Listener, secure::Security},
+    cxip::{HttpListener, Listener, secure::Security},
     folder::Folder,
 };
 use hansa_actors::{
@@ -37,7 +37,7 @@ use hansa_core::{
 use hansa_federation::{Identity, Keys, Latency, Options};
 use hansa_sdk::{
     Welcome,
-    cxip::session::{Door, Visitor},
+    cxip::session::{Door, Room, Visitor},
 };
 use peers::Peers;
 use sessions::Sessions;
@@ -77,6 +77,7 @@ pub struct Start {
 pub struct Node {
     machines: Arc<Machines>,
     listener: Listener,
+    over_http: Option<HttpListener>,
     failed: watch::Receiver<Option<Fault>>,
 }
 
@@ -89,6 +90,8 @@ pub struct Machines {
     house: Arc<House>,
     ways: Arc<Ways>,
     cxip: OnceLock<SocketAddr>,
+    /// What all CXIP connections together have in memory.
+    room: OnceLock<Arc<Room>>,
     frames_refused: AtomicU64,
 }
 
@@ -127,10 +130,11 @@ impl Node {
             house,
             ways,
             cxip: OnceLock::new(),
+            room: OnceLock::new(),
             frames_refused: AtomicU64::new(0),
         });
         match machines.listen().await {
-            Ok(listener) => Ok(Self { machines, listener, failed }),
+            Ok((listener, over_http)) => Ok(Self { machines, listener, over_http, failed }),
             Err(fault) => {
                 machines.close().await;
                 Err(fault)
@@ -167,6 +171,9 @@ impl Node {
     /// Take nothing more, let what is under way become durable, and end.
     pub async fn stop(self) {
         self.listener.stop().await;
+        if let Some(over_http) = self.over_http {
+            over_http.stop().await;
+        }
         self.machines.close().await;
     }
 }
@@ -186,7 +193,7 @@ fn house_options(start: &Start) -> Result<HouseOptions, Fault> {
 
 impl Machines {
     /// Found a federation or go on in the one that is known; listen for members, then for services and clients.
-    async fn listen(self: &Arc<Self>) -> Result<Listener, Fault> {
+    async fn listen(self: &Arc<Self>) -> Result<(Listener, Option<HttpListener>), Fault> {
         let mut credentials = self.credentials().await;
         if credentials.is_none() && !self.start.invited {
             credentials = Some(self.found().await?);
@@ -208,7 +215,15 @@ impl Machines {
         }
         let listener = Listener::start(&address, security, Arc::clone(self)).await?;
         let _ = self.cxip.set(listener.address());
-        Ok(listener)
+        let _ = self.room.set(listener.room());
+        let over_http = match self.start.configuration.cxip().http_listen() {
+            Some(address) => Some(HttpListener::start(address, Arc::clone(self), listener.room()).await?),
+            None => None,
+        };
+        if let Some(over_http) = &over_http {
+            tracing::info!(address = %over_http.address(), "CXIP can be spoken over HTTP");
+        }
+        Ok((listener, over_http))
     }
 
     /// Wait until the node listens for members at every configured address, or fails to.

@@ -277,6 +277,8 @@ fn the_page_states_the_limits_in_force() {
         limit::CXIP_QUEUES_BYTES_MAX as u64,
         (limit::CXIP_QUEUES_BYTES_MAX / limit::CXIP_CONNECTIONS_MAX) as u64,
         limit::CXIP_FRAGMENT_BYTES_MAX as u64,
+        limit::CXIP_HTTP_SESSIONS_MAX as u64,
+        limit::CXIP_HTTP_RESPONSE_BYTES_MAX as u64,
         limit::CXIP_FRAGMENTED_MAX as u64,
         limit::CXIP_ASSEMBLY_BYTES_MAX as u64,
         u64::from(limit::CXIP_FRAGMENT_PROBES_MAX) * limit::CXIP_PROBE_MS,
