@@ -2,6 +2,8 @@
 
 #[path = "commands/definitions.rs"]
 mod definitions;
+#[path = "commands/topics.rs"]
+mod topics;
 #[path = "commands/transactions.rs"]
 mod transactions;
 
