@@ -4,6 +4,8 @@
 mod definitions;
 #[path = "commands/libraries.rs"]
 mod libraries;
+#[path = "commands/topics.rs"]
+mod topics;
 #[path = "commands/transactions.rs"]
 mod transactions;
 

@@ -1,17 +1,20 @@
 //! What must hold after every event, whatever goes wrong (DESIGN invariants 1 and 4): nothing leaves before what it rests on is
 //! durable, frames are accepted once and in order, an invocation is always the same, and what is durable stays.
 
-use crate::node::{Entry, Journal};
+use crate::{
+    node::{Entry, Journal},
+    plan::undoable,
+};
 use hansa_core::{
     address::{KeyBytes, Kind},
     dispatch::{Outward, ToPeer},
     ident::{InvocationId, OrganizationId, TransactionId},
-    invocation::Invocation,
+    invocation::{Invocation, Outcome},
     link::{self, Body, Numbered, Taken},
-    session::ToSession,
-    transaction,
+    session::{Ending, ToSession},
+    transaction::{self, COMPENSATION, OperationState},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What the durable part of one journal says.
 #[derive(Default)]
@@ -24,8 +27,17 @@ struct Durable {
     answered: BTreeSet<InvocationId>,
     /// The invocation of the last attempt at each leg.
     requested: BTreeMap<(TransactionId, u32, u32), InvocationId>,
+    undoing: BTreeMap<TransactionId, Undoing>,
     accepted: BTreeMap<OrganizationId, u64>,
     put: BTreeMap<OrganizationId, u64>,
+}
+
+/// What one transaction did and can undo, the last first, and what of it is to be undone.
+#[derive(Default)]
+struct Undoing {
+    undoable: &'static [u32],
+    done: VecDeque<u32>,
+    left: VecDeque<u32>,
 }
 
 pub struct Checks {
@@ -118,13 +130,42 @@ impl Durable {
     fn transaction(&mut self, id: TransactionId, record: transaction::Record) {
         use transaction::Record;
         match record {
-            Record::Submitted { .. } => assert!(self.submitted.insert(id), "submitted twice"),
-            Record::Finished { .. } => assert!(self.ended.insert(id), "ended twice"),
+            Record::Submitted { definition, .. } => {
+                assert!(self.submitted.insert(id), "submitted twice");
+                self.undoing.entry(id).or_default().undoable = undoable(definition.as_str());
+            }
+            Record::Ended { operation, state: OperationState::Completed, .. } => {
+                let undoing = self.undoing.entry(id).or_default();
+                if undoing.undoable.contains(&operation) {
+                    undoing.done.push_front(operation);
+                }
+            }
+            Record::CompensationBegan { operations, .. } => {
+                let undoing = self.undoing.entry(id).or_default();
+                undoing.left = operations.into();
+                assert_eq!(undoing.left, undoing.done, "undone is what was done, in reverse");
+            }
+            Record::Finished { ending, .. } => {
+                assert!(self.ended.insert(id), "ended twice");
+                let undoing = self.undoing.entry(id).or_default();
+                assert!(undoing.left.is_empty(), "ended before all was undone");
+                assert!(
+                    matches!(ending, Ending::Completed(_)) || undoing.done.is_empty(),
+                    "ended without undoing what was done"
+                );
+            }
             Record::Requested { operation, asked, .. } => {
                 for asked in asked {
                     self.requested.insert((id, operation, asked.leg), asked.invocation);
                     assert!(self.asked.insert(asked.invocation), "asked twice under one id");
                 }
+            }
+            Record::Answered { operation, leg: COMPENSATION, outcome, .. } => {
+                self.answered.extend(self.requested.get(&(id, operation, COMPENSATION)));
+                assert!(matches!(outcome, Outcome::Completed(_)), "everybody can release");
+                let undoing = self.undoing.entry(id).or_default();
+                assert_eq!(undoing.left.pop_front(), Some(operation), "undone in order");
+                undoing.done.pop_front();
             }
             Record::Answered { operation, leg, .. } => {
                 self.answered.extend(self.requested.get(&(id, operation, leg)));

@@ -51,14 +51,22 @@ impl Client {
     pub fn act(&mut self) -> Vec<Spoken> {
         let transaction = self.id;
         if self.acknowledged {
-            return vec![self.say(1, FromSession::Await { transaction })];
+            let mut said: Vec<_> = self.signals(1).into_iter().collect();
+            said.push(self.say(1, FromSession::Await { transaction }));
+            return said;
         }
         let (definition, document) = (self.wish.definition.clone(), self.wish.document());
         let mut said = vec![self.say(1, FromSession::Submit { transaction: Some(transaction), definition, document })];
+        said.extend(self.signals(20));
         if self.cancels {
             said.push(self.say(30, FromSession::Cancel { transaction }));
         }
         said
+    }
+
+    fn signals(&mut self, delay_ms: u64) -> Option<Spoken> {
+        let (signal, document) = self.wish.signal()?;
+        Some(self.say(delay_ms, FromSession::Signal { transaction: self.id, signal, document }))
     }
 
     pub fn hear(&mut self, said: ToSession) -> Vec<Spoken> {
@@ -71,7 +79,9 @@ impl Client {
                 Code::Busy | Code::DefinitionUnknown => vec![Spoken::Act { delay_ms: 100 }],
                 // It cancelled what has ended, or what the node has not taken yet.
                 Code::TransactionEnded if self.cancels => Vec::new(),
-                Code::TransactionUnknown if self.cancels && !self.acknowledged => Vec::new(),
+                Code::TransactionUnknown if (self.cancels || self.wish.signal().is_some()) && !self.acknowledged => {
+                    Vec::new()
+                }
                 _ => panic!("transaction {} was acknowledged: {}, and now: {fault}", self.id, self.acknowledged),
             },
             ToSession::Respond { response, .. } => {

@@ -4,16 +4,27 @@ use crate::node::name;
 use hansa_core::{
     code::{Code, Fault},
     document::{Element, Text},
-    ident::DefinitionName,
+    ident::{DefinitionName, SignalName},
     invocation::{Invocation, Outcome},
     session::Ending,
 };
 
-/// The definitions of every node.
-pub const DEFINITIONS: [&str; 4] = ["chain", "fork", "quote", "timed"];
+/// The definitions of every node; a client wants one of the first [`WISHED`].
+pub const DEFINITIONS: [&str; 6] = ["chain", "fork", "quote", "timed", "deal", "part"];
+pub const WISHED: u64 = 5;
+
+/// The operations of a definition that can be undone, by index.
+pub fn undoable(definition: &str) -> &'static [u32] {
+    match definition {
+        "deal" => &[1, 2],
+        "part" => &[1],
+        _ => &[],
+    }
+}
 
 /// What every organization's one service performs.
-pub const OPERATIONS: [&str; 5] = ["check", "choose", "confirm", "backorder", "quote"];
+pub const OPERATIONS: [&str; 9] =
+    ["check", "choose", "confirm", "backorder", "quote", "reserve", "pick", "hold", "release"];
 
 pub fn text(xml: &str) -> Text {
     Text::parse(xml.as_bytes()).expect("it is well formed")
@@ -24,7 +35,8 @@ fn link(from: u32, to: u32) -> String {
 }
 
 fn operation(id: u32, name: &str, links: &[u32], rest: &str) -> String {
-    let performer = if name.starts_with("CXts") { "" } else { "<CXCNAME>ANY</CXCNAME>" };
+    let is_performed = !name.starts_with("CXts") && !["hx:TRANSACTION", "hx:SIGNAL"].iter().any(|it| rest.contains(it));
+    let performer = if !is_performed { "" } else { "<CXCNAME>ANY</CXCNAME>" };
     let links: String = links.iter().map(|to| link(id, *to)).collect();
     format!("<OPERATION><NAME>{name}</NAME><OPID>{id}</OPID>{performer}{rest}{links}</OPERATION>")
 }
@@ -47,7 +59,15 @@ fn statement(id: u32, to: u32, element: &str) -> String {
     )
 }
 
+fn whole(id: u32, side: &str) -> String {
+    format!("<DOCUMENT><OPID>{id}</OPID><OPDOCIOTYPE>{side}</OPDOCIOTYPE></DOCUMENT>")
+}
+
+const RETRY: &str = "<hx:RETRY><hx:ATTEMPTS>3</hx:ATTEMPTS><hx:PAUSE>0.1</hx:PAUSE></hx:RETRY>";
+const RELEASE: &str = "<hx:COMPENSATION><NAME>release</NAME></hx:COMPENSATION>";
+
 pub fn definition(named: &str) -> Text {
+    let mut tail = String::new();
     let operations = match named {
         "chain" => vec![
             operation(0, "CXtsHeadOp", &[1], ""),
@@ -64,6 +84,29 @@ pub fn definition(named: &str) -> Text {
                 operation(4, "check", &[9], &at()),
             ]
         }
+        // Everything beyond the source: an iteration whose first attempts fail, a transaction in it, a signal, undoing.
+        "deal" => {
+            tail = format!("<JOIN>{}{}</JOIN>", whole(3, "OUTPUT"), whole(4, "OUTPUT"));
+            let lines = "<hx:ITERATE><DOCUMENT><OPID>0</OPID><OPDOCIOTYPE>INPUT</OPDOCIOTYPE>\
+                <OPDOCVARTYPE>Line</OPDOCVARTYPE></DOCUMENT><hx:MAX>9</hx:MAX><hx:CONCURRENT>2</hx:CONCURRENT></hx:ITERATE>";
+            let inner = format!("<hx:TRANSACTION>part</hx:TRANSACTION><JOIN>{}</JOIN>", whole(0, "INPUT"));
+            vec![
+                operation(0, "CXtsHeadOp", &[1], ""),
+                operation(1, "reserve", &[2], RELEASE),
+                operation(2, "pick", &[3], &format!("{RETRY}{RELEASE}{lines}")),
+                operation(3, "inner", &[4], &inner),
+                operation(4, "approval", &[9], "<hx:SIGNAL>approved</hx:SIGNAL>"),
+            ]
+        }
+        "part" => {
+            tail = format!("<JOIN>{}</JOIN>", whole(2, "OUTPUT"));
+            let asked = format!("<JOIN>{}</JOIN>{}", whole(0, "INPUT"), at());
+            vec![
+                operation(0, "CXtsHeadOp", &[1], ""),
+                operation(1, "hold", &[2], RELEASE),
+                operation(2, "confirm", &[9], &asked),
+            ]
+        }
         "quote" => vec![
             operation(0, "CXtsHeadOp", &[1, 2], ""),
             operation(1, "quote", &[9], "<BROADCAST><hx:SCOPE>FEDERATION</hx:SCOPE></BROADCAST>"),
@@ -78,7 +121,7 @@ pub fn definition(named: &str) -> Text {
     text(&format!(
         "<TRANSACTION xmlns:hx=\"urn:hansa:transaction:1\"><NAME>{named}</NAME>{}{}</TRANSACTION>",
         operations.concat(),
-        operation(9, "CXtsTailOp", &[], "")
+        operation(9, "CXtsTailOp", &[], &tail)
     ))
 }
 
@@ -100,7 +143,13 @@ impl Wish {
     pub fn document(&self) -> Text {
         let word = |said, name: &str| if said { format!("<{name}/>") } else { String::new() };
         let (yes, can) = (word(self.yes, "Yes"), word(self.can, "Can"));
-        text(&format!("<Order><At>{}</At>{yes}{can}</Order>", name(self.at)))
+        text(&format!("<Order><At>{}</At>{yes}{can}<Line/><Line/><Line/></Order>", name(self.at)))
+    }
+
+    /// The signal that the transaction waits for, if it does.
+    pub fn signal(&self) -> Option<(SignalName, Text)> {
+        let waits = self.definition.as_str() == "deal";
+        waits.then(|| ("approved".parse().expect("it is a name"), text("<Approved/>")))
     }
 
     /// The marks that the output has: who answered which of the operations that lead to the tail.
@@ -120,6 +169,18 @@ impl Wish {
 
     /// Whether this may have come of it.
     pub fn allows(&self, ending: &Ending, cancelled: bool) -> bool {
+        if self.definition.as_str() == "deal" {
+            let confirmed = |output: &Text| {
+                let said = [format!("by=\"{}\"", name(self.at)), "did=\"confirm\"".to_owned(), "<Approved".to_owned()];
+                said.iter().all(|said| output.as_str().contains(said))
+            };
+            return match ending {
+                Ending::Cancelled => cancelled,
+                Ending::Completed(output) => self.can && confirmed(output),
+                Ending::Failed(fault) => !self.can && fault.code == Code::OperationFailed,
+                Ending::TimedOut => false,
+            };
+        }
         match ending {
             Ending::Cancelled => cancelled,
             Ending::Completed(output) => {
@@ -166,6 +227,9 @@ pub fn outcome(by: u8, invocation: &Invocation) -> Outcome {
         } else {
             "<Choice><No/></Choice>"
         })),
+        "pick" if invocation.context.attempt == 1 => {
+            Outcome::Failed(Fault::new(Code::OperationFailed, "it fell off the shelf"))
+        }
         "confirm" if !asked.contains("<Can/>") => {
             Outcome::Failed(Fault::new(Code::OperationFailed, "it cannot be done"))
         }

@@ -5,7 +5,7 @@ use crate::{
     checks::Checks,
     node::{Node, Refused, organization},
     people::{Client, Service, Spoken},
-    plan::{DEFINITIONS, Wish, definition},
+    plan::{DEFINITIONS, WISHED, Wish, definition},
 };
 use hansa_core::{
     dice::Dice,
@@ -129,7 +129,7 @@ impl World {
         for home in 0..usize::from(members) {
             people.push(Person::Service(Service::new(home)));
             let wishes = (0..1 + dice.below(4)).map(|_| Wish {
-                definition: DEFINITIONS[dice.below(4) as usize].parse().expect("it is a name"),
+                definition: DEFINITIONS[dice.below(WISHED) as usize].parse().expect("it is a name"),
                 home: home as u8 + 1,
                 at: 1 + dice.below(u64::from(members)) as u8,
                 members,
