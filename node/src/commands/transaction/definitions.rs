@@ -1,7 +1,11 @@
 //! `hansa transaction definitions`, `definition` and `diff`: what is defined, what was before, and what changed.
 
 use super::{
-    super::{Context, Failure, print, render},
+    super::{
+        Context, Failure,
+        library::{GivenLibraries, bound},
+        print, render,
+    },
     check::sound,
 };
 use crate::admin::{
@@ -13,7 +17,7 @@ use hansa_core::{
     code::{Code, Fault},
     document::Text,
     ident::{DefinitionHash, DefinitionName},
-    transaction::{Definition, difference},
+    transaction::{Definition, Libraries, difference},
 };
 use serde_json::json;
 use std::path::Path;
@@ -88,14 +92,17 @@ pub struct Diff {
     /// The new version
     #[arg(value_name = "NEW")]
     new: Option<String>,
+    #[command(flatten)]
+    libraries: GivenLibraries,
 }
 
 impl Diff {
     pub async fn perform(self, context: &Context) -> Result<(), Failure> {
         let [old, new] = match (&self.old, &self.new) {
             (Some(new), None) if is_file(new) => {
+                let libraries = self.libraries.load()?;
                 let side = |file: &str| -> Result<Side, Failure> {
-                    let (text, definition) = sound(Path::new(file), context)?;
+                    let (text, definition) = sound(Path::new(file), &libraries, context)?;
                     Ok(Side { label: file.to_owned(), text, definition })
                 };
                 [side(&self.what)?, side(new)?]
@@ -131,7 +138,8 @@ impl Diff {
         };
         let old = text_of(&mut client, &name, Some(&old)).await?;
         let new = text_of(&mut client, &name, self.new.as_deref()).await?;
-        Ok([Side::of(old)?, Side::of(new)?])
+        let libraries = [bound(&mut client, &old).await?, bound(&mut client, &new).await?];
+        Ok([Side::of(old, &libraries[0])?, Side::of(new, &libraries[1])?])
     }
 }
 
@@ -148,7 +156,7 @@ struct Side {
 }
 
 impl Side {
-    fn of(text: DefinitionSource) -> Result<Self, Failure> {
+    fn of(text: DefinitionSource, libraries: &Libraries) -> Result<Self, Failure> {
         let faulty = |faults: Vec<Fault>| {
             Failure::Faults(
                 Fault::new(
@@ -158,7 +166,7 @@ impl Side {
                 faults,
             )
         };
-        let definition = Definition::parse(&Text::parse(text.text.as_bytes())?).map_err(faulty)?;
+        let definition = Definition::parse_with(&Text::parse(text.text.as_bytes())?, libraries).map_err(faulty)?;
         Ok(Self { label: format!("{} {}", text.name, text.hash.short()), text: text.text, definition })
     }
 }

@@ -59,7 +59,7 @@ impl Hand {
     }
 
     async fn connect(&mut self, name: &str) -> (u16, Vec<Frame>) {
-        let connect = self.message(0, &Message::Connect { name: name.to_owned(), password: None });
+        let connect = self.message(0, &Message::Connect { name: name.to_owned(), account: None, password: None });
         self.post(20, &connect).await
     }
 }

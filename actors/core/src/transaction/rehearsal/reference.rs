@@ -166,7 +166,7 @@ fn examples() -> Vec<Text> {
 }
 
 fn around() -> Around {
-    let mut catalogue = Fed::<Catalogue>::new((), ()).uncompared();
+    let mut catalogue = Fed::<Catalogue>::new((), Default::default()).uncompared();
     let mut definitions = Definitions::default();
     for text in examples() {
         for effect in catalogue.give(catalogue::Input::Define { asker: asker(1, 1), text }).effects {
