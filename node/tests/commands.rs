@@ -273,6 +273,8 @@ fn without_a_running_node_commands_say_how_to_start_one() {
     let file = place.0.path().join("order.xml");
     fs::write(&file, "<Order/>").unwrap();
     let file = file.to_str().unwrap();
+    // What is no definition would be told before the node is asked.
+    let definition = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/purchase.xml");
     let commands: [&[&str]; 10] = [
         &["status"],
         &["stop"],
@@ -282,7 +284,7 @@ fn without_a_running_node_commands_say_how_to_start_one() {
         &["service", "answer", "--service", "credit", "--operation", "check-credit", "--with", file],
         &["transaction", "list"],
         &["transaction", "show", id],
-        &["transaction", "define", file],
+        &["transaction", "define", definition],
         &["transaction", "submit", "purchase", "--input", file],
     ];
     for command in commands {

@@ -186,7 +186,7 @@ fn accounts(entries: &[AccountEntry]) -> String {
 }
 
 /// The first line of a file, or of standard input.
-fn password_in(file: &Path) -> Result<String, Fault> {
+pub fn password_in(file: &Path) -> Result<String, Fault> {
     let mut text = String::new();
     if file == Path::new("-") {
         if std::io::stdin().is_terminal() {

@@ -4,6 +4,7 @@
 //! 2: wrong usage.
 
 mod access;
+mod attach;
 mod configuration;
 mod doctor;
 mod document;

@@ -1,6 +1,6 @@
 //! `hansa service …`: the services of this node, one to try things out with, and the beginning of a new one.
 
-use super::{Context, Failure, document::read_document, render, service_new::New};
+use super::{Context, Failure, attach::Credentials, document::read_document, render, service_new::New};
 use crate::{
     admin::{
         protocol::{Request, Service},
@@ -67,6 +67,8 @@ struct Answer {
     /// The node's address for services, host and port [default: that of the node in the data folder]
     #[arg(long, value_name = "ADDRESS")]
     node: Option<String>,
+    #[command(flatten)]
+    credentials: Credentials,
 }
 
 /// A request that was answered, as it is shown.
@@ -124,7 +126,7 @@ impl Answer {
                 }
             })?;
         }
-        let running = service.attach(&address).await?;
+        let running = self.credentials.of_service(service)?.attach(&address).await?;
         if json {
             super::print(&json!({ "attached": self.service, "node": address }).to_string());
         } else {

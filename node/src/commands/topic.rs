@@ -1,6 +1,6 @@
 //! `hansa topic …`: publish, subscribe, and see who is subscribed and how far.
 
-use super::{Context, Failure, document::read_document, render};
+use super::{Context, Failure, attach::Credentials, document::read_document, render};
 use crate::{
     admin::{
         protocol::{DirectoryEntry, Published, Request, TopicEntry, TopicSubscriber},
@@ -96,6 +96,8 @@ struct Which {
     /// The peer whose topic it is, by name or id [default: this node's own organization]
     #[arg(long, value_name = "ORGANIZATION")]
     organization: Option<String>,
+    #[command(flatten)]
+    credentials: Credentials,
 }
 
 /// List the topics that have subscribers
@@ -168,7 +170,7 @@ impl Which {
             .folder
             .listening()
             .ok_or_else(|| Fault::new(Code::NodeStopped, "the node has stopped").help("start it with `hansa run`"))?;
-        let client = Client::named("hansa topic").connect(&listening.cxip).await?;
+        let client = self.credentials.of_client(Client::named("hansa topic"))?.connect(&listening.cxip).await?;
         let subscription = client.subscription(self.topic.as_str(), subscriber)?;
         Ok(match organization {
             Some(organization) => subscription.of(organization),
