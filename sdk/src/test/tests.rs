@@ -4,7 +4,7 @@ use super::Node;
 use crate::{Answer, Client, Code, Ending, Fault, Request, Running, Service, Text, test::Outcome};
 use hansa_core::{
     ident::LibraryHash,
-    transaction::{Library, Load, Loader, Signature, Value},
+    transaction::{Library, Load, Loader, Signature, Value, catalogue},
 };
 use std::{
     collections::BTreeMap,
@@ -426,17 +426,18 @@ async fn with_the_last_handle_the_node_is_gone() {
 struct Pretended;
 
 #[derive(Debug)]
-struct Labels([Signature; 1]);
+struct Labels([Signature; 1], LibraryHash);
 
 impl Load for Pretended {
-    fn load(&self, _: &[u8]) -> Result<Arc<dyn Library>, Fault> {
-        Ok(Arc::new(Labels(["shout(STRVALUE)STRVALUE".parse().unwrap()])))
+    fn load(&self, bytes: &[u8]) -> Result<Arc<dyn Library>, Fault> {
+        let hash = catalogue::Bytes::new(bytes).hash();
+        Ok(Arc::new(Labels(["shout(STRVALUE)STRVALUE".parse().unwrap()], hash)))
     }
 }
 
 impl Library for Labels {
     fn hash(&self) -> LibraryHash {
-        LibraryHash([1; 32])
+        self.1
     }
 
     fn functions(&self) -> &[Signature] {
