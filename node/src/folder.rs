@@ -42,6 +42,9 @@ pub struct Listening {
     pub federation: Vec<String>,
     /// The administration socket.
     pub admin: PathBuf,
+    /// The administration port, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cxip_admin: Option<String>,
     /// Since when, in RFC 3339.
     pub started: String,
 }
@@ -341,6 +344,7 @@ mod tests {
             http: "127.0.0.1:2".into(),
             federation: vec!["/ip4/127.0.0.1/tcp/3".into()],
             admin: "/a".into(),
+            cxip_admin: Some("127.0.0.1:4".into()),
             started: "2026-11-21T00:00:00.000Z".into(),
         };
         folder.announce(&listening).unwrap();

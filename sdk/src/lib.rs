@@ -7,14 +7,17 @@
 //! [`test::Node`] is a node in memory, with which a service's test needs no process and no network.
 #![warn(missing_docs)]
 
+mod administrator;
 mod client;
 pub mod cxip;
+mod over_http;
 mod reach;
 mod service;
 mod subscription;
 pub mod test;
 mod tls;
 
+pub use administrator::Administrator;
 pub use client::{Client, Connecting, Submission};
 pub use hansa_core::{
     code::{Code, Fault},

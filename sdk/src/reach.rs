@@ -2,7 +2,7 @@
 //! client use it; what they do on the connection is theirs.
 
 use crate::cxip::{Acknowledgement, Ended, Incoming, Message, Password, Stream, Wire};
-use crate::{test::Pipe, tls::Tls};
+use crate::{over_http, test::Pipe, tls::Tls};
 use hansa_core::{
     code::{Code, Fault},
     dice::Dice,
@@ -16,6 +16,7 @@ use tokio::{net::TcpStream, time::timeout};
 /// Where a node listens, and who comes.
 #[derive(Clone, Debug)]
 pub(crate) struct Door {
+    /// Host and port, or the URL of CXIP over HTTP.
     pub(crate) address: String,
     pub(crate) name: String,
     pub(crate) credentials: Credentials,
@@ -63,6 +64,9 @@ impl Door {
     async fn carrier(&self) -> Result<Stream, Fault> {
         if let Some(pipe) = &self.pipe {
             return pipe.connect();
+        }
+        if over_http::is_url(&self.address) {
+            return over_http::carrier(&self.address, self.credentials.tls.as_ref());
         }
         let stream = TcpStream::connect(&*self.address).await.map_err(|error| self.unanswered(error))?;
         stream.set_nodelay(true).map_err(|error| self.unanswered(error))?;

@@ -169,6 +169,16 @@ pub const SHOWN_DOCUMENTS_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
 pub const LIST_LOOKED_MAX: usize = 10_000;
 /// Transactions of a list that are in memory at once, from each place where they are kept.
 pub const LIST_STEP: usize = 128;
+/// Bytes of an answer there, and at the administration port: two documents and their operations, as JSON.
+pub const ADMIN_ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Requests of one connection to the administration port that the node works on at once.
+pub const ADMIN_REQUESTS_MAX: usize = 8;
+/// Messages that such a connection may have unacknowledged.
+pub const ADMIN_CREDIT: u32 = 16;
+/// Bytes of requests that wait or are worked on, over all connections there.
+pub const ADMIN_REQUESTS_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Bytes of an answer's part in one message there.
+pub const ADMIN_PART_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Lines there over [`ADMIN_LINE_BYTES_SMALL`] that are in memory at once.
 pub const ADMIN_LINES_LARGE_MAX: usize = 4;
 /// Up to how many bytes a line there is nothing special.

@@ -29,8 +29,11 @@ const SALT_BYTES: usize = 16;
 /// What the doorkeeper lets in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// Whoever comes, as long as there is no account: the listener is for this machine alone, or was declared open.
-    OpenWithoutAccounts,
+    /// Whoever comes, as long as there is no account: the listener was declared open.
+    Open,
+    /// Whoever comes from this machine, as long as there is no account: the listener is for this machine alone. Who comes
+    /// through a proxy on it may come from anywhere.
+    OpenToThisMachine,
     /// Accounts only.
     AccountsOnly,
 }
@@ -72,7 +75,12 @@ impl Doorkeeper {
     /// # Errors
     /// [`Code::AccessDenied`] without a word on what exactly was wrong; [`Code::Busy`] while too many are checked.
     pub async fn admit(&self, accounts: &Accounts, visitor: Visitor<'_>) -> Result<Option<AccountName>, Fault> {
-        if accounts.is_empty() && self.policy == Policy::OpenWithoutAccounts {
+        let open = match self.policy {
+            Policy::Open => true,
+            Policy::OpenToThisMachine => !visitor.proxied,
+            Policy::AccountsOnly => false,
+        };
+        if accounts.is_empty() && open {
             return Ok(None);
         }
         let denied = || {
@@ -219,13 +227,13 @@ mod tests {
     }
 
     fn visitor<'a>(name: &'a str, password: Option<&'a Password>, certified: Option<&'a str>) -> Visitor<'a> {
-        Visitor { name, account: None, password, certified }
+        Visitor { name, account: None, password, certified, proxied: false }
     }
 
     #[tokio::test]
     async fn the_right_password_opens_and_nothing_else_does() {
         let accounts = accounts(&[("erp", Some("open sesame")), ("certified-only", None)]);
-        let door = Doorkeeper::new(Policy::OpenWithoutAccounts).unwrap();
+        let door = Doorkeeper::new(Policy::OpenToThisMachine).unwrap();
         let right = Password("open sesame".into());
         let wrong = Password("open barley".into());
         let erp: AccountName = "erp".parse().unwrap();
@@ -263,8 +271,13 @@ mod tests {
     #[tokio::test]
     async fn without_accounts_an_open_door_lets_everybody_in_and_a_closed_one_nobody() {
         let none = Accounts::default();
-        let open = Doorkeeper::new(Policy::OpenWithoutAccounts).unwrap();
+        let open = Doorkeeper::new(Policy::OpenToThisMachine).unwrap();
         assert_eq!(open.admit(&none, visitor("anybody", None, None)).await.unwrap(), None);
+        // What a proxy brings may come from anywhere.
+        let proxied = || Visitor { proxied: true, ..visitor("anybody", None, None) };
+        assert_eq!(open.admit(&none, proxied()).await.unwrap_err().code, Code::AccessDenied);
+        let declared = Doorkeeper::new(Policy::Open).unwrap();
+        assert_eq!(declared.admit(&none, proxied()).await.unwrap(), None);
         let closed = Doorkeeper::new(Policy::AccountsOnly).unwrap();
         assert_eq!(closed.admit(&none, visitor("anybody", None, None)).await.unwrap_err().code, Code::AccessDenied);
     }

@@ -1,8 +1,13 @@
-//! Asks a running node over its administration socket. Every command that needs a node goes through here.
+//! Asks a running node, over its administration socket or its administration port. Every command that needs a node goes
+//! through here.
 
 use super::protocol::{Reply, Request};
 use crate::folder::Folder;
-use hansa_core::code::{Code, Fault};
+use hansa_core::{
+    code::{Code, Fault},
+    limit,
+};
+use hansa_sdk::Administrator;
 use serde::de::DeserializeOwned;
 use std::{io, path::Path};
 use tokio::{
@@ -10,13 +15,14 @@ use tokio::{
     net::UnixStream,
 };
 
-/// Bytes of an answer: two documents and their operations, as JSON.
-const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
-
 /// A connection to a running node.
 #[derive(Debug)]
-pub struct Client {
-    stream: BufReader<UnixStream>,
+pub struct Client(Way);
+
+#[derive(Debug)]
+enum Way {
+    Socket(BufReader<UnixStream>),
+    Port(Box<Administrator>),
 }
 
 impl Client {
@@ -48,7 +54,12 @@ impl Client {
     /// # Errors
     /// If nobody answers there.
     pub async fn connect(path: &Path) -> io::Result<Self> {
-        Ok(Self { stream: BufReader::new(UnixStream::connect(path).await?) })
+        Ok(Self(Way::Socket(BufReader::new(UnixStream::connect(path).await?))))
+    }
+
+    /// Over a connection to the administration port of a node.
+    pub fn through(administrator: Administrator) -> Self {
+        Self(Way::Port(Box::new(administrator)))
     }
 
     /// Ask, and wait for the answer.
@@ -56,21 +67,11 @@ impl Client {
     /// # Errors
     /// The node's refusal, or [`Code::NodeStopped`] if it went away before it answered.
     pub async fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T, Fault> {
-        let gone = |error: io::Error| {
-            Fault::new(Code::NodeStopped, format!("the node went away before it answered: {error}"))
-                .help("look at its log; when it runs again, `hansa transaction list` shows what was taken")
+        let line = serde_json::to_string(request).expect("requests are JSON");
+        let answer = match &mut self.0 {
+            Way::Socket(stream) => ask_over(stream, line).await?,
+            Way::Port(administrator) => administrator.ask(&line).await?.into_bytes(),
         };
-        let mut line = serde_json::to_vec(request).expect("requests are JSON");
-        line.push(b'\n');
-        // A node that refuses early answers and closes while we still write: its answer says more than our error.
-        let written = self.stream.get_mut().write_all(&line).await;
-        let mut answer = Vec::new();
-        let read = (&mut self.stream).take(ANSWER_BYTES_MAX).read_until(b'\n', &mut answer).await;
-        if answer.last() != Some(&b'\n') {
-            written.map_err(gone)?;
-            read.map_err(gone)?;
-            return Err(gone(io::ErrorKind::UnexpectedEof.into()));
-        }
         match serde_json::from_slice::<Reply<T>>(&answer) {
             Ok(Reply::Ok(value)) => Ok(value),
             Ok(Reply::Fault(fault)) => Err(fault),
@@ -80,4 +81,22 @@ impl Client {
             }
         }
     }
+}
+
+async fn ask_over(stream: &mut BufReader<UnixStream>, mut line: String) -> Result<Vec<u8>, Fault> {
+    let gone = |error: io::Error| {
+        Fault::new(Code::NodeStopped, format!("the node went away before it answered: {error}"))
+            .help("look at its log; when it runs again, `hansa transaction list` shows what was taken")
+    };
+    line.push('\n');
+    // A node that refuses early answers and closes while we still write: its answer says more than our error.
+    let written = stream.get_mut().write_all(line.as_bytes()).await;
+    let mut answer = Vec::new();
+    let read = stream.take(limit::ADMIN_ANSWER_BYTES_MAX as u64).read_until(b'\n', &mut answer).await;
+    if answer.last() != Some(&b'\n') {
+        written.map_err(gone)?;
+        read.map_err(gone)?;
+        return Err(gone(io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(answer)
 }

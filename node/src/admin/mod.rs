@@ -1,7 +1,8 @@
 //! Administration: how the commands of `hansa` talk to the running node.
 //!
-//! One JSON object a line over a Unix socket that only the node's owner can open. [`protocol`] has the requests and
-//! results, [`server`] answers with whatever [`Administration`] the wiring gives it, [`client`] asks.
+//! One JSON object a line over a Unix socket that only the node's owner can open, or the same JSON in the messages of the
+//! administration port (`cxip::administration`). [`protocol`] has the requests and results, [`reply`] answers with whatever
+//! [`Administration`] the wiring gives it, [`server`] is the socket, [`client`] asks over either.
 
 pub mod client;
 #[cfg(test)]
@@ -21,9 +22,10 @@ use hansa_core::{
 use protocol::{
     AccountChanged, AccountEntry, Answer, Awaited, Cancelled, Defined, DefinitionEntry, DefinitionSource,
     DefinitionVersion, DirectoryEntry, HistoryPage, Invited, Joined, LibraryAdded, LibraryEntry, LibraryRemoved,
-    LibrarySource, ListFilter, Published, Purged, PurgedPart, Reading, Recovered, RecoveredPart, Replayed, Request,
-    Service, Show, Signalled, Status, Submitted, TopicEntry, TransactionPage,
+    LibrarySource, ListFilter, Published, Purged, PurgedPart, Reading, Recovered, RecoveredPart, Replayed, Reply,
+    Request, Service, Show, Signalled, Status, Stopping, Submitted, TopicEntry, TransactionPage,
 };
+use serde::Serialize;
 use std::time::Duration;
 use time::Time;
 
@@ -167,8 +169,39 @@ pub trait Administration: Send + Sync + 'static {
     fn readings(&self) -> impl Future<Output = Vec<Reading>> + Send;
 }
 
+/// The request that this JSON is.
+///
+/// # Errors
+/// [`Code::MessageMalformed`]: it is none.
+pub fn read(json: &[u8]) -> Result<Request, Fault> {
+    serde_json::from_slice(json).map_err(|error| {
+        Fault::new(Code::MessageMalformed, format!("this is no request: {error}"))
+            .help("send a JSON object such as {\"command\":\"status\"}, on one line")
+    })
+}
+
+/// What `administration` answers to a request. To [`Request::Stop`] it is only said that the node stops: whoever has the
+/// answer on its way sees to that.
+pub async fn reply<A: Administration>(administration: &A, request: Request) -> Reply<Answer> {
+    match request {
+        Request::Stop => Reply::Ok(Answer::Stopping(Stopping { pid: std::process::id() })),
+        request => match answer(administration, request).await {
+            Ok(answer) => Reply::Ok(answer),
+            Err(fault) => Reply::Fault(fault),
+        },
+    }
+}
+
+/// A reply as JSON, on one line.
+pub fn write<T: Serialize>(reply: &Reply<T>) -> String {
+    serde_json::to_string(reply).unwrap_or_else(|error| {
+        let fault = Fault::new(Code::Internal, format!("the answer cannot be written: {error}"));
+        serde_json::to_string(&Reply::<()>::Fault(fault)).expect("a fault is JSON")
+    })
+}
+
 /// Ask `administration` what `request` asks. [`Request::Stop`] is not its business and is refused here.
-pub async fn answer<A: Administration>(administration: &A, request: Request) -> Result<Answer, Fault> {
+async fn answer<A: Administration>(administration: &A, request: Request) -> Result<Answer, Fault> {
     Ok(match request {
         Request::Status => Answer::Status(Box::new(administration.status().await?)),
         Request::Directory { operation, city } => Answer::Directory(administration.directory(operation, city).await?),
@@ -220,7 +253,7 @@ pub async fn answer<A: Administration>(administration: &A, request: Request) -> 
         Request::Join { invite } => Answer::Joined(administration.join(invite).await?),
         Request::Metrics => Answer::Metrics(administration.readings().await),
         Request::Stop => {
-            return Err(Fault::new(Code::Internal, "the socket's server stops the node, not its machines"));
+            return Err(Fault::new(Code::Internal, "whoever took the request stops the node, not its machines"));
         }
     })
 }

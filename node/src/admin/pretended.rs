@@ -18,6 +18,9 @@ pub struct Pretended;
 /// A moment that all its answers share.
 pub const NOW: Time = Time(Moment(1_795_219_200_000));
 
+/// How long the definition `large` is: more than fits into a message.
+pub const LARGE_BYTES: usize = 18_000_000;
+
 /// A status with something in every part.
 pub fn status() -> Status {
     Status {
@@ -39,6 +42,7 @@ pub fn status() -> Status {
             http: "127.0.0.1:4080".into(),
             federation: vec!["/ip4/127.0.0.1/tcp/4100".into()],
             admin: "/data/admin.sock".into(),
+            cxip_admin: None,
         },
         peers: vec![
             Peer {
@@ -140,6 +144,10 @@ impl Administration for Pretended {
         name: DefinitionName,
         _: Option<DefinitionHash>,
     ) -> Result<DefinitionSource, Fault> {
+        if name.as_str() == "large" {
+            let (hash, text) = (DefinitionHash([0; 32]), "x".repeat(LARGE_BYTES));
+            return Ok(DefinitionSource { name, hash, text, libraries: Default::default() });
+        }
         Err(Fault::new(Code::DefinitionUnknown, format!("there is no transaction definition {name}")))
     }
 
@@ -199,7 +207,8 @@ impl Administration for Pretended {
         Ok(Submitted { transaction: id.unwrap_or(TransactionId(1)), repeated: id.is_some() })
     }
 
-    async fn await_response(&self, transaction: TransactionId, _: Duration) -> Result<Awaited, Fault> {
+    async fn await_response(&self, transaction: TransactionId, timeout: Duration) -> Result<Awaited, Fault> {
+        tokio::time::sleep(timeout).await;
         let state = TransactionState::Running;
         Ok(Awaited { transaction, definition: "d".parse()?, state, document: None, fault: None })
     }

@@ -3,9 +3,10 @@
 //! `commands::run` starts it. It knows the protocol, and of the node only the [`Administration`] that it is given.
 
 use super::{
-    Administration, answer,
-    protocol::{Answer, Reply, Request, Stopping},
+    Administration,
+    protocol::{Reply, Request},
 };
+use crate::admin;
 use crate::shutdown::Shutdown;
 use hansa_core::{
     code::{Code, Fault},
@@ -146,20 +147,15 @@ impl<A: Administration> Connection<A> {
                     return;
                 }
             };
-            let reply = match serde_json::from_slice::<Request>(&line) {
-                Ok(Request::Stop) => {
-                    tracing::info!("stopping, as asked over the administration socket");
-                    self.shutdown.trigger();
-                    Reply::Ok(Answer::Stopping(Stopping { pid: std::process::id() }))
+            let reply = match admin::read(&line) {
+                Ok(request) => {
+                    if matches!(request, Request::Stop) {
+                        tracing::info!("stopping, as asked over the administration socket");
+                        self.shutdown.trigger();
+                    }
+                    admin::reply(&*self.administration, request).await
                 }
-                Ok(request) => match answer(&*self.administration, request).await {
-                    Ok(answer) => Reply::Ok(answer),
-                    Err(fault) => Reply::Fault(fault),
-                },
-                Err(error) => Reply::Fault(
-                    Fault::new(Code::MessageMalformed, format!("this is no request: {error}"))
-                        .help("send one JSON object a line, such as {\"command\":\"status\"}"),
-                ),
+                Err(fault) => Reply::Fault(fault),
             };
             if send(&mut write, &reply).await.is_err() {
                 return;
@@ -172,7 +168,7 @@ async fn send<T: serde::Serialize>(
     stream: &mut (impl tokio::io::AsyncWrite + Unpin),
     reply: &Reply<T>,
 ) -> io::Result<()> {
-    let mut line = serde_json::to_vec(reply).map_err(io::Error::other)?;
+    let mut line = admin::write(reply).into_bytes();
     line.push(b'\n');
     timeout(TRANSFER, stream.write_all(&line)).await.map_err(io::Error::other)?
 }
@@ -221,7 +217,10 @@ async fn read_line(
 mod tests {
     use super::*;
     use crate::admin::pretended::Pretended;
-    use crate::admin::{client::Client, protocol::Submitted};
+    use crate::admin::{
+        client::Client,
+        protocol::{Stopping, Submitted},
+    };
 
     struct Running {
         _folder: tempfile::TempDir,

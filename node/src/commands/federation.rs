@@ -55,7 +55,7 @@ impl Join {
         let checked: InviteText = invite.parse()?;
         let joined: Result<Joined, _> = match context.client().await {
             Ok(mut client) => client.ask(&Request::Join { invite }).await,
-            Err(fault) if fault.code == Code::NodeStopped && !context.folder.is_in_use() => {
+            Err(fault) if fault.code == Code::NodeStopped && !context.is_elsewhere() && !context.folder.is_in_use() => {
                 context.folder.keep_invite(&invite)?;
                 let by = checked.invite.name.to_string();
                 context.show(&json!({ "kept": true, "invited_by": by }), |_| {

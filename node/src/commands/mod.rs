@@ -23,7 +23,10 @@ mod transaction;
 pub use render::bytes as render_bytes;
 
 use crate::{
-    admin::client::Client,
+    admin::{
+        client::Client,
+        protocol::{Request, Status},
+    },
     config::{Configuration, Settings, Sources},
     folder::Folder,
 };
@@ -56,11 +59,16 @@ const THREADS_END: Duration = Duration::from_secs(1);
                   hansa init --organization \"Acme BV\" --city Rotterdam\n  \
                   hansa run\n  \
                   hansa status\n\n\
+                  A node on another machine, over its administration port:\n  \
+                  hansa --node acme.example:4001 --account operator --password-file operator.password \\\n        \
+                  --authority authority.pem status\n\n\
                   `hansa COMMAND --help` tells more, with examples; `hansa explain CODE` explains an error code."
 )]
 struct Arguments {
     #[command(flatten)]
     global: Global,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
     #[command(subcommand)]
     command: Command,
 }
@@ -81,6 +89,18 @@ struct Global {
     /// Answer with JSON on standard output, faults too
     #[arg(long, global = true)]
     json: bool,
+}
+
+/// A node on another machine, asked over its administration port. It is named before the command, since commands have
+/// credentials of their own.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Before the command, for a node elsewhere")]
+struct Elsewhere {
+    /// Ask the node at this administration port (its cxip.admin_listen), and not that in the data folder
+    #[arg(long, value_name = "HOST:PORT")]
+    node: Option<String>,
+    #[command(flatten)]
+    credentials: attach::Credentials,
 }
 
 #[derive(Debug, Subcommand)]
@@ -131,15 +151,16 @@ pub struct Context {
     config: Option<PathBuf>,
     set: Vec<String>,
     json: bool,
+    elsewhere: Elsewhere,
 }
 
 impl Context {
-    fn new(global: Global) -> Result<Self, Fault> {
+    fn new(global: Global, elsewhere: Elsewhere) -> Result<Self, Fault> {
         let folder = match global.data {
             Some(path) => path,
             None => default_folder()?,
         };
-        Ok(Self { folder: Folder::new(&folder)?, config: global.config, set: global.set, json: global.json })
+        Ok(Self { folder: Folder::new(&folder)?, config: global.config, set: global.set, json: global.json, elsewhere })
     }
 
     /// The configuration file.
@@ -172,9 +193,31 @@ impl Context {
         })
     }
 
-    /// The node that runs in the data folder.
+    /// The node that is asked: that of `--node`, or that which runs in the data folder.
     async fn client(&self) -> Result<Client, Fault> {
-        Client::of(&self.folder).await
+        let Some(address) = &self.elsewhere.node else { return Client::of(&self.folder).await };
+        let administrator = self.elsewhere.credentials.of_client(hansa_sdk::Client::named("hansa"))?;
+        Ok(Client::through(administrator.administer(address).await?))
+    }
+
+    /// Whether that is another than the one in the data folder.
+    fn is_elsewhere(&self) -> bool {
+        self.elsewhere.node.is_some()
+    }
+
+    /// Where services and clients attach to it.
+    async fn cxip(&self) -> Result<String, Fault> {
+        let status: Status = self.client().await?.ask(&Request::Status).await?;
+        let address = status.addresses.cxip;
+        let Some(administered) = &self.elsewhere.node else { return Ok(address) };
+        // What the node calls all its addresses, or its own machine, is somewhere else from here.
+        let (host, _) = administered.rsplit_once(':').unwrap_or((administered, ""));
+        Ok(match address.parse::<std::net::SocketAddr>() {
+            Ok(socket) if socket.ip().is_unspecified() || socket.ip().is_loopback() => {
+                format!("{host}:{}", socket.port())
+            }
+            _ => address,
+        })
     }
 
     /// Show an answer: as JSON, or as the text that `text` makes of it.
@@ -231,13 +274,14 @@ fn executable() -> Result<Executable, Fault> {
 
 /// Read the command line, do what it says, and tell how it went.
 pub fn main() -> ExitCode {
-    let Arguments { global, command } = Arguments::parse();
+    let Arguments { global, elsewhere, command } = Arguments::parse();
     let json = global.json;
-    let context = match Context::new(global) {
+    let context = match Context::new(global, elsewhere) {
         Ok(context) => context,
         Err(fault) => {
             let folder = Folder::new(std::path::Path::new("/")).expect("the root is absolute");
-            let context = Context { folder, config: None, set: Vec::new(), json };
+            let elsewhere = Elsewhere::default();
+            let context = Context { folder, config: None, set: Vec::new(), json, elsewhere };
             context.show_failure(&Failure::Fault(fault));
             return ExitCode::FAILURE;
         }
@@ -264,6 +308,12 @@ pub fn main() -> ExitCode {
 }
 
 async fn perform(context: &Context, command: Command) -> Result<(), Failure> {
+    let is_of_this_machine =
+        matches!(command, Command::Init(_) | Command::Run(_) | Command::Config(_) | Command::Testnet { .. });
+    if context.is_elsewhere() && is_of_this_machine {
+        let message = "--node names a node that runs elsewhere, and this command is for this machine";
+        return Err(Fault::new(Code::ConfigurationInvalid, message).help("leave --node out").into());
+    }
     match command {
         Command::Init(init) => init.perform(context),
         Command::Run(run) => run.perform(context).await,

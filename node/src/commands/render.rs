@@ -101,6 +101,7 @@ pub fn status(status: &Status) -> String {
         ),
         ("services at", addresses.cxip.clone()),
         ("members at", addresses.federation.join(", ")),
+        ("administered at", addresses.cxip_admin.clone().unwrap_or_default()),
         ("monitoring at", format!("http://{}", addresses.http)),
         (
             "journal",
@@ -128,7 +129,8 @@ pub fn status(status: &Status) -> String {
         ),
         ("health", health(&status.health)),
     ];
-    text.push_str(&indented(&table(&[], rows.map(|(name, value)| vec![name.to_owned(), value]))));
+    let said = rows.into_iter().filter(|(_, value)| !value.is_empty());
+    text.push_str(&indented(&table(&[], said.map(|(name, value)| vec![name.to_owned(), value]))));
     if !status.peers.is_empty() {
         let connected = status.peers.iter().filter(|peer| peer.connected).count();
         let _ = writeln!(text, "\nPeers: {connected} of {} connected", status.peers.len());

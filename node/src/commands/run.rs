@@ -82,8 +82,15 @@ impl Run {
             .map_err(|error| Fault::new(Code::Internal, format!("the port for monitoring has no address: {error}")))?;
 
         let invited = folder.pending_invite().is_some();
-        let start =
-            Start { configuration, folder: folder.clone(), http: http_address, admin: admin.clone(), started, invited };
+        let start = Start {
+            configuration,
+            folder: folder.clone(),
+            http: http_address,
+            admin: admin.clone(),
+            started,
+            shutdown: shutdown.clone(),
+            invited,
+        };
         let node = tokio::select! {
             node = Node::start(start) => node?,
             // What was recovered so far is only read: nothing is lost.
@@ -95,6 +102,7 @@ impl Run {
             http: http_address.to_string(),
             federation: node.federation(),
             admin,
+            cxip_admin: node.cxip_admin().map(|address| address.to_string()),
             started: started.to_string(),
         };
         folder.announce(&listening)?;

@@ -65,7 +65,7 @@ struct Answer {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=i64::from(limit::SESSION_CREDIT_MAX)))]
     credit: u32,
     /// The node's address for services, host and port [default: that of the node in the data folder]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "HOST:PORT")]
     node: Option<String>,
     #[command(flatten)]
     credentials: Credentials,
@@ -102,13 +102,7 @@ impl Answer {
         let document = Text::parse(read_document(&self.with, Code::DocumentMalformed)?.as_bytes())?;
         let address = match self.node {
             Some(address) => address,
-            None => {
-                context.client().await?;
-                let listening = context.folder.listening().ok_or_else(|| {
-                    Fault::new(Code::NodeStopped, "the node has stopped").help("start it with `hansa run`")
-                })?;
-                listening.cxip
-            }
+            None => context.cxip().await?,
         };
         let shutdown = Shutdown::new();
         shutdown.on_signals().map_err(|error| Fault::new(Code::Internal, format!("signals cannot be had: {error}")))?;

@@ -21,7 +21,8 @@ impl StatusCommand {
 
 /// Stop the running node, and wait until it has stopped
 ///
-/// It takes nothing new, makes durable what is under way, and ends. Open transactions go on at the next start.
+/// It takes nothing new, makes durable what is under way, and ends. Open transactions go on at the next start. One that is
+/// asked over its administration port (--node) is not waited for.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  hansa stop --data ./acme")]
 pub struct Stop {
@@ -33,6 +34,11 @@ pub struct Stop {
 impl Stop {
     pub async fn perform(self, context: &Context) -> Result<(), Failure> {
         let stopping: Stopping = context.client().await?.ask(&Request::Stop).await?;
+        if context.is_elsewhere() {
+            // Its port is closed before it has stopped, and of its process nothing can be seen from here.
+            context.show(&stopping, |stopping| format!("The node (process {}) is stopping.", stopping.pid));
+            return Ok(());
+        }
         let limit = Duration::from_secs(self.timeout_s);
         let begun = Instant::now();
         while context.folder.is_in_use() {

@@ -96,6 +96,9 @@ struct Which {
     /// The peer whose topic it is, by name or id [default: this node's own organization]
     #[arg(long, value_name = "ORGANIZATION")]
     organization: Option<String>,
+    /// The node's address for clients, host and port [default: that of the node in the data folder]
+    #[arg(long, value_name = "HOST:PORT")]
+    node: Option<String>,
     #[command(flatten)]
     credentials: Credentials,
 }
@@ -155,22 +158,21 @@ impl Publish {
 }
 
 impl Which {
-    /// A subscription of this topic at the node in the data folder.
+    /// A subscription of this topic at the node.
     async fn subscription(&self, context: &Context, subscriber: &str) -> Result<Subscribing, Fault> {
-        let mut administration = context.client().await?;
         let organization = match &self.organization {
             None => None,
             Some(text) => {
                 let request = Request::Directory { operation: None, city: None };
-                let members: Vec<DirectoryEntry> = administration.ask(&request).await?;
+                let members: Vec<DirectoryEntry> = context.client().await?.ask(&request).await?;
                 Some(member(&members, text)?)
             }
         };
-        let listening = context
-            .folder
-            .listening()
-            .ok_or_else(|| Fault::new(Code::NodeStopped, "the node has stopped").help("start it with `hansa run`"))?;
-        let client = self.credentials.of_client(Client::named("hansa topic"))?.connect(&listening.cxip).await?;
+        let address = match &self.node {
+            Some(address) => address.clone(),
+            None => context.cxip().await?,
+        };
+        let client = self.credentials.of_client(Client::named("hansa topic"))?.connect(&address).await?;
         let subscription = client.subscription(self.topic.as_str(), subscriber)?;
         Ok(match organization {
             Some(organization) => subscription.of(organization),

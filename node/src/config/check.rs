@@ -29,6 +29,7 @@ pub fn check(settings: &Settings, faults: &mut Vec<Fault>) -> Option<Configurati
     let tls_key = check.file("cxip.tls_key");
     let client_authority = check.file("cxip.client_authority");
     check.tls(tls_certificate.as_ref(), tls_key.as_ref(), client_authority.as_ref());
+    let cxip_admin = check.optional_socket("cxip.admin_listen");
     let cxip_http = check.loopback_socket("cxip.http_listen");
     let listen = check.listen_addresses("federation.listen");
     let announce = check.multiaddresses("federation.announce");
@@ -55,6 +56,16 @@ pub fn check(settings: &Settings, faults: &mut Vec<Fault>) -> Option<Configurati
             "choose another port for one of them",
         );
     }
+    if let (Some(cxip), Some(Some(admin))) = (cxip, cxip_admin)
+        && cxip == admin
+        && cxip.port() != 0
+    {
+        check.fault(
+            "cxip.admin_listen",
+            &format!("{admin} is the address of cxip.listen too"),
+            "choose another port: administration is not spoken where services and clients attach",
+        );
+    }
     Some(Configuration {
         organization: Organization { name: name?, city: city? },
         cxip: Cxip {
@@ -63,6 +74,7 @@ pub fn check(settings: &Settings, faults: &mut Vec<Fault>) -> Option<Configurati
             tls_certificate: tls_certificate?,
             tls_key: tls_key?,
             client_authority: client_authority?,
+            admin_listen: cxip_admin?,
             http_listen: cxip_http?,
         },
         federation: Federation {
@@ -122,6 +134,13 @@ impl Check<'_> {
 
     fn socket(&mut self, path: &str) -> Option<SocketAddr> {
         self.take(path, socket)
+    }
+
+    fn optional_socket(&mut self, path: &str) -> Option<Option<SocketAddr>> {
+        self.take(path, |value| match text(value)? {
+            "" => Ok(None),
+            _ => socket(value).map(Some),
+        })
     }
 
     fn loopback_socket(&mut self, path: &str) -> Option<Option<SocketAddr>> {

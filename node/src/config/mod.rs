@@ -73,6 +73,8 @@ section!(
         tls_key: Option<PathBuf> => Option<&PathBuf>, |value| value.as_ref();
         /// Who vouches for clients' certificates.
         client_authority: Option<PathBuf> => Option<&PathBuf>, |value| value.as_ref();
+        /// Where to listen for administrators, if anywhere.
+        admin_listen: Option<SocketAddr> => Option<SocketAddr>, |value| *value;
         /// Where to listen for the same over HTTP, if anywhere.
         http_listen: Option<SocketAddr> => Option<SocketAddr>, |value| *value;
     }

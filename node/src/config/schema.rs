@@ -10,6 +10,8 @@ pub enum Kind {
     Title,
     /// An IP address and a port.
     Socket,
+    /// An IP address and a port, or nothing.
+    OptionalSocket,
     /// An IP address of this machine alone and a port, or nothing.
     LoopbackSocket,
     /// A list of multiaddresses.
@@ -41,6 +43,7 @@ impl Kind {
         match self {
             Self::Title => format!("1 to {} bytes of text without control characters", limit::TITLE_BYTES_MAX),
             Self::Socket => "an IP address and a port, such as \"127.0.0.1:4000\"; port 0 takes any free one".into(),
+            Self::OptionalSocket => "an IP address and a port, such as \"127.0.0.1:4001\", or \"\" for none".into(),
             Self::LoopbackSocket => {
                 "an address of this machine alone and a port, such as \"127.0.0.1:4081\", or \"\" for none".into()
             }
@@ -146,10 +149,17 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "cxip",
+        "admin_listen",
+        Kind::OptionalSocket,
+        Some("\"\""),
+        "Address for administration (`hansa --node`), with TLS where services and clients have it; \"\" is none. Only accounts with the right to administer are let in (`hansa access add --administer`).",
+    ),
+    key(
+        "cxip",
         "http_listen",
         Kind::LoopbackSocket,
         Some("\"\""),
-        "Address for CXIP over HTTP (POST /cxip); \"\" is none. It has no TLS, so put a proxy that has on this machine.",
+        "Address for CXIP over HTTP (POST /cxip); \"\" is none. It has no TLS, so put a proxy that has on this machine. Unless cxip.open is set, only accounts are let in.",
     ),
     key(
         "federation",

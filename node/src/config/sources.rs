@@ -247,6 +247,7 @@ fn from_text(key: &Key, text: &str) -> toml::Value {
         Kind::Title
         | Kind::Socket
         | Kind::LoopbackSocket
+        | Kind::OptionalSocket
         | Kind::Choice(_)
         | Kind::Path
         | Kind::File

@@ -46,7 +46,9 @@ const MIME: &str = "application/x-cxip-v10";
 const SESSION: HeaderName = HeaderName::from_static("cxip-session");
 /// How many seconds to wait for something to answer.
 const WAIT: HeaderName = HeaderName::from_static("cxip-wait");
-/// Says that the session is over.
+/// In responses: which byte of all that the node has said in the session is the first of the body.
+const OFFSET: HeaderName = HeaderName::from_static("cxip-offset");
+/// In responses: the session is over. In requests: the other side has nothing more to say.
 const END: HeaderName = HeaderName::from_static("cxip-end");
 /// Bytes on their way in memory, each way.
 const PIPE_BYTES: usize = 128 * 1024;
@@ -171,6 +173,8 @@ struct Tunnel {
 struct Down {
     stream: ReadHalf<DuplexStream>,
     arrived: BytesMut,
+    /// How much was taken already.
+    taken: u64,
     over: bool,
 }
 
@@ -194,7 +198,7 @@ impl<D: Door> Sessions<D> {
         let token = format!("{:032x}", u128::from_be_bytes(random));
         let (ours, theirs) = duplex(PIPE_BYTES);
         let (stream, up) = split(ours);
-        let down = Down { stream, arrived: BytesMut::new(), over: false };
+        let down = Down { stream, arrived: BytesMut::new(), taken: 0, over: false };
         let tunnel = Arc::new(Tunnel { up: up.into(), down: down.into() });
         {
             let mut open = self.open();
@@ -205,7 +209,7 @@ impl<D: Door> Sessions<D> {
         }
         let (sessions, ended) = (Arc::clone(self), token.clone());
         tokio::spawn(async move {
-            let arrival = Arrival::new(theirs, format_args!("{peer} over HTTP"));
+            let arrival = Arrival::new(theirs, format_args!("{peer} over HTTP")).proxied();
             session::serve(arrival, &*sessions.door, &sessions.room, &sessions.stop).await;
             sleep(LINGER).await;
             sessions.open().remove(&ended);
@@ -259,15 +263,20 @@ async fn answer<D: Door>(
         if !matches!(timeout(BODY, carry(body, &mut up)).await, Ok(Ok(()))) {
             return Err(refused(StatusCode::REQUEST_TIMEOUT, "the body did not come whole; the session is over"));
         }
+        if headers.contains_key(END) {
+            // For the session that is the end of its connection. One that is over already hears nothing.
+            let _ = up.shutdown().await;
+        }
         broken.token = None;
     }
-    let (bytes, over) = match tunnel.down.try_lock() {
+    let (offset, bytes, over) = match tunnel.down.try_lock() {
         // Another request waits for what the node says; this one only brought something.
-        Err(_) => (Bytes::new(), false),
+        Err(_) => (0, Bytes::new(), false),
         Ok(mut down) => {
             // Whether something came or the time is over, what is there is the answer.
             let _ = timeout(Duration::from_millis(wait_ms), down.wait()).await;
-            (down.take(), down.is_over())
+            let offset = down.taken;
+            (offset, down.take(), down.is_over())
         }
     };
     if over {
@@ -281,6 +290,7 @@ async fn answer<D: Door>(
     let mut response = (status, bytes).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(MIME));
+    headers.insert(OFFSET, HeaderValue::from(offset));
     headers.insert(SESSION, HeaderValue::from_str(&token).expect("hexadecimal digits are a header's value"));
     if over {
         headers.insert(END, HeaderValue::from_static("true"));
@@ -335,6 +345,7 @@ impl Down {
     /// What is there, up to the end of a message or a fragment.
     fn take(&mut self) -> Bytes {
         let end = whole(&self.arrived);
+        self.taken += end as u64;
         self.arrived.split_to(end).freeze()
     }
 

@@ -1,11 +1,13 @@
 //! The CXIP listener (T14): accepts the connections of services and clients, as many as there may be, and has the SDK's
 //! [`session`] serve each. The wiring starts it and gives it a [`Door`] to the machines.
 
+mod administration;
 mod http;
 pub mod secure;
 #[cfg(test)]
 mod tests;
 
+pub use administration::{Desk, Office};
 pub use http::HttpListener;
 
 use hansa_core::{
@@ -28,6 +30,29 @@ use tokio_util::sync::CancellationToken;
 /// How long the listener pauses when the system has no room for another connection.
 const ACCEPT_PAUSE_MS: u64 = 100;
 
+/// What serves the connections of a listener.
+pub trait Attendant: Send + Sync + 'static {
+    /// The configuration's key of its address.
+    const KEY: &'static str;
+    /// How many connections there may be.
+    const CONNECTIONS_MAX: usize;
+
+    /// Serve a connection until it ends, or until `stop`.
+    fn attend(&self, arrival: Arrival, room: &Room, stop: &CancellationToken) -> impl Future<Output = ()> + Send;
+}
+
+/// Serves services and clients.
+struct Attached<D>(Arc<D>);
+
+impl<D: Door> Attendant for Attached<D> {
+    const KEY: &'static str = "cxip.listen";
+    const CONNECTIONS_MAX: usize = limit::CXIP_CONNECTIONS_MAX;
+
+    async fn attend(&self, arrival: Arrival, room: &Room, stop: &CancellationToken) {
+        session::serve(arrival, &*self.0, room, stop).await;
+    }
+}
+
 /// A running listener. Dropped, it ends at once.
 #[derive(Debug)]
 pub struct Listener {
@@ -38,23 +63,36 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listen at `address`, host and port; port 0 takes any that is free.
+    /// Listen at `address`, host and port, for services and clients; port 0 takes any that is free.
     ///
     /// # Errors
     /// [`Code::PortInUse`] where another process has the port, else [`Code::ConfigurationInvalid`]; both name the address.
     pub async fn start<D: Door>(address: &str, security: Security, door: Arc<D>) -> Result<Self, Fault> {
+        Self::start_with(address, security, Attached(door), Arc::default()).await
+    }
+
+    /// The same for others. What is in memory is counted in `room`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with<A: Attendant>(
+        address: &str,
+        security: Security,
+        attendant: A,
+        room: Arc<Room>,
+    ) -> Result<Self, Fault> {
+        let key = A::KEY;
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => {
-                Fault::new(Code::PortInUse, format!("another process listens at {address} (cxip.listen)"))
+                Fault::new(Code::PortInUse, format!("another process listens at {address} ({key})"))
             }
-            _ => Fault::new(Code::ConfigurationInvalid, format!("cannot listen at {address} (cxip.listen): {error}"))
-                .help("set cxip.listen to an address of this machine and a port, for example \"127.0.0.1:4000\""),
+            _ => Fault::new(Code::ConfigurationInvalid, format!("cannot listen at {address} ({key}): {error}"))
+                .help(format!("set {key} to an address of this machine and a port, for example \"127.0.0.1:4000\"")),
         };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let stop = CancellationToken::new();
-        let room = Arc::<Room>::default();
-        let task = tokio::spawn(accept(listener, security, door, Arc::clone(&room), stop.clone()));
+        let task = tokio::spawn(accept(listener, security, Arc::new(attendant), Arc::clone(&room), stop.clone()));
         Ok(Self { address, room, stop, task })
     }
 
@@ -85,10 +123,10 @@ impl Drop for Listener {
     }
 }
 
-async fn accept<D: Door>(
+async fn accept<A: Attendant>(
     listener: TcpListener,
     security: Security,
-    door: Arc<D>,
+    attendant: Arc<A>,
     room: Arc<Room>,
     stop: CancellationToken,
 ) {
@@ -102,14 +140,14 @@ async fn accept<D: Door>(
                 }
             }
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) if sessions.len() < limit::CXIP_CONNECTIONS_MAX => {
-                    let (security, door, room) = (security.clone(), Arc::clone(&door), Arc::clone(&room));
-                    sessions.spawn(attend(stream, security, peer, door, room, stop.clone()));
+                Ok((stream, peer)) if sessions.len() < A::CONNECTIONS_MAX => {
+                    let (security, attendant, room) = (security.clone(), Arc::clone(&attendant), Arc::clone(&room));
+                    sessions.spawn(attend(stream, security, peer, attendant, room, stop.clone()));
                 }
                 // The few that are being sent away have room of their own, and no more than that.
-                Ok((stream, peer)) if sessions.len() < limit::CXIP_CONNECTIONS_MAX + limit::CXIP_CONNECTIONS_MAX / 16 => {
+                Ok((stream, peer)) if sessions.len() < A::CONNECTIONS_MAX + A::CONNECTIONS_MAX / 16 => {
                     tracing::warn!(%peer, "a CXIP connection too many");
-                    sessions.spawn(send_away(stream));
+                    sessions.spawn(send_away(stream, A::CONNECTIONS_MAX));
                 }
                 Ok(_) => (),
                 Err(error) => {
@@ -123,11 +161,11 @@ async fn accept<D: Door>(
     while sessions.join_next().await.is_some() {}
 }
 
-async fn attend<D: Door>(
+async fn attend<A: Attendant>(
     stream: TcpStream,
     security: Security,
     peer: SocketAddr,
-    door: Arc<D>,
+    attendant: Arc<A>,
     room: Arc<Room>,
     stop: CancellationToken,
 ) {
@@ -135,7 +173,7 @@ async fn attend<D: Door>(
         Ok(()) => match security.secure(stream).await {
             Ok(Secured { stream, certified }) => {
                 let arrival = Arrival::new(stream, peer).certified(certified);
-                session::serve(arrival, &*door, &room, &stop).await;
+                attendant.attend(arrival, &room, &stop).await;
             }
             Err(Unsecured::Plain(stream, fault)) => {
                 tracing::info!(%peer, "a CXIP connection without TLS was sent away");
@@ -149,9 +187,9 @@ async fn attend<D: Door>(
     }
 }
 
-async fn send_away(stream: TcpStream) {
+async fn send_away(stream: TcpStream, connections_max: usize) {
     let mut wire = Wire::new(stream, 0);
-    let message = format!("the node has {} connections already", limit::CXIP_CONNECTIONS_MAX);
+    let message = format!("the node has {connections_max} connections already");
     wire.refuse_all(Fault::new(Code::LimitReached, message));
     wire.finish().await;
 }

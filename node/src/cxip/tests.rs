@@ -1,8 +1,9 @@
 //! The listener and the SDK together, over real sockets, with a door behind which the test itself plays the machines.
 
+mod administration;
 mod http;
 
-use super::{Door, Listener, Security};
+use super::{Desk, Door, Listener, Office, Security};
 use bytes::BytesMut;
 use hansa_core::{
     code::{Code, Fault},
@@ -15,7 +16,7 @@ use hansa_core::{
 };
 use hansa_sdk::{
     Client, Request, Service, Welcome,
-    cxip::session::Visitor,
+    cxip::session::{Entrance, Visitor},
     cxip::{Ended, Frame, HEADER_BYTES, Incoming, MAGIC, Message, NAMESPACE, Wire, decode},
 };
 use std::{
@@ -50,7 +51,7 @@ struct Pretended {
     hears: mpsc::UnboundedSender<Heard>,
 }
 
-impl Door for Pretended {
+impl Entrance for Pretended {
     type Guest = ();
 
     async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, ()), Fault> {
@@ -61,7 +62,9 @@ impl Door for Pretended {
         let (organization, city) = ("Acme BV".parse().unwrap(), "Rotterdam".parse().unwrap());
         Ok((Welcome { organization: Some(organization), city: Some(city) }, ()))
     }
+}
 
+impl Door for Pretended {
     fn open(&self, (): (), to_session: mpsc::UnboundedSender<ToSession>) -> SessionId {
         let id = SessionId(self.last.fetch_add(1, Ordering::SeqCst) + 1);
         self.sessions.lock().unwrap().insert(id, to_session);
@@ -507,8 +510,8 @@ fn message(kind: u8, number: u64, content: &str) -> Vec<u8> {
 }
 
 /// Everything that the node answers to these bytes until it closes the connection.
-async fn answers_until_the_end(node: &Node, bytes: &[u8]) -> Vec<Frame> {
-    let mut stream = TcpStream::connect(node.address()).await.unwrap();
+async fn answers_until_the_end(address: &str, bytes: &[u8]) -> Vec<Frame> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let (mut arrived, mut frames) = (BytesMut::new(), Vec::new());
     while soon(stream.read_buf(&mut arrived)).await.unwrap() > 0 {}
@@ -541,7 +544,7 @@ async fn what_is_no_message_is_answered_clearly_and_the_listener_lives_on() {
         (header(1, 0, 0), (0, Code::MessageMalformed)),
         (header(1, 1, u32::MAX), (1, Code::MessageTooLarge)),
     ] {
-        let answers = answers_until_the_end(&node, &bytes).await;
+        let answers = answers_until_the_end(&node.address(), &bytes).await;
         assert_eq!(answers.iter().map(refusal).collect::<Vec<_>>(), [answer]);
     }
     Client::connect(&node.address(), "erp").await.unwrap();
@@ -551,7 +554,7 @@ async fn what_is_no_message_is_answered_clearly_and_the_listener_lives_on() {
 async fn a_connection_begins_with_a_connect() {
     let node = Node::start().await;
     let query = format!("<Query xmlns='{NAMESPACE}' transaction='{}'/>", TransactionId(5));
-    let answers = answers_until_the_end(&node, &message(1, 1, &query)).await;
+    let answers = answers_until_the_end(&node.address(), &message(1, 1, &query)).await;
     assert_eq!(answers.iter().map(refusal).collect::<Vec<_>>(), [(1, Code::MessageOutOfOrder)]);
 }
 
@@ -573,7 +576,7 @@ async fn a_message_that_is_wrong_in_itself_is_refused_and_the_connection_goes_on
         message(1, 6, &query),
     ]
     .concat();
-    let answers = answers_until_the_end(&node, &bytes).await;
+    let answers = answers_until_the_end(&node.address(), &bytes).await;
     assert!(matches!(&answers[0].message, Ok(Message::Acknowledged(connected)) if connected.city.is_some()));
     let refusals: Vec<_> = answers[1..].iter().map(refusal).collect();
     let expected = [

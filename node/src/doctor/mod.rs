@@ -98,13 +98,21 @@ pub async fn examine(folder: &Folder, sources: &Result<Sources, Fault>) -> Vec<F
     let configuration = configuration(sources, &mut findings);
     keys(folder, &mut findings);
     room(folder, &mut findings);
-    let status = node(folder, &mut findings).await;
+    let status = node(Client::of(folder), folder.is_in_use(), &mut findings).await;
     match &configuration {
         Some(configuration) => network::ports(configuration, status.as_ref(), &mut findings),
         None => findings.push(Finding::skipped("ports", "not tried, because the configuration does not name them")),
     }
     clock(Time::now().0, status.as_ref(), &mut findings);
     network::peers(configuration.as_ref(), status.as_ref(), &mut findings).await;
+    findings
+}
+
+/// Check what can be seen of a node elsewhere: what it says itself, and its clock against this one's.
+pub async fn examine_elsewhere(client: impl Future<Output = Result<Client, Fault>>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let status = node(client, true, &mut findings).await;
+    clock(Time::now().0, status.as_ref(), &mut findings);
     findings
 }
 
@@ -191,9 +199,13 @@ fn room(folder: &Folder, findings: &mut Vec<Finding>) {
     });
 }
 
-/// The status of the running node, if there is one.
-async fn node(folder: &Folder, findings: &mut Vec<Finding>) -> Option<Status> {
-    let asked = async { Client::of(folder).await?.ask::<Status>(&Request::Status).await };
+/// The status of the running node, if there is one. It is wrong that it says nothing if it should run.
+async fn node(
+    client: impl Future<Output = Result<Client, Fault>>,
+    should_run: bool,
+    findings: &mut Vec<Finding>,
+) -> Option<Status> {
+    let asked = async { client.await?.ask::<Status>(&Request::Status).await };
     let asked = tokio::time::timeout(Duration::from_secs(5), asked)
         .await
         .unwrap_or_else(|_| Err(Fault::new(Code::Busy, "the node runs, and did not answer within 5 s")));
@@ -210,7 +222,7 @@ async fn node(folder: &Folder, findings: &mut Vec<Finding>) -> Option<Status> {
         }
         Err(fault) => {
             // A node that nobody started is no fault of it; one that runs and does not answer is.
-            let state = if folder.is_in_use() { State::Wrong } else { State::Skipped };
+            let state = if should_run { State::Wrong } else { State::Skipped };
             findings.push(Finding::fault("node", state, &fault));
             None
         }

@@ -27,13 +27,16 @@ pub fn ports(configuration: &Configuration, status: Option<&Status>, findings: &
         ("cxip.listen", Transport::Tcp, configuration.cxip().listen()),
         ("http.listen", Transport::Tcp, configuration.http().listen()),
     ];
+    let administered = configuration.cxip().admin_listen();
+    wanted.extend(administered.map(|address| ("cxip.admin_listen", Transport::Tcp, address)));
     let federation = configuration.federation().listen().iter().filter_map(socket_of);
     wanted.extend(federation.map(|(transport, address)| ("federation.listen", transport, address)));
     for (key, transport, address) in wanted {
-        let held = status.map(|status| match key {
-            "cxip.listen" => status.addresses.cxip.clone(),
-            "http.listen" => status.addresses.http.clone(),
-            _ => status.addresses.federation.join(", "),
+        let held = status.and_then(|status| match key {
+            "cxip.listen" => Some(status.addresses.cxip.clone()),
+            "cxip.admin_listen" => status.addresses.cxip_admin.clone(),
+            "http.listen" => Some(status.addresses.http.clone()),
+            _ => Some(status.addresses.federation.join(", ")),
         });
         findings.push(port(key, transport, address, held.as_deref()));
     }

@@ -141,6 +141,7 @@ impl Administration for Machines {
                 http: self.start.http.to_string(),
                 federation: self.addresses(),
                 admin: self.start.admin.clone(),
+                cxip_admin: self.cxip_admin.get().map(ToString::to_string),
             },
             peers: self.peers().await,
             services: self.services().await?,

@@ -15,8 +15,9 @@ use crate::{
     access::{Doorkeeper, Policy},
     admin::time::Time,
     config::Configuration,
-    cxip::{HttpListener, Listener, secure::Security},
+    cxip::{Desk, HttpListener, Listener, Office, secure::Security},
     folder::Folder,
+    shutdown::Shutdown,
 };
 use hansa_actors::{
     clock,
@@ -24,6 +25,7 @@ use hansa_actors::{
     stage::{self, Stage},
 };
 use hansa_core::{
+    access::Rights,
     code::{Code, Fault},
     directory::{self, Own, Subnode},
     dispatch::{self, Input},
@@ -37,7 +39,7 @@ use hansa_core::{
 use hansa_federation::{Identity, Keys, Latency, Options};
 use hansa_sdk::{
     Welcome,
-    cxip::session::{Door, Room, Visitor},
+    cxip::session::{Door, Entrance, Room, Visitor},
 };
 use peers::Peers;
 use sessions::Sessions;
@@ -69,6 +71,8 @@ pub struct Start {
     pub admin: PathBuf,
     /// When the process started.
     pub started: Time,
+    /// Triggered when the node shall stop; an administrator may ask for that.
+    pub shutdown: Shutdown,
     /// Whether an invite waits: `commands::run` asks the node to join right after the start, so it founds no federation.
     pub invited: bool,
 }
@@ -76,9 +80,15 @@ pub struct Start {
 /// A running node.
 pub struct Node {
     machines: Arc<Machines>,
-    listener: Listener,
-    over_http: Option<HttpListener>,
+    listeners: Listeners,
     failed: watch::Receiver<Option<Fault>>,
+}
+
+/// Where one can attach to a node.
+struct Listeners {
+    attaching: Listener,
+    administering: Option<Listener>,
+    over_http: Option<HttpListener>,
 }
 
 /// The machines of a node, and the ways to and from them.
@@ -90,6 +100,7 @@ pub struct Machines {
     house: Arc<House>,
     ways: Arc<Ways>,
     cxip: OnceLock<SocketAddr>,
+    cxip_admin: OnceLock<SocketAddr>,
     /// What all CXIP connections together have in memory.
     room: OnceLock<Arc<Room>>,
     frames_refused: AtomicU64,
@@ -106,9 +117,12 @@ impl Node {
         let city = start.configuration.organization().city().clone();
         let identity = Identity::new(&keys, name, city, clock::now());
         let cxip = start.configuration.cxip();
-        let only_here = cxip.listen().ip().is_loopback() || cxip.open();
-        let closed = !only_here || cxip.client_authority().is_some();
-        let doorkeeper = Doorkeeper::new(if closed { Policy::AccountsOnly } else { Policy::OpenWithoutAccounts })?;
+        let policy = match (cxip.client_authority(), cxip.open(), cxip.listen().ip().is_loopback()) {
+            (None, true, _) => Policy::Open,
+            (None, false, true) => Policy::OpenToThisMachine,
+            _ => Policy::AccountsOnly,
+        };
+        let doorkeeper = Doorkeeper::new(policy)?;
         let ways = Arc::new(Ways {
             sessions: Arc::new(Sessions::default()),
             peers: Peers::new(keys.organization.clone()),
@@ -130,11 +144,12 @@ impl Node {
             house,
             ways,
             cxip: OnceLock::new(),
+            cxip_admin: OnceLock::new(),
             room: OnceLock::new(),
             frames_refused: AtomicU64::new(0),
         });
         match machines.listen().await {
-            Ok((listener, over_http)) => Ok(Self { machines, listener, over_http, failed }),
+            Ok(listeners) => Ok(Self { machines, listeners, failed }),
             Err(fault) => {
                 machines.close().await;
                 Err(fault)
@@ -149,7 +164,12 @@ impl Node {
 
     /// Where services and clients attach.
     pub fn cxip(&self) -> SocketAddr {
-        self.listener.address()
+        self.listeners.attaching.address()
+    }
+
+    /// Where administrators do, if they can.
+    pub fn cxip_admin(&self) -> Option<SocketAddr> {
+        self.listeners.administering.as_ref().map(Listener::address)
     }
 
     /// Where other members reach it, each address with its peer id.
@@ -170,8 +190,12 @@ impl Node {
 
     /// Take nothing more, let what is under way become durable, and end.
     pub async fn stop(self) {
-        self.listener.stop().await;
-        if let Some(over_http) = self.over_http {
+        let Listeners { attaching, administering, over_http } = self.listeners;
+        if let Some(administering) = administering {
+            administering.stop().await;
+        }
+        attaching.stop().await;
+        if let Some(over_http) = over_http {
             over_http.stop().await;
         }
         self.machines.close().await;
@@ -193,7 +217,7 @@ fn house_options(start: &Start) -> Result<HouseOptions, Fault> {
 
 impl Machines {
     /// Found a federation or go on in the one that is known; listen for members, then for services and clients.
-    async fn listen(self: &Arc<Self>) -> Result<(Listener, Option<HttpListener>), Fault> {
+    async fn listen(self: &Arc<Self>) -> Result<Listeners, Fault> {
         let mut credentials = self.credentials().await;
         if credentials.is_none() && !self.start.invited {
             credentials = Some(self.found().await?);
@@ -213,17 +237,38 @@ impl Machines {
         if self.doorkeeper.policy() == Policy::AccountsOnly && self.house.surroundings().accounts().is_empty() {
             tracing::warn!(%address, "no service or client is let in before there is an account: `hansa access add`");
         }
-        let listener = Listener::start(&address, security, Arc::clone(self)).await?;
-        let _ = self.cxip.set(listener.address());
-        let _ = self.room.set(listener.room());
+        let attaching = Listener::start(&address, security.clone(), Arc::clone(self)).await?;
+        let _ = self.cxip.set(attaching.address());
+        let _ = self.room.set(attaching.room());
+        let administering = self.administered(security, attaching.room()).await?;
         let over_http = match self.start.configuration.cxip().http_listen() {
-            Some(address) => Some(HttpListener::start(address, Arc::clone(self), listener.room()).await?),
+            Some(address) => Some(HttpListener::start(address, Arc::clone(self), attaching.room()).await?),
             None => None,
         };
         if let Some(over_http) = &over_http {
             tracing::info!(address = %over_http.address(), "CXIP can be spoken over HTTP");
         }
-        Ok((listener, over_http))
+        Ok(Listeners { attaching, administering, over_http })
+    }
+
+    /// Listen for administrators, if that is configured.
+    async fn administered(self: &Arc<Self>, security: Security, room: Arc<Room>) -> Result<Option<Listener>, Fault> {
+        let Some(address) = self.start.configuration.cxip().admin_listen() else { return Ok(None) };
+        if !address.ip().is_loopback() && matches!(security, Security::None) {
+            tracing::warn!(
+                %address,
+                "administrators' passwords can be read on their way here: set cxip.tls_certificate and cxip.tls_key"
+            );
+        }
+        let desk = Desk::new(Arc::clone(self), self.start.shutdown.clone());
+        let listener = Listener::start_with(&address.to_string(), security, desk, room).await?;
+        let address = listener.address();
+        let _ = self.cxip_admin.set(address);
+        if !self.house.surroundings().accounts().all().any(|(_, account)| account.rights.administer) {
+            tracing::warn!(%address, "no account may administer yet: `hansa access add NAME --administer`");
+        }
+        tracing::info!(%address, "the node can be administered over CXIP");
+        Ok(Some(listener))
     }
 
     /// Wait until the node listens for members at every configured address, or fails to.
@@ -386,7 +431,7 @@ fn terms_hash() -> [u8; 32] {
     *blake3::hash(format!("hansa terms 1: forward 1, directory 1, hops {limits}").as_bytes()).as_bytes()
 }
 
-impl Door for Machines {
+impl Entrance for Machines {
     type Guest = Option<AccountName>;
 
     async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, Self::Guest), Fault> {
@@ -396,7 +441,9 @@ impl Door for Machines {
         let (name, city) = (organization.name().clone(), organization.city().clone());
         Ok((Welcome { organization: Some(name), city: Some(city) }, account))
     }
+}
 
+impl Door for Machines {
     fn open(&self, account: Self::Guest, to_session: mpsc::UnboundedSender<ToSession>) -> SessionId {
         self.ways.sessions.open(account, to_session)
     }
@@ -436,11 +483,35 @@ impl Door for Machines {
     }
 }
 
+impl Office for Machines {
+    type Administration = Self;
+
+    fn administration(&self) -> &Self {
+        self
+    }
+
+    fn may_administer(&self, account: &Option<AccountName>) -> Result<(), Fault> {
+        let Some(account) = account else {
+            return Err(Fault::new(Code::AccessDenied, "only accounts may administer the node from here")
+                .help("add one on the node's own machine: `hansa access add NAME --administer --password-file FILE`"));
+        };
+        self.with_account(account, |rights| rights.permit_to_administer(account))
+    }
+}
+
 impl Machines {
     /// Whether an account may say this: by the rights that it has now, not those that it had when it connected.
     fn permit(&self, account: &AccountName, input: &FromSession) -> Result<(), Fault> {
+        self.with_account(account, |rights| rights.permit(account, input))
+    }
+
+    fn with_account(
+        &self,
+        account: &AccountName,
+        permit: impl FnOnce(&Rights) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         match self.house.surroundings().accounts().named(account) {
-            Some(known) => known.rights.permit(account, input),
+            Some(known) => permit(&known.rights),
             None => Err(Fault::new(Code::AccessDenied, format!("the account {account} was removed"))
                 .help("the node's operator adds accounts with `hansa access add`")),
         }

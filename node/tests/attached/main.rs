@@ -2,6 +2,8 @@
 //! requester in Python.
 
 mod access;
+mod administration;
 mod node;
+mod over_http;
 mod python;
 mod service_new;

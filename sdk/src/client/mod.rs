@@ -6,7 +6,7 @@ mod ledger;
 mod tests;
 
 use crate::{
-    Tls,
+    Administrator, Tls,
     cxip::{Message, Password},
     reach::{Credentials, Door, Welcome, now, random},
     subscription::{Subscribing, Subscription},
@@ -111,6 +111,15 @@ impl Connecting {
     /// No node answers, or it refuses the client.
     pub async fn connect(self, address: &str) -> Result<Client, Fault> {
         self.connect_over(address, None).await
+    }
+
+    /// Connect to the administration port of a node, `address` (host and port), as an administrator instead.
+    ///
+    /// # Errors
+    /// No node answers, or it refuses the account, or that has not the right to administer.
+    pub async fn administer(self, address: &str) -> Result<Administrator, Fault> {
+        let door = Door { address: address.to_owned(), name: self.name, credentials: self.credentials, pipe: None };
+        Administrator::open(door).await
     }
 
     /// Connect to a node in memory, in a test.

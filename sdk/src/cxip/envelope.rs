@@ -320,7 +320,7 @@ impl<'a> Scan<'a> {
     }
 }
 
-fn resolve(reference: &str) -> Option<char> {
+pub(super) fn resolve(reference: &str) -> Option<char> {
     match reference {
         "amp" => Some('&'),
         "lt" => Some('<'),

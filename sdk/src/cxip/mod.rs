@@ -4,6 +4,7 @@
 //!
 //! [`encode`] and [`decode`] are pure; [`Wire`] adds a stream, message numbers, credit and the detection of dead peers.
 
+mod administration;
 mod envelope;
 mod fragments;
 mod header;
@@ -164,6 +165,18 @@ pub enum Message {
         /// Why not.
         fault: Fault,
     },
+    /// Do this for the node's administrator (T14); on the administration port alone.
+    Administer {
+        /// What, in JSON.
+        request: String,
+    },
+    /// Node to administrator: the answer, or a part of it.
+    Administered {
+        /// In JSON.
+        answer: String,
+        /// Whether it goes on in another of the same correlation.
+        more: bool,
+    },
     /// How a transaction ended.
     Response(Response),
     /// How far a transaction is.
@@ -188,8 +201,13 @@ impl Message {
             | Self::Await { .. }
             | Self::Query { .. }
             | Self::Signal { .. }
+            | Self::Administer { .. }
             | Self::Perform { .. } => Kind::Request,
-            Self::Completed { .. } | Self::Failed { .. } | Self::Response(_) | Self::Status(_) => Kind::Reply,
+            Self::Completed { .. }
+            | Self::Failed { .. }
+            | Self::Administered { .. }
+            | Self::Response(_)
+            | Self::Status(_) => Kind::Reply,
             Self::Cancel { .. } | Self::Withdraw { .. } => Kind::Cancel,
             Self::Publish { .. } => Kind::Publish,
             Self::Notify { .. } => Kind::Notify,

@@ -2,7 +2,7 @@
 //! name of what is wrong; nothing is guessed.
 
 use super::{
-    Acknowledgement, Kind, Message, NAMESPACE, Password, Refusal, VERSION,
+    Acknowledgement, Kind, Message, NAMESPACE, Password, Refusal, VERSION, administration,
     envelope::{Envelope, is_declared, trim},
     topics,
 };
@@ -95,13 +95,16 @@ fn of_envelope(envelope: &mut Envelope, content: &str) -> Result<Message, Fault>
         }
         "Connect" => connect(envelope, content)?,
         "Register" => register(envelope, content)?,
-        other => match topics::read(envelope)? {
-            Some(message) => message,
-            None => {
+        other => {
+            let read = match topics::read(envelope)? {
+                None => administration::read(envelope)?,
+                read => read,
+            };
+            read.ok_or_else(|| {
                 let words = format!("version {VERSION} has no content {other}");
-                return Err(Fault { code: Code::MessageUnsupported, ..envelope.fault(words) });
-            }
-        },
+                Fault { code: Code::MessageUnsupported, ..envelope.fault(words) }
+            })?
+        }
     })
 }
 

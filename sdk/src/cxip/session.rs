@@ -40,11 +40,13 @@ pub struct Visitor<'a> {
     pub password: Option<&'a Password>,
     /// The name in the certificate that its connection has proved.
     pub certified: Option<&'a str>,
+    /// Whether it comes through something on this machine that may let in anybody from elsewhere.
+    pub proxied: bool,
 }
 
-/// The way from connections to the machines. None of its methods waits but [`Door::welcome`].
-pub trait Door: Send + Sync + 'static {
-    /// What the door remembers of somebody whom it lets in.
+/// Who is let in.
+pub trait Entrance: Send + Sync + 'static {
+    /// What is remembered of somebody who is let in.
     type Guest: Send;
 
     /// Whether somebody may attach, and to whom. This alone may take its time: a password is checked slowly on purpose.
@@ -52,7 +54,10 @@ pub trait Door: Send + Sync + 'static {
     /// # Errors
     /// [`Code::AccessDenied`], or another reason for the one who tries.
     fn welcome(&self, visitor: Visitor<'_>) -> impl Future<Output = Result<(Welcome, Self::Guest), Fault>> + Send;
+}
 
+/// The way from connections to the machines. None of its methods waits.
+pub trait Door: Entrance {
     /// A session begins; what it is to be told goes to `to_session`. The session drains that channel without waiting for
     /// its connection, and ends when more than [`limit::CXIP_QUEUE_BYTES_MAX`] wait for a connection that is slow.
     /// When the last sender is dropped the session ends.
@@ -111,12 +116,13 @@ pub struct Arrival {
     peer: String,
     /// The name in the certificate that it has proved.
     certified: Option<String>,
+    proxied: bool,
 }
 
 impl Arrival {
     /// Over this stream, from whom logs shall call `peer`.
     pub fn new(stream: impl Into<Stream>, peer: impl fmt::Display) -> Self {
-        Self { stream: stream.into(), peer: peer.to_string(), certified: None }
+        Self { stream: stream.into(), peer: peer.to_string(), certified: None, proxied: false }
     }
 
     /// From somebody who has proved a certificate of this name.
@@ -125,15 +131,43 @@ impl Arrival {
         self.certified = certified;
         self
     }
+
+    /// Through something on this machine that may let in anybody from elsewhere.
+    #[must_use]
+    pub fn proxied(mut self) -> Self {
+        self.proxied = true;
+        self
+    }
 }
 
-/// Serve one connection, from its first message to its end, or until `stop`. Dropped, it ends at once, and the door is told.
-pub async fn serve<D: Door>(arrival: Arrival, door: &D, room: &Room, stop: &CancellationToken) {
-    let Arrival { stream, peer, certified } = arrival;
-    let mut wire = Wire::within(room.assembly.clone(), stream, limit::CXIP_CREDIT);
+/// A connection whose other side was let in.
+#[derive(Debug)]
+pub struct Opened<G> {
+    /// The connection.
+    pub wire: Wire<Stream>,
+    /// What logs call the other side.
+    pub peer: String,
+    /// What the other side calls itself.
+    pub name: String,
+    /// What the entrance remembers of it.
+    pub guest: G,
+}
+
+/// Wait for the first message of a connection, and let in whoever sent it, or end it. It may have `granted` messages
+/// unacknowledged.
+pub async fn open<E: Entrance>(
+    arrival: Arrival,
+    entrance: &E,
+    room: &Room,
+    granted: u32,
+    stop: &CancellationToken,
+) -> Option<Opened<E::Guest>> {
+    let Arrival { stream, peer, certified, proxied } = arrival;
+    let mut wire = Wire::within(room.assembly.clone(), stream, granted);
+    let patience = Duration::from_millis(limit::CXIP_CONNECT_MS_MAX);
     let connected = tokio::select! {
         () = stop.cancelled() => None,
-        connected = timeout(Duration::from_millis(limit::CXIP_CONNECT_MS_MAX), connect(&mut wire, certified.as_deref(), door)) => {
+        connected = timeout(patience, connect(&mut wire, certified.as_deref(), proxied, entrance)) => {
             connected.unwrap_or_else(|_| {
                 let words = "the connection did not begin with a Connect in time";
                 wire.refuse_all(Fault::new(Code::MessageOutOfOrder, words));
@@ -143,8 +177,16 @@ pub async fn serve<D: Door>(arrival: Arrival, door: &D, room: &Room, stop: &Canc
     };
     let Some((name, guest)) = connected else {
         tracing::info!(%peer, "a CXIP connection was not admitted");
-        return wire.finish().await;
+        wire.finish().await;
+        return None;
     };
+    Some(Opened { wire, peer, name, guest })
+}
+
+/// Serve one connection, from its first message to its end, or until `stop`. Dropped, it ends at once, and the door is told.
+pub async fn serve<D: Door>(arrival: Arrival, door: &D, room: &Room, stop: &CancellationToken) {
+    let Some(opened) = open(arrival, door, room, limit::CXIP_CREDIT, stop).await else { return };
+    let Opened { wire, peer, name, guest } = opened;
     let (to_session, from_machines) = mpsc::unbounded_channel();
     let id = door.open(guest, to_session);
     tracing::info!(%peer, name, session = id.0, "CXIP session begins");
@@ -168,11 +210,17 @@ pub async fn serve<D: Door>(arrival: Arrival, door: &D, room: &Room, stop: &Canc
 }
 
 /// Wait for the Connect that a connection begins with; says who connected. All else is refused.
-async fn connect<D: Door>(wire: &mut Wire<Stream>, certified: Option<&str>, door: &D) -> Option<(String, D::Guest)> {
+async fn connect<E: Entrance>(
+    wire: &mut Wire<Stream>,
+    certified: Option<&str>,
+    proxied: bool,
+    entrance: &E,
+) -> Option<(String, E::Guest)> {
     match wire.receive().await {
         Ok(Incoming::Message { number, message: Message::Connect { name, account, password }, .. }) => {
-            let visitor = Visitor { name: &name, account: account.as_ref(), password: password.as_ref(), certified };
-            match door.welcome(visitor).await {
+            let (account, password) = (account.as_ref(), password.as_ref());
+            let visitor = Visitor { name: &name, account, password, certified, proxied };
+            match entrance.welcome(visitor).await {
                 Ok((Welcome { organization, city }, guest)) => {
                     let tracking = Tracking { word: Some("connected".to_owned()), ..Tracking::default() };
                     wire.acknowledge(number, Acknowledgement { tracking, organization, city });
@@ -466,8 +514,12 @@ fn input(message: Message) -> Result<FromSession, Fault> {
             FromSession::Answer { invocation, service, outcome: Outcome::Failed(fault) }
         }
         Message::Connect { .. } => return out_of_order("the connection is open already"),
+        Message::Administer { .. } => {
+            return out_of_order("administration is not spoken here, but at cxip.admin_listen");
+        }
         Message::Perform { .. }
         | Message::Withdraw { .. }
+        | Message::Administered { .. }
         | Message::Notify { .. }
         | Message::Response(_)
         | Message::Status(_) => {

@@ -1,6 +1,6 @@
 //! From a message to its XML. Elements carry the prefix `cx`, so that no namespace reaches into the document that they wrap.
 
-use super::{Acknowledgement, Message, NAMESPACE, Refusal, envelope::is_xml, topics};
+use super::{Acknowledgement, Message, NAMESPACE, Refusal, administration, envelope::is_xml, topics};
 use bytes::BytesMut;
 use hansa_core::{
     code::Fault,
@@ -87,6 +87,7 @@ pub(super) fn content(buffer: &mut BytesMut, message: &Message) {
         | Message::Subscribe { .. }
         | Message::Unsubscribe { .. }
         | Message::Signal { .. } => topics::write(buffer, message),
+        Message::Administer { .. } | Message::Administered { .. } => administration::write(buffer, message),
         Message::Probe => (),
     }
 }
@@ -179,7 +180,7 @@ impl<'b> Root<'b> {
         self.children(|buffer| put(buffer, document.without_declaration()));
     }
 
-    fn children(self, write: impl FnOnce(&mut BytesMut)) {
+    pub(super) fn children(self, write: impl FnOnce(&mut BytesMut)) {
         put(self.buffer, ">");
         write(self.buffer);
         put(self.buffer, "</cx:");

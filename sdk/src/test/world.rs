@@ -8,7 +8,7 @@ use super::{
 use crate::{
     cxip::{
         Password, Stream,
-        session::{self, Door, Visitor},
+        session::{self, Door, Entrance, Visitor},
     },
     reach::{self, Welcome},
 };
@@ -319,7 +319,7 @@ impl fmt::Debug for World {
     }
 }
 
-impl Door for World {
+impl Entrance for World {
     type Guest = ();
 
     async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, ()), Fault> {
@@ -332,7 +332,9 @@ impl Door for World {
         }
         Ok((Welcome { organization: Some(state.own.name.clone()), city: "Testville".parse().ok() }, ()))
     }
+}
 
+impl Door for World {
     fn open(&self, (): (), to_session: mpsc::UnboundedSender<ToSession>) -> SessionId {
         let mut state = self.state();
         state.last_session += 1;

@@ -122,6 +122,18 @@ impl Rights {
             .help(format!("the node's operator grants it with `hansa access add {name} {option} …`")))
     }
 
+    /// Whether the account `name` may administer the node.
+    ///
+    /// # Errors
+    /// [`Code::AccessDenied`], with what would have to be granted.
+    pub fn permit_to_administer(&self, name: &dyn fmt::Display) -> Result<(), Fault> {
+        if self.administer {
+            return Ok(());
+        }
+        Err(Fault::new(Code::AccessDenied, format!("the account {name} may not administer the node"))
+            .help(format!("the node's operator grants it with `hansa access add {name} --administer …`")))
+    }
+
     fn topic(&self, act: &str, topic: &TopicName) -> (bool, String, String) {
         (self.topics.has(topic), format!("{act} the topic {topic}"), format!("--topic {topic}"))
     }

@@ -79,6 +79,9 @@ pub struct Addresses {
     pub federation: Vec<String>,
     /// The administration socket.
     pub admin: PathBuf,
+    /// The administration port, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cxip_admin: Option<String>,
 }
 
 /// Another member.
