@@ -53,7 +53,7 @@ pub struct Wire<S> {
     stream: S,
     incoming: BytesMut,
     outgoing: BytesMut,
-    /// Messages that go out in fragments, the first few of them by turns.
+    /// Messages that go out in fragments, by turns. All have begun.
     large: VecDeque<Fragments>,
     large_bytes: usize,
     unflushed: bool,
@@ -172,7 +172,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Whether the other side's credit and the room for unsent bytes admit a message now, of whatever size. Acknowledges
     /// need no credit.
     pub fn may_send(&self) -> bool {
-        self.may_send_small() && self.large_bytes < LARGE_BYTES_HIGH
+        self.may_send_small()
+            && self.large_bytes < LARGE_BYTES_HIGH
+            && self.large.len() < limit::CXIP_FRAGMENTED_MAX
     }
 
     /// Whether they admit a message that is no larger than a fragment.
@@ -192,8 +194,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub fn send(&mut self, correlation: u64, message: &Message) -> Result<u64, Fault> {
         let number = self.sent + 1;
         if let Some(large) = encode_piece(&mut self.outgoing, number, correlation, self.granted, message)? {
-            self.large_bytes += large.bytes();
-            self.large.push_back(large);
+            // Numbers grow on the wire: it begins now, before anything with a greater one. Who asked whether it may be sent
+            // finds no others in its way.
+            while self.large.len() >= limit::CXIP_FRAGMENTED_MAX {
+                self.fill();
+            }
+            self.put_fragment(large);
         }
         self.sent = number;
         self.unacknowledged.insert(number);
@@ -399,12 +405,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Put the next fragment of a large message behind what is to be sent.
     fn fill(&mut self) {
-        let Some(mut large) = self.large.pop_front() else { return };
+        let Some(large) = self.large.pop_front() else { return };
         self.large_bytes -= large.bytes();
+        self.put_fragment(large);
+    }
+
+    fn put_fragment(&mut self, mut large: Fragments) {
         if large.put(&mut self.outgoing, self.granted) {
             self.large_bytes += large.bytes();
-            let place = self.large.len().min(limit::CXIP_FRAGMENTED_MAX - 1);
-            self.large.insert(place, large);
+            self.large.push_back(large);
         }
     }
 

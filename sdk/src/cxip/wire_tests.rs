@@ -183,6 +183,33 @@ async fn what_is_small_overtakes_what_is_large() {
 }
 
 // T14: back-pressure in both directions holds nobody up for ever.
+// T14: numbers grow, also where a large message and small ones are sent in one go, and where more are large than may be
+// under way at once.
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_after_a_large_message_does_not_come_before_its_beginning() {
+    let (left, right) = duplex(64 * 1024);
+    let (mut one, mut other) = (Wire::new(left, 64), Wire::new(right, 64));
+    greet(&mut one, &mut other).await;
+    let document = text(&format!("<a>{}</a>", "x".repeat(300_000)));
+    let large = Message::Completed { invocation: InvocationId(1), service: "s".parse().unwrap(), document };
+    let mut sent = Vec::new();
+    for _ in 0..limit::CXIP_FRAGMENTED_MAX + 2 {
+        sent.push((one.send(0, &large).unwrap(), large.clone()));
+        sent.push((one.send(0, &QUERY).unwrap(), QUERY));
+    }
+    let mut came = Vec::new();
+    while came.len() < sent.len() {
+        let arrived = tokio::select! {
+            incoming = other.receive() => incoming.unwrap(),
+            incoming = one.receive() => panic!("{incoming:?}"),
+        };
+        let Incoming::Message { number, message, .. } = arrived else { panic!("{arrived:?}") };
+        came.push((number, message));
+    }
+    came.sort_by_key(|(number, _)| *number);
+    assert_eq!(came, sent);
+}
+
 #[tokio::test(start_paused = true)]
 async fn two_ends_that_send_each_other_large_documents_through_a_narrow_pipe_both_get_on() {
     const EACH: u128 = 8;
