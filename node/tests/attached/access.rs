@@ -78,6 +78,11 @@ async fn accounts_let_in_whom_they_name_and_let_each_do_what_it_was_granted() {
     }
 }
 
+/// The example of the SDK, as whoever reads it would run it.
+#[expect(dead_code, reason = "its main is not called")]
+#[path = "../../../sdk/examples/secured_client.rs"]
+mod secured_client;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn with_tls_a_client_certificate_opens_the_account_that_it_names() {
     let folder = tempfile::tempdir().unwrap();
@@ -102,6 +107,16 @@ async fn with_tls_a_client_certificate_opens_the_account_that_it_names() {
     let as_credit = trusting().presenting(&file("credit.pem"), &file("credit.key")).unwrap();
     let running = service().tls(as_credit.clone()).attach(&address).await.unwrap();
     drop(Client::named("erp").password("open barley").tls(trusting()).connect(&address).await.unwrap());
+
+    let (definition, document) = (folder.path().join("purchase.xml"), folder.path().join("order.xml"));
+    fs::write(&definition, DEFINITION).unwrap();
+    fs::write(&document, "<Order total='7'/>").unwrap();
+    node.say(["transaction", "define", definition.to_str().unwrap()]);
+    let (authority, password) = (tls.join("authority.pem"), folder.path().join("erp.password"));
+    let [authority, password, document] = [&authority, &password, &document].map(|file| file.to_str().unwrap());
+    let submit = |account| secured_client::submit([&address, authority, account, password, "purchase", document]);
+    assert!(submit("erp").await.unwrap().as_str().contains("<Granted>yes</Granted>"));
+    assert_eq!(code(submit("credit").await), Code::AccessDenied, "a password is that of one account");
 
     let stranger = trusting().presenting(&file("stranger.pem"), &file("stranger.key")).unwrap();
     assert_eq!(code(service().tls(stranger).attach(&address).await), Code::AccessDenied);

@@ -1,6 +1,6 @@
 //! The service and the requester in Python, which were written from the protocol's page alone, against a real node (X4).
 
-use super::node::{Node, Process, said};
+use super::node::{Node, Process, done, hansa, said};
 use std::{
     collections::BTreeSet,
     fs,
@@ -96,6 +96,60 @@ fn large_documents_reach_a_service_in_python_and_come_back() {
     }
 }
 
+// T14, T15: the same three over TLS, as accounts: with passwords, and with a client certificate.
+#[test]
+fn in_python_accounts_are_let_in_over_tls_and_nobody_else() {
+    let requester = || python("requester.py");
+    let (Some(mut service), Some(mut subscriber)) = (python("service.py"), python("subscriber.py")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let tls = folder.path().join("tls");
+    let hosts = ["access", "certificate", "--host", "127.0.0.1", "--client", "audit", "--out"];
+    done(hansa().args(hosts).arg(&tls));
+    let file = |name: &str| tls.join(name).display().to_string();
+    let node = Node::start_with(
+        folder.path(),
+        vec![
+            format!("cxip.tls_certificate={}", file("node.pem")),
+            format!("cxip.tls_key={}", file("node.key")),
+            format!("cxip.client_authority={}", file("authority.pem")),
+        ],
+    );
+    let password = folder.path().join("password").display().to_string();
+    fs::write(&password, "open sesame\n").unwrap();
+    let purchase = workspace("docs/examples/purchase.xml");
+    node.say(["transaction", "define", purchase.to_str().unwrap()]);
+    node.say(["access", "add", "credit-desk", "--service", "credit", "--password-file", &password]);
+    node.say(["access", "add", "erp", "--definition", "*", "--topic", "*", "--password-file", &password]);
+    node.say(["access", "add", "audit", "--topic", "prices"]);
+
+    let (address, authority) = (node.address(), file("authority.pem"));
+    let as_account =
+        |name| ["--account", name, "--password-file", &password, "--authority", &authority].map(String::from);
+    service.args([&*address, folder.path().join("grants.sqlite").to_str().unwrap()]).args(as_account("credit-desk"));
+    let serving = Process::start(&mut service);
+    assert!(serving.line().is_some_and(|line| line.contains("check-credit")));
+    let ended = done(requester().unwrap().args([&*address, "purchase", "3"]).args(as_account("erp")));
+    assert_eq!(ended.matches(" completed <Credit ").count(), 3, "{ended}");
+
+    subscriber.args([&*address, "prices", "audit"]).arg(folder.path().join("publications.sqlite"));
+    let certificate = ["--authority", &authority, "--certificate", &file("audit.pem"), "--key", &file("audit.key")];
+    let subscribed = Process::start(subscriber.args(certificate));
+    assert!(subscribed.line().is_some_and(|line| line.contains("subscribed to prices")));
+    done(requester().unwrap().args([&*address, "--publish", "prices", "<Price>1</Price>"]).args(as_account("erp")));
+    assert!(subscribed.line().is_some_and(|line| line.ends_with(" <Price>1</Price>")));
+
+    let refused = said(requester().unwrap().args([&*address, "purchase"]).args(as_account("stranger")));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("access-denied"), "{refused:?}");
+    let other = folder.path().join("other");
+    done(hansa().args(["access", "certificate", "--host", "127.0.0.1", "--out"]).arg(&other));
+    let foreign = other.join("authority.pem");
+    let untrusted = said(requester().unwrap().args([&*address, "purchase", "--authority"]).arg(foreign));
+    assert!(
+        !untrusted.status.success() && String::from_utf8_lossy(&untrusted.stderr).contains("CERTIFICATE"),
+        "{untrusted:?}"
+    );
+}
+
 // T13: what is published while the node is killed and the subscriber is away comes, once, in order.
 #[test]
 fn a_subscriber_in_python_takes_every_publication_once_and_in_order() {
@@ -109,8 +163,13 @@ fn a_subscriber_in_python_takes_every_publication_once_and_in_order() {
     subscriber.arg(node.address()).args(["prices", "audit"]).arg(folder.path().join("publications.sqlite"));
     let mut subscribed = Process::start(&mut subscriber);
     assert!(subscribed.line().is_some_and(|line| line.contains("subscribed to prices")));
+    // What waited for it may come before it has said that it is subscribed.
+    let said_took = |subscribed: &Process| {
+        let lines = std::iter::from_fn(|| subscribed.line());
+        lines.skip_while(|line| line.contains("subscribed to prices")).next().expect("it runs")
+    };
     let took = |subscribed: &Process, price: u32| {
-        let line = subscribed.line().expect("it runs");
+        let line = said_took(subscribed);
         assert!(line.starts_with("took ") && line.ends_with(&format!(" <Price>{price}</Price>")), "{price}: {line}");
     };
     let address = node.address();
@@ -124,9 +183,8 @@ fn a_subscriber_in_python_takes_every_publication_once_and_in_order() {
     prices(&mut after, 20..40);
     node.kill_and_start();
     subscribed = Process::start(&mut subscriber);
-    assert!(subscribed.line().is_some_and(|line| line.contains("subscribed to prices")));
     // The last one before the kill may come once more, if its acknowledgement was lost.
-    let first = subscribed.line().expect("it runs");
+    let first = said_took(&subscribed);
     if first.ends_with(" <Price>19</Price>") {
         took(&subscribed, 20);
     } else {

@@ -770,7 +770,7 @@ class Service(Attached):
     constructor returns; where the node refuses that, the constructor raises the Fault."""
 
     def __init__(self, address, service, handlers, public=False, credit=16, password=None,
-                 tls=None, patience=0):
+                 tls=None, patience=0, account=None):
         self._service, self._handlers, self._public, self._credit = service, handlers, public, credit
         self._workers = concurrent.futures.ThreadPoolExecutor(credit, thread_name_prefix=f"cxip {service}")
         self._working = {}  # invocation: (Request, number of the Perform or 0)
@@ -780,7 +780,7 @@ class Service(Attached):
         self._by_number = {}
         self._registering = None
         self._registered = concurrent.futures.Future()
-        super().__init__(address, service, password, tls, patience)
+        super().__init__(address, account or service, password, tls, patience)
         try:
             self._registered.result()
         except Fault:
@@ -942,7 +942,8 @@ class Subscriber(Attached):
     else that is no Fault, it comes again later; any other Fault means that it is not wanted. With a credit of 1, one comes
     after the other, in order."""
 
-    def __init__(self, address, topic, subscriber, take, organization=None, credit=1, password=None, tls=None, patience=0):
+    def __init__(self, address, topic, subscriber, take, organization=None, credit=1, password=None, tls=None,
+                 patience=0, account=None):
         self._attributes = {"topic": topic, "organization": organization, "subscriber": subscriber}
         self._take, self._credit = take, credit
         self._workers = concurrent.futures.ThreadPoolExecutor(credit, thread_name_prefix=f"cxip {subscriber}")
@@ -950,7 +951,7 @@ class Subscriber(Attached):
         self._subscribing = None
         self._unsubscribing = None
         self._subscribed, self._unsubscribed = concurrent.futures.Future(), concurrent.futures.Future()
-        super().__init__(address, subscriber, password, tls, patience)
+        super().__init__(address, account or subscriber, password, tls, patience)
         try:
             self._subscribed.result()
         except Fault:

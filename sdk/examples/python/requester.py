@@ -7,18 +7,19 @@
     python3 requester.py ADDRESS --signal TRANSACTION NAME DOCUMENT   what an operation of it waits for
     python3 requester.py ADDRESS --publish TOPIC DOCUMENT...          to everybody who is subscribed
 
-The node may be killed and started again meanwhile: what it acknowledged it goes on with, what it did not acknowledge is
+credentials.py has the options for accounts and TLS, which may be added to each. The node may be killed and started again meanwhile: what it acknowledged it goes on with, what it did not acknowledge is
 submitted again under the same id.
 """
 
 import sys
 import xml.etree.ElementTree as ElementTree
 
+import credentials
 import cxip
 
 
-def main(address, what, *rest):
-    with cxip.Client(address, "python requester", patience=30) as client:
+def main(name, shown, address, what, *rest):
+    with cxip.Client(address, name, patience=30, **shown) as client:
         if what == "--query":
             status = client.query(rest[0])
             print(status["state"], status["operations-ended"], "of", status["operations"])
@@ -50,9 +51,10 @@ def submit(client, definition, count=1, remark_bytes=0):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
+    arguments, account, shown = credentials.take(sys.argv[1:], "python requester")
+    if len(arguments) < 2:
         sys.exit(__doc__)
     try:
-        main(*sys.argv[1:])
+        main(account, shown, *arguments)
     except (OSError, cxip.Fault, cxip.Lost) as error:
         sys.exit(f"{error}\n{error.help}" if getattr(error, "help", None) else str(error))

@@ -1,9 +1,9 @@
 """A service that grants credit to small orders and writes down what it granted, so that nothing is granted twice:
 
-    python3 service.py [ADDRESS] [DATABASE]
+    python3 service.py [ADDRESS] [DATABASE] [--account NAME ...]
 
 Every grant is a row of the database, under the invocation that asked for it. The same invocation may come again, after
-the node or this process was killed; then the row answers, and no second one is written.
+the node or this process was killed; then the row answers, and no second one is written. credentials.py has the options for accounts and TLS.
 """
 
 import signal
@@ -12,10 +12,12 @@ import sys
 import threading
 import xml.etree.ElementTree as ElementTree
 
+import credentials
 import cxip
 
-ADDRESS = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:4000"
-DATABASE = sys.argv[2] if len(sys.argv) > 2 else "grants.sqlite"
+REST, ACCOUNT, CREDENTIALS = credentials.take(sys.argv[1:], "credit")
+ADDRESS = REST[0] if REST else "127.0.0.1:4000"
+DATABASE = REST[1] if len(REST) > 1 else "grants.sqlite"
 
 writes = threading.Lock()
 database = sqlite3.connect(DATABASE, check_same_thread=False, isolation_level=None)
@@ -41,7 +43,8 @@ def main():
     end = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: end.set())
-    with cxip.Service(ADDRESS, "credit", {"check-credit": check_credit}, public=True, patience=30):
+    operations = {"check-credit": check_credit}
+    with cxip.Service(ADDRESS, "credit", operations, public=True, patience=30, account=ACCOUNT, **CREDENTIALS):
         print(f"credit performs check-credit for the node at {ADDRESS}; end it with Ctrl-C", flush=True)
         end.wait()
 

@@ -172,9 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Whether the other side's credit and the room for unsent bytes admit a message now, of whatever size. Acknowledges
     /// need no credit.
     pub fn may_send(&self) -> bool {
-        self.may_send_small()
-            && self.large_bytes < LARGE_BYTES_HIGH
-            && self.large.len() < limit::CXIP_FRAGMENTED_MAX
+        self.may_send_small() && self.large_bytes < LARGE_BYTES_HIGH && self.large.len() < limit::CXIP_FRAGMENTED_MAX
     }
 
     /// Whether they admit a message that is no larger than a fragment.
