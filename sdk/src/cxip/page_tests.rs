@@ -185,6 +185,9 @@ fn conversation() -> Vec<Example> {
                 retry_after_ms: Some(limit::BUSY_RETRY_MS),
             }),
         ),
+        ("A1 Administer", 2, 0, 16, Message::Administer { request: "{\"command\":\"services\"}".to_owned() }),
+        ("A1 Acknowledged", 2, 2, 16, acknowledged(word("begun"))),
+        ("A1 Administered", 3, 2, 16, Message::Administered { answer: "{\"ok\":[]}".to_owned(), more: false }),
         ("P1 Probe", 11, 0, 1024, Message::Probe),
         ("P1 Answer", 12, 11, 256, Message::Probe),
     ]
@@ -241,7 +244,7 @@ fn every_hex_dump_of_the_page_is_a_message_and_is_written_so() {
         assert_eq!(again, bytes, "{dump}");
         seen.insert(std::mem::discriminant(&message).fmt_for_set());
     }
-    assert_eq!(seen.len(), 20, "one dump at least of every content");
+    assert_eq!(seen.len(), 22, "one dump at least of every content");
 }
 
 trait ForSet {
@@ -257,7 +260,7 @@ impl<T> ForSet for std::mem::Discriminant<T> {
 #[test]
 fn every_xml_example_of_the_page_is_a_content_of_exactly_one_type() {
     let examples = blocks("xml");
-    assert!(examples.len() >= 20, "one at least of every content: {}", examples.len());
+    assert!(examples.len() >= 22, "one at least of every content: {}", examples.len());
     for example in examples {
         let read: Vec<_> = Kind::ALL.into_iter().map(|kind| super::read::message(kind, example.as_bytes())).collect();
         let fitting = read.iter().filter(|message| message.is_ok()).count();
@@ -280,6 +283,11 @@ fn the_page_states_the_limits_in_force() {
         limit::CXIP_HTTP_SESSIONS_MAX as u64,
         limit::CXIP_HTTP_RESPONSE_BYTES_MAX as u64,
         limit::CXIP_FRAGMENTED_MAX as u64,
+        limit::ADMIN_CONNECTIONS_MAX as u64,
+        limit::ADMIN_REQUESTS_MAX as u64,
+        u64::from(limit::ADMIN_CREDIT),
+        limit::ADMIN_REQUESTS_BYTES_MAX as u64,
+        limit::ADMIN_PART_BYTES_MAX as u64,
         limit::CXIP_ASSEMBLY_BYTES_MAX as u64,
         u64::from(limit::CXIP_FRAGMENT_PROBES_MAX) * limit::CXIP_PROBE_MS,
         u64::from(limit::CXIP_FRAGMENTS_PROBES_MAX) * limit::CXIP_PROBE_MS,
