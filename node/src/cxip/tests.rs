@@ -2,6 +2,7 @@
 
 mod administration;
 mod http;
+mod notify;
 
 use super::{Desk, Door, Listener, Office, Security};
 use bytes::BytesMut;

@@ -7,3 +7,4 @@ mod node;
 mod over_http;
 mod python;
 mod service_new;
+mod topics;

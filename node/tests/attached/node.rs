@@ -83,9 +83,14 @@ impl<'a> Node<'a> {
 
     /// The same with more in its configuration, each `key=value`.
     pub fn start_with(folder: &'a Path, settings: Vec<String>) -> Self {
+        Self::of("Acme BV", folder, settings)
+    }
+
+    /// The same of another organization.
+    pub fn of(organization: &str, folder: &'a Path, settings: Vec<String>) -> Self {
         let port = hansa_testnet::ports::free_ports(1).expect("there are free ports")[0];
         let mut node = Self { folder, port, settings, process: None };
-        node.say(["init", "--organization", "Acme BV", "--city", "Rotterdam"]);
+        node.say(["init", "--organization", organization, "--city", "Rotterdam"]);
         node.run();
         node
     }

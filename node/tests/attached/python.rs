@@ -165,8 +165,8 @@ fn a_subscriber_in_python_takes_every_publication_once_and_in_order() {
     assert!(subscribed.line().is_some_and(|line| line.contains("subscribed to prices")));
     // What waited for it may come before it has said that it is subscribed.
     let said_took = |subscribed: &Process| {
-        let lines = std::iter::from_fn(|| subscribed.line());
-        lines.skip_while(|line| line.contains("subscribed to prices")).next().expect("it runs")
+        let mut lines = std::iter::from_fn(|| subscribed.line());
+        lines.find(|line| !line.contains("subscribed to prices")).expect("it runs")
     };
     let took = |subscribed: &Process, price: u32| {
         let line = said_took(subscribed);
