@@ -218,3 +218,34 @@ async fn a_listener_that_stops_ends_its_sessions() {
     soon(listener.stop()).await;
     node.closed().await;
 }
+
+#[tokio::test]
+async fn responses_say_where_they_belong_and_who_has_nothing_more_to_say_is_gone_at_once() {
+    let (mut node, listener) = listening().await;
+    let mut hand = Hand::new(&listener);
+    hand.connect("erp").await;
+    let (mut offset, session) = (0, hand.token.clone().unwrap());
+    let query = hand.message(0, &Message::Query { transaction: TransactionId(5) });
+    hand.post(0, &query).await;
+    let (asker, _) = node.said().await;
+    let head = format!("Content-Type: application/x-cxip-v10\r\nCxip-Session: {session}\r\n");
+    let says = |answer: &Answer| -> u64 {
+        answer.head.lines().find_map(|line| line.strip_prefix("cxip-offset: ")).unwrap().parse().unwrap()
+    };
+    for _ in 0..2 {
+        node.acknowledge(asker);
+        let probe = hand.message(0, &Message::Probe);
+        let answer = ask(&hand.address, "/cxip", &head, &probe).await;
+        assert!(answer.status == 200 && says(&answer) > 0, "behind the answer to the Connect: {}", answer.head);
+        assert!(offset == 0 || says(&answer) == offset, "and behind each other");
+        offset = says(&answer) + answer.body.len() as u64;
+    }
+    let mut answer = ask(&hand.address, "/cxip", &format!("{head}Cxip-End: true\r\n"), b"").await;
+    // What was still to be said is said.
+    while !answer.head.contains("cxip-end: true") {
+        assert_eq!((answer.status, says(&answer)), (200, offset));
+        offset += answer.body.len() as u64;
+        answer = ask(&hand.address, "/cxip", &head, b"").await;
+    }
+    assert_eq!(node.closed().await, asker.session);
+}
