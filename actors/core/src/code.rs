@@ -237,6 +237,15 @@ codes! {
     RecordForged "record-forged"
         "A directory record has no valid signature of its organization."
         "Nothing was accepted. The message names the peer that passed it on.";
+    PairForged "pair-forged"
+        "A message about a mirrored pair proves nothing: its seals, its sender or its order are wrong."
+        "Nothing was accepted. If both sub-nodes are yours, see with `hansa pair status` whether one of them was replaced.";
+    PairNotReady "pair-not-ready"
+        "What was asked of a mirrored pair cannot be done in the state that it is in."
+        "See with `hansa pair status` who is active and whether the mirror has caught up.";
+    WitnessUnknown "witness-unknown"
+        "A witness of a mirrored pair has lost its memory, or was never agreed on."
+        "It serves the pair again once the pair's operator has agreed on it anew; the pair goes on with the others.";
     FrameRefused "frame-refused"
         "A forwarded frame was refused: its signature, its order or its content is wrong."
         "Nothing was accepted. The message names the peer.";

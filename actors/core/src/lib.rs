@@ -6,7 +6,7 @@
 //!
 //! Vocabulary: [`ident`], [`moment`], [`dice`], [`limit`], [`code`], [`document`], [`invocation`], [`session`],
 //! [`offer`], [`signed`], [`machine`], [`address`]. Rooms, which know the vocabulary and not each other:
-//! [`transaction`], [`topic`], [`mailbox`], [`link`], [`directory`], [`membership`], [`access`] (but the directory opens the
+//! [`transaction`], [`topic`], [`mailbox`], [`link`], [`directory`], [`membership`], [`access`], [`mirror`] (but the directory opens the
 //! papers that membership defines). [`dispatch`] knows them all, and [`ensemble`] joins them to a node in one thread.
 #![warn(missing_docs)]
 
@@ -27,6 +27,7 @@ pub mod link;
 pub mod machine;
 pub mod mailbox;
 pub mod membership;
+pub mod mirror;
 pub mod moment;
 pub mod offer;
 pub mod session;

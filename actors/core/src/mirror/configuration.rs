@@ -1,0 +1,282 @@
+//! Who a pair's members are at an epoch, and what proves it: member ids, configurations, the witnesses that decide on the next
+//! one, and their seals (M1, M3). Pair and witness hold what they hear against it. It must not know how a decision comes about.
+
+use crate::{
+    code::{Code, Fault},
+    ident::{OrganizationId, SubnodeId},
+};
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, fmt};
+
+/// The most witnesses of a pair.
+pub const WITNESSES_MAX: usize = 7;
+
+/// One of a pair's members, or a witness: a transport key together with the journal that it remembers with. Whoever loses that
+/// journal has promised and acknowledged things that it does not know of; with a new one it is somebody new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MemberId {
+    /// The sub-node.
+    pub subnode: SubnodeId,
+    /// The journal, by the random number that it was given when it was made.
+    pub journal: u64,
+}
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{:04x}", self.subnode.short(), self.journal & 0xffff)
+    }
+}
+
+/// How many sites a pair's acknowledgements rest on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    /// An entry counts when it is durable on both.
+    Pair {
+        /// Who serves.
+        active: MemberId,
+        /// Who follows, and takes over.
+        mirror: MemberId,
+    },
+    /// An entry counts when it is durable on the active; the other is a learner.
+    Solo {
+        /// Who serves.
+        active: MemberId,
+    },
+}
+
+impl Mode {
+    /// Who serves.
+    #[must_use]
+    pub fn active(&self) -> MemberId {
+        match self {
+            Self::Pair { active, .. } | Self::Solo { active } => *active,
+        }
+    }
+
+    /// Who must have an entry before it counts, beside the active.
+    #[must_use]
+    pub fn mirror(&self) -> Option<MemberId> {
+        match self {
+            Self::Pair { mirror, .. } => Some(*mirror),
+            Self::Solo { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pair { active, mirror } => write!(out, "pair, {active} active and {mirror} its mirror"),
+            Self::Solo { active } => write!(out, "solo, {active} active"),
+        }
+    }
+}
+
+/// Who decides on a pair's next configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Witnesses {
+    /// The witnesses.
+    pub members: Vec<MemberId>,
+    /// How many of them decide.
+    pub quorum: u8,
+}
+
+impl Witnesses {
+    /// The usual quorum: any two quorums have in common one witness more than may lie or have lost its memory. With fewer than
+    /// four that takes all of them.
+    #[must_use]
+    pub fn new(members: Vec<MemberId>) -> Self {
+        let quorum = match members.len() {
+            4.. => (members.len() + 2).div_ceil(2),
+            few => few,
+        };
+        Self { quorum: u8::try_from(quorum).unwrap_or(u8::MAX), members }
+    }
+
+    /// Whether these are enough to decide.
+    #[must_use]
+    pub fn decide(&self, agreed: usize) -> bool {
+        agreed >= usize::from(self.quorum)
+    }
+
+    fn is_sound(&self) -> bool {
+        let distinct: BTreeSet<_> = self.members.iter().collect();
+        distinct.len() == self.members.len()
+            && self.members.len() <= WITNESSES_MAX
+            && (1..=self.members.len()).contains(&usize::from(self.quorum))
+    }
+}
+
+/// What holds in a pair at an epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// Whose pair it is.
+    pub pair: OrganizationId,
+    /// Its number; each is decided on the ground of the one before it.
+    pub epoch: u64,
+    /// Who does what.
+    pub mode: Mode,
+    /// Who decides on the next one.
+    pub witnesses: Witnesses,
+}
+
+impl Configuration {
+    /// The next one, with these roles and the same witnesses.
+    #[must_use]
+    pub fn next(&self, mode: Mode) -> Self {
+        Self { epoch: self.epoch + 1, mode, ..self.clone() }
+    }
+}
+
+/// A proposal's place among all proposals for an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Ballot {
+    /// Counted by the proposer, and never used twice.
+    pub round: u64,
+    /// Who proposes.
+    pub by: MemberId,
+}
+
+/// For what a seal stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sealed {
+    /// An organization founds its pair.
+    Founding,
+    /// A member proposes.
+    Proposal,
+    /// A witness accepts.
+    Acceptance,
+}
+
+impl Sealed {
+    const fn label(self) -> &'static [u8] {
+        match self {
+            Self::Founding => b"hansa/1 pair founded\0",
+            Self::Proposal => b"hansa/1 pair proposed\0",
+            Self::Acceptance => b"hansa/1 pair accepted\0",
+        }
+    }
+}
+
+/// An ed25519 signature over a configuration, its ballot and a purpose.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seal(#[serde(with = "serde_bytes")] Vec<u8>);
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Seal({:02x?}…)", self.0.get(..4).unwrap_or_default())
+    }
+}
+
+impl Seal {
+    /// Seal a configuration; a founding has no ballot.
+    #[must_use]
+    pub fn new(key: &SigningKey, purpose: Sealed, ballot: Option<Ballot>, configuration: &Configuration) -> Self {
+        Self(key.sign(&sealed_text(purpose, ballot, configuration)).to_bytes().to_vec())
+    }
+
+    /// Whether the holder of this key sealed that.
+    #[must_use]
+    pub fn is_by(
+        &self,
+        key: &[u8; 32],
+        purpose: Sealed,
+        ballot: Option<Ballot>,
+        configuration: &Configuration,
+    ) -> bool {
+        let (Ok(key), Ok(signature)) = (VerifyingKey::from_bytes(key), Signature::from_slice(&self.0)) else {
+            return false;
+        };
+        key.verify_strict(&sealed_text(purpose, ballot, configuration), &signature).is_ok()
+    }
+}
+
+fn sealed_text(purpose: Sealed, ballot: Option<Ballot>, configuration: &Configuration) -> Vec<u8> {
+    let mut text = purpose.label().to_vec();
+    ciborium::into_writer(&(ballot, configuration), &mut text).expect("encoding into memory cannot fail");
+    text
+}
+
+/// A configuration with the proof that it was decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certified {
+    /// What was decided.
+    pub configuration: Configuration,
+    /// Why that is believed.
+    pub proof: Proof,
+}
+
+/// Why a configuration is believed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Proof {
+    /// The first one: the organization says so.
+    Founded(Seal),
+    /// A quorum of the witnesses accepted it at one ballot: its epoch certificate.
+    Decided {
+        /// The ballot.
+        ballot: Ballot,
+        /// Those who could decide.
+        by: Witnesses,
+        /// Those who did.
+        seals: Vec<(MemberId, Seal)>,
+    },
+}
+
+impl Certified {
+    /// The first configuration of a pair, by its organization.
+    #[must_use]
+    pub fn founded(organization: &SigningKey, configuration: Configuration) -> Self {
+        let seal = Seal::new(organization, Sealed::Founding, None, &configuration);
+        Self { configuration, proof: Proof::Founded(seal) }
+    }
+
+    /// The epoch.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.configuration.epoch
+    }
+
+    /// Check that this is what it says. `known` is an earlier configuration of the same pair: if it is the one right before,
+    /// its witnesses are those that must have decided.
+    ///
+    /// # Errors
+    /// [`Code::PairForged`].
+    pub fn verify(&self, known: Option<&Configuration>) -> Result<(), Fault> {
+        let forged = |why: &str| {
+            let message = format!("epoch {} of a pair of {}: {why}", self.epoch(), self.configuration.pair.short());
+            Err(Fault::new(Code::PairForged, message))
+        };
+        if !self.configuration.witnesses.is_sound() {
+            return forged("its witnesses are named twice, are too many or too few for their quorum");
+        }
+        if known.is_some_and(|known| known.pair != self.configuration.pair) {
+            return forged("it is another organization's");
+        }
+        match &self.proof {
+            Proof::Founded(seal) => {
+                if self.epoch() != 1 {
+                    return forged("only the first epoch is founded");
+                }
+                if !seal.is_by(&self.configuration.pair.0, Sealed::Founding, None, &self.configuration) {
+                    return forged("it is not sealed by the organization");
+                }
+            }
+            Proof::Decided { ballot, by, seals } => {
+                let right_before = known.filter(|known| known.epoch + 1 == self.epoch());
+                if !by.is_sound() || right_before.is_some_and(|known| known.witnesses != *by) {
+                    return forged("other witnesses decided than those of the epoch before");
+                }
+                let sealed = |(witness, seal): &&(MemberId, Seal)| {
+                    by.members.contains(witness)
+                        && seal.is_by(&witness.subnode.0, Sealed::Acceptance, Some(*ballot), &self.configuration)
+                };
+                let agreed: BTreeSet<_> = seals.iter().filter(sealed).map(|(witness, _)| *witness).collect();
+                if !by.decide(agreed.len()) {
+                    return forged("fewer witnesses sealed it than decide");
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! What a mirror or a learner does: take entries in, say what its disk has, and, if it is a mirror, take over when the active has
+//! been silent for longer than its lease can last.
+
+use super::{
+    super::{
+        configuration::Mode,
+        flaw::Flaw,
+        message::{Entry, History, Message, Position},
+    },
+    Alarm, Effect, State,
+    turn::Turn,
+};
+use crate::moment::Moment;
+
+impl Turn<'_> {
+    /// Say what this log is, and ask for the rest.
+    pub(super) fn ask(&mut self) {
+        self.life.joined = false;
+        self.life.question += 1;
+        self.life.ask_at = Some(self.now.plus_ms(self.site.timing.retry_ms));
+        let (epoch, member, nonce) = (self.epoch(), self.site.member, self.life.question);
+        self.to_partner(Message::Join { epoch, member, history: self.life.history.clone(), nonce });
+    }
+
+    pub(super) fn tail(&mut self, fork: Position, nonce: u64) {
+        // An answer that comes twice, or late, would cut what was acknowledged since.
+        if self.life.joined || nonce != self.life.question {
+            return;
+        }
+        let log = self.life.history.tail();
+        if fork.sequence < self.life.committed.sequence || fork.sequence > log.sequence {
+            return self.alarm(Alarm::Diverged);
+        }
+        if log != fork {
+            self.life.history.cut(fork);
+            self.effect(Effect::Cut { after: fork });
+        }
+        if self.life.durable.sequence >= fork.sequence {
+            self.life.durable = fork;
+        }
+        self.life.joined = true;
+        self.life.ask_at = None;
+        self.life.alarm = None;
+        self.acknowledge();
+    }
+
+    pub(super) fn append(&mut self, previous: Position, entries: Vec<Entry>, committed: u64) {
+        let tail = self.life.history.tail();
+        let Some(last) = entries.last().map(|entry| entry.position) else { return };
+        self.be_patient();
+        if !self.life.joined && !self.has(Flaw::AnyEpochAppends) {
+            return;
+        }
+        if last.sequence <= tail.sequence && previous != tail {
+            // It comes again.
+            return self.acknowledge();
+        }
+        let follow = entries.iter().zip(previous.sequence + 1..).all(|(entry, next)| entry.position.sequence == next);
+        if previous != tail || !follow {
+            return self.ask();
+        }
+        for entry in &entries {
+            self.life.history.extend(entry.position);
+        }
+        self.effect(Effect::Write { entries });
+        if self.has(Flaw::AckBeforeSync) {
+            let epoch = self.epoch();
+            self.to_partner(Message::AppendAck { epoch, durable: last });
+        }
+        self.counts(committed);
+    }
+
+    pub(super) fn follower_synced(&mut self) {
+        self.acknowledge();
+        let known = self.life.target;
+        self.counts(known);
+    }
+
+    fn acknowledge(&mut self) {
+        let (epoch, durable) = (self.epoch(), self.life.durable);
+        // What is not durable under this epoch's active says nothing.
+        if self.life.joined && !self.has(Flaw::AckBeforeSync) {
+            self.to_partner(Message::AppendAck { epoch, durable });
+        }
+    }
+
+    /// Entries up to here count; what this disk has of them is taken in.
+    fn counts(&mut self, committed: u64) {
+        self.life.target = self.life.target.max(committed);
+        let reached = self.life.target.min(self.life.durable.sequence);
+        if self.life.joined && reached > self.life.committed.sequence {
+            let epoch = self.life.history.epoch_of(reached).unwrap_or_default();
+            self.life.committed = Position { sequence: reached, epoch, hash: [0; 32] };
+            self.effect(Effect::Commit { through: reached });
+        }
+    }
+
+    pub(super) fn beaten(&mut self, nonce: u64, committed: u64) {
+        if self.life.state == State::Takeover {
+            // It has asked to be active: from here on it grants no lease.
+            return;
+        }
+        self.be_patient();
+        let epoch = self.epoch();
+        self.to_partner(Message::BeatAck { epoch, nonce });
+        self.counts(committed);
+    }
+
+    fn be_patient(&mut self) {
+        if matches!(self.life.state, State::Mirror | State::Learner) {
+            self.life.grace_until = Some(self.now.plus_ms(self.site.timing.grace_ms));
+            if self.life.alarm == Some(Alarm::ActiveSilent) {
+                self.life.alarm = None;
+            }
+        }
+    }
+
+    pub(super) fn snapshot(&mut self, history: History, nonce: u64, state: Vec<u8>) {
+        if self.life.joined || nonce != self.life.question {
+            return;
+        }
+        self.effect(Effect::Install { history, state });
+    }
+
+    pub(super) fn installed(&mut self, history: History) {
+        self.life.durable = history.tail();
+        self.life.committed = history.tail();
+        self.life.history = history;
+        if self.life.state.follows() {
+            self.ask();
+        }
+    }
+
+    pub(super) fn follower_due(&mut self) {
+        let now = self.now;
+        let is_due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
+        if is_due(self.life.ask_at) {
+            self.ask();
+        }
+        if !is_due(self.life.grace_until) {
+            return;
+        }
+        self.life.grace_until = None;
+        match self.life.state {
+            State::Mirror => self.take_over(),
+            State::Learner if self.has(Flaw::LearnerTakesOver) => self.take_over(),
+            State::Learner => {
+                // It does not have everything that was acknowledged, so it must not serve, however long it waits.
+                self.alarm(Alarm::ActiveSilent);
+                self.life.grace_until = Some(now.plus_ms(self.site.timing.grace_ms));
+            }
+            _ => {}
+        }
+    }
+
+    fn take_over(&mut self) {
+        self.life.state = State::Takeover;
+        self.propose(Mode::Solo { active: self.site.member });
+    }
+}

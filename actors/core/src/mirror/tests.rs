@@ -1,0 +1,1 @@
+//! The pair and its witnesses, in small worlds of their own.
