@@ -15,6 +15,7 @@ pub mod demo;
 pub mod ports;
 pub mod process;
 pub mod screen;
+pub mod simulation;
 pub mod stage;
 pub mod storm;
 pub mod trade;

@@ -243,6 +243,23 @@ impl Ensemble {
         self.machines.topics.machines.get(address)
     }
 
+    /// The machines that are stored in another state here than there: none, where both took in the same records.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<(Kind, Vec<u8>)> {
+        let Machines { transactions, mailboxes: _, links, directory, catalogue, membership, topics, access } =
+            &self.machines;
+        let there = &other.machines;
+        let mut differences = Vec::new();
+        transactions.compare(&there.transactions, &mut differences);
+        links.compare(&there.links, &mut differences);
+        directory.compare(&there.directory, &mut differences);
+        catalogue.compare(&there.catalogue, &mut differences);
+        membership.compare(&there.membership, &mut differences);
+        topics.compare(&there.topics, &mut differences);
+        access.compare(&there.access, &mut differences);
+        differences
+    }
+
     /// Everything that is still open, each in words: nothing, when everybody has been answered.
     #[must_use]
     pub fn left_over(&self) -> Vec<String> {
@@ -322,6 +339,22 @@ impl<M: Housed> Room<M> {
             self.wakes.remove(&(woken.unwrap_or(Moment(0)), key.clone()));
             self.wakes.extend(wakes.map(|at| (at, key)));
         }
+    }
+
+    /// Machines that are as new, and those that are done with, may be there or not, so they do not count.
+    fn compare(&self, other: &Self, differences: &mut Vec<(Kind, Vec<u8>)>) {
+        let bytes = |machine: &M| {
+            let mut bytes = Vec::new();
+            ciborium::into_writer(machine, &mut bytes).expect("encoding into memory cannot fail");
+            bytes
+        };
+        let stored = |room: &Self, key: &M::Key| {
+            let counts = |machine: &&M| machine.is_open() || machine.is_kept();
+            room.machines.get(key).filter(counts).map(bytes).filter(|stored| *stored != bytes(&M::new(key)))
+        };
+        let keys: BTreeSet<_> = self.machines.keys().chain(other.machines.keys()).collect();
+        let differ = keys.into_iter().filter(|key| stored(self, key) != stored(other, key));
+        differences.extend(differ.map(|key| (M::KIND, key.to_bytes())));
     }
 
     fn stored(&self) -> Self {

@@ -121,13 +121,17 @@ pub enum Message {
         epoch: u64,
         /// Which of its beats.
         nonce: u64,
+        /// Up to where entries were sent.
+        sent: u64,
         /// Up to where entries count.
         committed: u64,
     },
-    /// The mirror heard it, and waits.
+    /// The follower heard it; a mirror waits.
     BeatAck {
         /// The sender's epoch.
         epoch: u64,
+        /// Who it is: only the mirror's word is a lease.
+        member: MemberId,
         /// Which beat.
         nonce: u64,
     },

@@ -64,14 +64,16 @@ impl Turn<'_> {
         while partner.shipped.front().is_some_and(|end| end.sequence < durable.sequence) {
             partner.shipped.pop_front();
         }
-        let fits = match partner.shipped.front() {
-            Some(end) if end.sequence == durable.sequence => *end == durable,
+        match partner.shipped.front() {
+            Some(end) if end.sequence == durable.sequence && *end != durable => {
+                self.life.partner = Partner::default();
+                return self.alarm(Alarm::Diverged);
+            }
+            Some(end) if *end == durable => {}
             // Where its log met this one, the chain of hashes proved it.
-            _ => durable.sequence <= partner.fork || durable == partner.acked,
-        };
-        if !fits {
-            self.life.partner = Partner::default();
-            return self.alarm(Alarm::Diverged);
+            _ if durable.sequence <= partner.fork || durable == partner.acked => {}
+            // The end of a batch of before a question that came late; it will say more.
+            _ => return,
         }
         partner.acked = durable;
         self.commit();
@@ -113,8 +115,12 @@ impl Turn<'_> {
         if let Some(mirror) = self.mode().and_then(|mode| mode.mirror())
             && mirror != member
         {
-            // The mirror's disk is another: what it had is gone, so it is lost as if it were silent.
-            return self.mirror_lost();
+            // The mirror's disk is another: what it had is gone, so it is lost as if it were silent. An active that must not serve
+            // alone takes the new one in as it is.
+            self.mirror_lost();
+            if self.life.state != State::Suspect {
+                return;
+            }
         }
         let fork = self.life.history.fork(history);
         self.effect(Effect::Answer { to, epoch, nonce, fork });
@@ -131,7 +137,10 @@ impl Turn<'_> {
         let Some(member) = self.life.partner.member else { return };
         let acked = self.life.partner.acked.sequence;
         match self.life.state {
-            State::ActiveSolo if acked + NEAR_ENTRIES >= tail || self.has(Flaw::JoinWhileLagging) => {
+            State::ActiveSolo | State::Suspect
+                if (acked + NEAR_ENTRIES >= tail || self.has(Flaw::JoinWhileLagging))
+                    && self.mode().is_some_and(|mode| mode.mirror() != Some(member)) =>
+            {
                 // From here on nothing counts that the other does not have.
                 self.life.state = State::Joining;
                 self.life.target = tail;
@@ -167,8 +176,11 @@ impl Turn<'_> {
         Ok(())
     }
 
-    pub(super) fn beat_answered(&mut self, nonce: u64) {
+    pub(super) fn beat_answered(&mut self, member: MemberId, nonce: u64) {
         self.life.partner.heard = Some(self.now);
+        if self.mode().and_then(|mode| mode.mirror()).is_some_and(|mirror| mirror != member) {
+            return;
+        }
         let Some((_, sent)) = self.life.beats.iter().find(|(sent, _)| *sent == nonce).copied() else { return };
         self.life.beats.retain(|(sent, _)| *sent > nonce);
         // From the sending on: the mirror's patience begins later, when it hears the beat.
@@ -176,7 +188,9 @@ impl Turn<'_> {
         if self.life.lease_until.is_none_or(|lease| lease < until) {
             self.life.lease_until = Some(until);
         }
-        self.life.patience_until = self.life.patience_until.max(self.life.lease_until);
+        if matches!(self.life.state, State::ActivePair | State::Suspect) {
+            self.life.patience_until = self.life.patience_until.max(self.life.lease_until);
+        }
         if until > self.now {
             if self.life.state == State::Suspect {
                 self.life.state = State::ActivePair;
@@ -193,12 +207,13 @@ impl Turn<'_> {
         if is_due(self.life.beat_at) {
             self.life.beat += 1;
             let (nonce, epoch, committed) = (self.life.beat, self.epoch(), self.life.committed.sequence);
+            let sent = self.life.partner.sent_through;
             if self.life.beats.len() == BEATS_MAX {
                 self.life.beats.pop_front();
             }
             self.life.beats.push_back((nonce, now));
             self.life.beat_at = Some(now.plus_ms(timing.beat_ms));
-            self.to_partner(Message::Beat { epoch, nonce, committed });
+            self.to_partner(Message::Beat { epoch, nonce, sent, committed });
         }
         if is_due(self.life.floor_at) {
             self.life.floor_at = Some(now.plus_ms(timing.floor_ms));
@@ -225,6 +240,10 @@ impl Turn<'_> {
                     self.life.state = State::ActiveSolo;
                     self.life.partner = Partner::default();
                     self.commit();
+                } else if self.mode().is_some_and(|mode| mode.mirror().is_some()) {
+                    // It waits for a mirror again; what was proposed may still be decided, and harms nothing.
+                    self.life.state = State::Suspect;
+                    self.life.partner = Partner::default();
                 } else {
                     // The pair may have been decided on already, so only the witnesses can say that it was not.
                     self.alone();

@@ -16,6 +16,7 @@ impl Turn<'_> {
     /// Say what this log is, and ask for the rest.
     pub(super) fn ask(&mut self) {
         self.life.joined = false;
+        self.life.behind_since = None;
         self.life.question += 1;
         self.life.ask_at = Some(self.now.plus_ms(self.site.timing.retry_ms));
         let (epoch, member, nonce) = (self.epoch(), self.site.member, self.life.question);
@@ -39,6 +40,9 @@ impl Turn<'_> {
             self.life.durable = fork;
         }
         self.life.joined = true;
+        self.life.acknowledged = None;
+        self.life.received.clear();
+        self.life.received.push_back(fork);
         self.life.ask_at = None;
         self.life.alarm = None;
         self.acknowledge();
@@ -62,6 +66,8 @@ impl Turn<'_> {
         for entry in &entries {
             self.life.history.extend(entry.position);
         }
+        self.life.received.push_back(last);
+        self.life.behind_since = None;
         self.effect(Effect::Write { entries });
         if self.has(Flaw::AckBeforeSync) {
             let epoch = self.epoch();
@@ -77,9 +83,19 @@ impl Turn<'_> {
     }
 
     fn acknowledge(&mut self) {
-        let (epoch, durable) = (self.epoch(), self.life.durable);
         // What is not durable under this epoch's active says nothing.
-        if self.life.joined && !self.has(Flaw::AckBeforeSync) {
+        if !self.life.joined || self.has(Flaw::AckBeforeSync) {
+            return;
+        }
+        while let Some(end) = self.life.received.front().copied()
+            && end.sequence <= self.life.durable.sequence
+        {
+            self.life.received.pop_front();
+            self.life.acknowledged = Some(end);
+        }
+        // After a question there is nothing to say before the place where the logs met is durable.
+        if let Some(durable) = self.life.acknowledged {
+            let epoch = self.epoch();
             self.to_partner(Message::AppendAck { epoch, durable });
         }
     }
@@ -95,15 +111,26 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn beaten(&mut self, nonce: u64, committed: u64) {
+    pub(super) fn beaten(&mut self, nonce: u64, sent: u64, committed: u64) {
         if self.life.state == State::Takeover {
             // It has asked to be active: from here on it grants no lease.
             return;
         }
         self.be_patient();
-        let epoch = self.epoch();
-        self.to_partner(Message::BeatAck { epoch, nonce });
+        let (epoch, member) = (self.epoch(), self.site.member);
+        self.to_partner(Message::BeatAck { epoch, member, nonce });
         self.counts(committed);
+        if self.life.joined {
+            // What was lost on the way, in either direction, is said again.
+            self.acknowledge();
+            let behind = sent > self.life.history.tail().sequence;
+            let since = self.life.behind_since.get_or_insert(self.now);
+            if !behind {
+                self.life.behind_since = None;
+            } else if self.now.since_ms(*since) >= self.site.timing.retry_ms {
+                self.ask();
+            }
+        }
     }
 
     fn be_patient(&mut self) {

@@ -180,6 +180,12 @@ pub struct Life {
     grace_until: Option<Moment>,
     /// The follower's log is a beginning of the active's.
     joined: bool,
+    /// Where the follower's batches end that it has not acknowledged: it acknowledges no other places, so that the active can hold
+    /// each against what it sent.
+    received: VecDeque<Position>,
+    acknowledged: Option<Position>,
+    /// Since when more was sent to the follower than it has.
+    behind_since: Option<Moment>,
     question: u64,
     ask_at: Option<Moment>,
     floor_at: Option<Moment>,
@@ -332,8 +338,12 @@ pub enum Effect {
     },
     /// Take no new work, for another is about to serve.
     Pause,
-    /// Do not serve (any more): what is not committed is dropped with its effects.
-    Follow,
+    /// Do not serve (any more): what waits is dropped, and so is what came into the log behind the tail that the machine knew when it
+    /// decided.
+    Follow {
+        /// The tail.
+        tail: Position,
+    },
     /// Whether what rests on being the only active must wait.
     Hold(bool),
     /// The operator must know.

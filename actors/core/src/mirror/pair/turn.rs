@@ -158,12 +158,14 @@ impl<'a> Turn<'a> {
         let serves = self.life.state.serves();
         match message {
             Message::AppendAck { durable, .. } if serves => self.acknowledged(durable),
-            Message::BeatAck { nonce, .. } if serves => self.beat_answered(nonce),
+            Message::BeatAck { member, nonce, .. } if serves => self.beat_answered(member, nonce),
             Message::Join { member, history, nonce, .. } if serves => self.join(member, &history, nonce),
             Message::Append { previous, entries, committed, .. } if self.life.state.follows() => {
                 self.append(previous, entries, committed);
             }
-            Message::Beat { nonce, committed, .. } if self.life.state.follows() => self.beaten(nonce, committed),
+            Message::Beat { nonce, sent, committed, .. } if self.life.state.follows() => {
+                self.beaten(nonce, sent, committed);
+            }
             Message::Tail { fork, nonce, .. } if self.life.state.follows() => self.tail(fork, nonce),
             Message::Snapshot { history, nonce, state, .. } if self.life.state.follows() => {
                 self.snapshot(history, nonce, state);
@@ -211,6 +213,7 @@ impl<'a> Turn<'a> {
         let life = &mut self.life;
         (life.proposal, life.retry_at, life.outbid) = (None, None, None);
         (life.partner, life.joined, life.target) = (Partner::default(), false, 0);
+        life.received.clear();
         (life.beats, life.beat_at) = (Default::default(), None);
         (life.lease_until, life.patience_until, life.grace_until) = (None, None, None);
         (life.ask_at, life.floor_at) = (None, None);
@@ -231,7 +234,8 @@ impl<'a> Turn<'a> {
             life.grace_until = Some(now.plus_ms(timing.grace_ms));
             life.held = false;
             if served {
-                self.effect(Effect::Follow);
+                let tail = self.life.history.tail();
+                self.effect(Effect::Follow { tail });
             }
             self.ask();
         }

@@ -1,10 +1,10 @@
 //! Clients and services as the SDK makes them: they come back when their connection is gone, repeat what was not acknowledged,
 //! and services also answer twice, forget, or crash.
 
-use crate::{
-    checks::Checks,
-    node::name,
+use super::{
+    invariants::{Violation, effects::Traffic, hold},
     plan::{OPERATIONS, Wish, outcome},
+    site::name,
 };
 use hansa_core::{
     code::Code,
@@ -13,6 +13,8 @@ use hansa_core::{
     offer,
     session::{FromSession, Response, ToSession},
 };
+
+const ANSWERED: &str = "what a client is told stays true";
 
 /// What a person does next.
 pub enum Spoken {
@@ -69,8 +71,10 @@ impl Client {
         Some(self.say(delay_ms, FromSession::Signal { transaction: self.id, signal, document }))
     }
 
-    pub fn hear(&mut self, said: ToSession) -> Vec<Spoken> {
-        match said {
+    /// # Errors
+    /// It was told what cannot be.
+    pub fn hear(&mut self, said: ToSession) -> Result<Vec<Spoken>, Violation> {
+        Ok(match said {
             ToSession::Acknowledged { tracking, .. } => {
                 self.acknowledged |= matches!(tracking.word.as_deref(), Some("submitted" | "repeated"));
                 Vec::new()
@@ -82,15 +86,22 @@ impl Client {
                 Code::TransactionUnknown if (self.cancels || self.wish.signal().is_some()) && !self.acknowledged => {
                     Vec::new()
                 }
-                _ => panic!("transaction {} was acknowledged: {}, and now: {fault}", self.id, self.acknowledged),
+                _ => {
+                    let (id, acknowledged) = (self.id, self.acknowledged);
+                    hold!(false, ANSWERED, "transaction {id} was acknowledged: {acknowledged}, and now: {fault}");
+                    Vec::new()
+                }
             },
             ToSession::Respond { response, .. } => {
                 let before = self.response.replace(response);
-                assert!(before.is_none() || before == self.response, "two responses to one transaction differ");
+                hold!(before.is_none() || before == self.response, ANSWERED, "two responses to {} differ", self.id);
                 Vec::new()
             }
-            other => panic!("a client hears {other:?}"),
-        }
+            other => {
+                hold!(false, ANSWERED, "a client hears {other:?}");
+                Vec::new()
+            }
+        })
     }
 }
 
@@ -123,20 +134,28 @@ impl Service {
         vec![self.say(1, FromSession::Register { service, credit })]
     }
 
-    pub fn hear(&mut self, said: ToSession, dice: &mut Dice, faulty: bool, checks: &mut Checks) -> Vec<Spoken> {
-        let ToSession::Perform { service, invocation } = said else { return Vec::new() };
-        assert_eq!(service, self.service().name);
-        checks.performed(self.home, &invocation);
+    /// # Errors
+    /// It is asked what cannot be.
+    pub fn hear(
+        &mut self,
+        said: ToSession,
+        dice: &mut Dice,
+        faulty: bool,
+        traffic: &mut Traffic,
+    ) -> Result<Vec<Spoken>, Violation> {
+        let ToSession::Perform { service, invocation } = said else { return Ok(Vec::new()) };
+        hold!(service == self.service().name, ANSWERED, "{service} is asked at another service's door");
+        traffic.performed(self.home, &invocation)?;
         let slow = faulty && dice.below(5) == 0;
         let delay_ms = 1 + dice.below(if slow { 3_000 } else { 20 });
         let outcome = outcome(self.home as u8 + 1, &invocation);
         let answer = FromSession::Answer { invocation: invocation.id, service, outcome };
-        match if faulty { dice.below(20) } else { 19 } {
+        Ok(match if faulty { dice.below(20) } else { 19 } {
             0 => vec![Spoken::Crash],
             // It forgets, until it comes anew.
             1 => Vec::new(),
             2 => vec![self.say(delay_ms, answer.clone()), self.say(delay_ms + 5, answer)],
             _ => vec![self.say(delay_ms, answer)],
-        }
+        })
     }
 }

@@ -1,0 +1,29 @@
+//! 2. There is one acknowledged value for each sequence, whoever says so.
+
+use super::{Truth, Violation, hold};
+use crate::simulation::site::Site;
+
+pub fn check(site: &Site, truth: &Truth, through: u64) -> Result<(), Violation> {
+    let disk = site.disk();
+    let known = truth.acknowledged.len() as u64;
+    hold!(
+        site.serves || through <= known,
+        "one acknowledged value for each sequence",
+        "follower {} takes in entry {through}, and {known} are acknowledged",
+        site.member()
+    );
+    let through = through.min(known).min(disk.log.len() as u64);
+    if through > 0 {
+        // The hash of an entry covers all before it.
+        let (here, there) = (disk.position(through), truth.acknowledged[through as usize - 1]);
+        hold!(
+            here == there,
+            "one acknowledged value for each sequence",
+            "{} says that entry {through} of epoch {} counts, and that of epoch {} does",
+            site.member(),
+            here.epoch,
+            there.epoch
+        );
+    }
+    Ok(())
+}

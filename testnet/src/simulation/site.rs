@@ -1,0 +1,690 @@
+//! One sub-node: the shipped machines over a disk whose unsynced tail a crash loses. It does what the machines say, one input at a
+//! time, where a node has threads; what concerns others it hands to the world. It knows no network and no clock of its own.
+
+use ed25519_dalek::SigningKey;
+use hansa_core::{
+    address::{KeyBytes, Kind},
+    code::Fault,
+    dice::Dice,
+    directory::{self, Own, Subnode},
+    dispatch::{Housed, Input, Outward, Surroundings},
+    document::Text,
+    ensemble::{Ensemble, Scribe},
+    ident::{OrganizationId, ServiceName, SubnodeId, TransactionId},
+    machine::{Machine, feed},
+    mailbox,
+    membership::{Admission, Certificate, Charter, Credentials},
+    mirror::{
+        Entry, Flaw, History, MemberId, Message, Pair, Position, Witness,
+        pair::{self, OnMirrorLost, Site as PairSite, Timing},
+        witness::{self, Bench},
+    },
+    moment::Moment,
+    session::{Asker, SessionId},
+    signed::{Purpose, Signed},
+    transaction::{Instance, catalogue},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    rc::Rc,
+};
+
+pub use hansa_core::ensemble::Refused;
+
+/// Entries of one message to the follower.
+const APPENDED_ENTRIES_MAX: usize = 64;
+
+/// A record of the sub-node's own, which its partner has no part in.
+#[derive(Clone, Debug)]
+enum Duty {
+    Pair(pair::Record),
+    Witness(OrganizationId, witness::Record),
+}
+
+/// What waits for the sub-node's own records.
+#[derive(Clone, Debug)]
+enum Pending {
+    Pair(pair::Effect),
+    Witness(witness::Effect),
+}
+
+/// What the disk has, and what would be lost.
+#[derive(Debug)]
+pub struct Disk {
+    /// The journal's number: another disk has another.
+    pub journal: u64,
+    /// The same of what it remembers as a witness.
+    memory: u64,
+    /// The log that the pair has in common.
+    pub log: Vec<Entry>,
+    /// How many entries are durable.
+    pub durable: usize,
+    duty: Vec<Duty>,
+    duty_durable: usize,
+}
+
+impl Disk {
+    fn new(journal: u64) -> Self {
+        Self { journal, memory: journal, log: Vec::new(), durable: 0, duty: Vec::new(), duty_durable: 0 }
+    }
+
+    /// The place of an entry.
+    pub fn position(&self, sequence: u64) -> Position {
+        let index = usize::try_from(sequence).expect("it is in memory");
+        if index == 0 { Position::default() } else { self.log[index - 1].position }
+    }
+
+    pub fn tail(&self) -> Position {
+        self.position(self.log.len() as u64)
+    }
+}
+
+/// What machines write and let out while they are fed.
+#[derive(Debug)]
+struct Writing {
+    epoch: u64,
+    now: Moment,
+    disk: Disk,
+    /// What leaves the node, each behind so many entries.
+    outward: VecDeque<(usize, Outward)>,
+}
+
+impl Scribe for Writing {
+    fn append<M: Housed>(&mut self, key: &M::Key, record: &M::Record) {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(record, &mut bytes).expect("encoding into memory cannot fail");
+        let mut address = key.to_bytes();
+        address.insert(0, M::KIND as u8);
+        let before = self.disk.tail();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&before.hash).update(&self.epoch.to_le_bytes()).update(&address).update(&bytes);
+        let position = Position { sequence: before.sequence + 1, epoch: self.epoch, hash: hasher.finalize().into() };
+        self.disk.log.push(Entry { position, moment: self.now, address, record: bytes });
+    }
+
+    fn release(&mut self, outward: Outward) {
+        self.outward.push_back((self.disk.log.len(), outward));
+    }
+}
+
+/// What a sub-node did that concerns others.
+#[derive(Debug)]
+pub enum Did {
+    /// It says something to another sub-node.
+    Say { to: SubnodeId, message: Message },
+    /// It serves from now on, or at another epoch.
+    Serve { epoch: u64 },
+    /// It does not serve any more.
+    Follow,
+    /// Entries count up to here.
+    Commit { through: u64 },
+    /// It cut these entries off its log.
+    Cut { removed: Vec<Position> },
+    /// It tells its operator.
+    Alarm(pair::Alarm),
+}
+
+/// A sub-node.
+pub struct Site {
+    key: SigningKey,
+    organization_key: SigningKey,
+    /// Whose it is.
+    pub organization: OrganizationId,
+    /// Which it is.
+    pub subnode: SubnodeId,
+    partner: SubnodeId,
+    own: Own,
+    pub is_up: bool,
+    /// It is stopped until then, and its process does not know.
+    pub stopped_until: Moment,
+    /// What its clock is ahead of the world's.
+    pub ahead_ms: u64,
+    writing: Writing,
+    pub pair: Pair,
+    witnesses: BTreeMap<OrganizationId, Witness>,
+    pending: VecDeque<(usize, Pending)>,
+    /// The machines: of one that serves ahead of its log, of one that follows behind.
+    ensemble: Ensemble,
+    /// How many entries a follower's machines have taken in.
+    taken_in: usize,
+    pub serves: bool,
+    pub takes_work: bool,
+    held: bool,
+    /// How many entries count, as far as it knows.
+    pub committed: usize,
+    /// Entries that the pair machine was told of.
+    told: usize,
+    /// The sessions that are connected, with the services that each registered.
+    pub sessions: BTreeMap<SessionId, BTreeSet<ServiceName>>,
+    /// What every node defines at its start.
+    definitions: Rc<Vec<Text>>,
+    timing: Timing,
+    on_mirror_lost: OnMirrorLost,
+    flaw: Option<Flaw>,
+}
+
+/// How a sub-node is made.
+#[derive(Clone, Debug)]
+pub struct Making {
+    /// The number of the organization, from 1 on.
+    pub organization: u8,
+    /// Which of its two.
+    pub side: u8,
+    pub journal: u64,
+    pub ahead_ms: u64,
+    pub definitions: Rc<Vec<Text>>,
+    pub timing: Timing,
+    pub on_mirror_lost: OnMirrorLost,
+    pub flaw: Option<Flaw>,
+}
+
+/// The key of an organization.
+pub fn signing_key(number: u8) -> SigningKey {
+    SigningKey::from_bytes(&[number; 32])
+}
+
+/// An organization.
+pub fn organization(number: u8) -> OrganizationId {
+    OrganizationId(signing_key(number).verifying_key().to_bytes())
+}
+
+fn transport_key(organization: u8, side: u8) -> SigningKey {
+    SigningKey::from_bytes(&[100 + organization * 2 + side; 32])
+}
+
+/// A sub-node of an organization.
+pub fn subnode(organization: u8, side: u8) -> SubnodeId {
+    SubnodeId(transport_key(organization, side).verifying_key().to_bytes())
+}
+
+/// The name of organization `number`.
+pub fn name(number: u8) -> String {
+    format!("org{number}")
+}
+
+/// Member 1 founded the federation and admitted all others.
+fn credentials(number: u8) -> Credentials {
+    let charter =
+        Charter { name: "Federation".parse().expect("it is a name"), founder: organization(1), founded: Moment(1) };
+    let charter = Signed::new(&signing_key(1), Purpose::Charter, &charter);
+    let mut credentials = Credentials { charter, admissions: Vec::new() };
+    if number > 1 {
+        let admission = Admission {
+            federation: credentials.federation(),
+            organization: organization(number),
+            name: name(number).parse().expect("it is a name"),
+            admitted: Moment(2),
+        };
+        credentials.admissions.push(Signed::new(&signing_key(1), Purpose::Admission, &admission));
+    }
+    credentials
+}
+
+impl Site {
+    pub fn new(making: Making) -> Self {
+        let Making { organization: number, side, journal, ahead_ms, definitions, timing, on_mirror_lost, flaw } = making;
+        let organization_key = signing_key(number);
+        let certificate = Certificate {
+            subnode: subnode(number, side),
+            name: name(number).parse().expect("it is a name"),
+            city: "Hamburg".parse().expect("it is a name"),
+            issued: Moment(3),
+        };
+        let certificate = Signed::new(&organization_key, Purpose::Certificate, &certificate);
+        let own = Own {
+            organization: organization(number),
+            name: name(number).parse().expect("it is a name"),
+            credentials: credentials(number),
+            subnodes: vec![Subnode { certificate, addresses: Vec::new() }],
+        };
+        Self {
+            key: transport_key(number, side),
+            organization_key,
+            organization: own.organization,
+            subnode: subnode(number, side),
+            partner: subnode(number, 1 - side),
+            own,
+            is_up: false,
+            stopped_until: Moment(0),
+            ahead_ms,
+            writing: Writing { epoch: 0, now: Moment(0), disk: Disk::new(journal), outward: VecDeque::new() },
+            pair: Pair::default(),
+            witnesses: BTreeMap::new(),
+            pending: VecDeque::new(),
+            ensemble: Ensemble::default(),
+            taken_in: 0,
+            serves: false,
+            takes_work: false,
+            held: false,
+            committed: 0,
+            told: 0,
+            sessions: BTreeMap::new(),
+            definitions,
+            timing,
+            on_mirror_lost,
+            flaw,
+        }
+    }
+
+    pub fn disk(&self) -> &Disk {
+        &self.writing.disk
+    }
+
+    pub fn member(&self) -> MemberId {
+        MemberId { subnode: self.subnode, journal: self.disk().journal }
+    }
+
+    /// Whether there is no pair.
+    pub fn is_single(&self) -> bool {
+        self.pair.certified().is_none()
+    }
+
+    /// Who it is as a witness.
+    pub fn witness_id(&self) -> MemberId {
+        MemberId { subnode: self.subnode, journal: self.disk().memory }
+    }
+
+    fn clock(&self, now: Moment) -> Moment {
+        now.plus_ms(self.ahead_ms)
+    }
+
+    // Life and death.
+
+    /// The process starts: it reads what its disk has. A sub-node without a pair serves at once.
+    pub fn start(&mut self, now: Moment, dice: &mut Dice) -> Result<(), Fault> {
+        self.is_up = true;
+        let mut history = History::default();
+        for entry in &self.writing.disk.log {
+            history.extend(entry.position);
+        }
+        for duty in &self.writing.disk.duty {
+            match duty {
+                Duty::Pair(record) => self.pair.absorb(record),
+                Duty::Witness(pair, record) => {
+                    self.witnesses.entry(*pair).or_insert_with(|| Witness::new(pair)).absorb(record);
+                }
+            }
+        }
+        self.told = self.writing.disk.log.len();
+        if self.is_single() {
+            self.committed = self.disk().durable;
+        }
+        self.pair_input(now, dice, pair::Input::Started { history })
+    }
+
+    /// Everything volatile is gone, and of what was not durable all but so many entries.
+    pub fn crash(&mut self, kept: usize) {
+        let disk = &mut self.writing.disk;
+        disk.log.truncate(disk.durable + kept);
+        disk.durable = disk.log.len();
+        disk.duty.truncate(disk.duty_durable);
+        self.writing.outward.clear();
+        self.writing.epoch = 0;
+        self.pair = Pair::default();
+        self.witnesses.clear();
+        self.pending.clear();
+        self.ensemble = Ensemble::default();
+        self.sessions.clear();
+        (self.taken_in, self.committed, self.told) = (0, 0, 0);
+        (self.is_up, self.serves, self.takes_work, self.held) = (false, false, false, false);
+        self.stopped_until = Moment(0);
+    }
+
+    /// The disk is replaced by an empty one: what the sub-node is then is somebody else.
+    pub fn wipe(&mut self, journal: u64) {
+        self.crash(0);
+        let journal = match self.flaw {
+            Some(Flaw::WipedKeepsIdentity) => self.writing.disk.journal,
+            _ => journal,
+        };
+        let duty = std::mem::take(&mut self.writing.disk.duty);
+        self.writing.disk = Disk::new(journal);
+        if self.flaw == Some(Flaw::WipedKeepsIdentity) {
+            // It is told again what the pair is, and believes that it is the member that it was.
+            let own = duty.into_iter().filter(|duty| matches!(duty, Duty::Pair(_)));
+            self.writing.disk.duty.extend(own);
+            self.writing.disk.duty_durable = self.writing.disk.duty.len();
+        }
+    }
+
+    /// As a witness it forgets everything; its own log stays.
+    pub fn forget(&mut self, journal: u64) {
+        self.crash(0);
+        self.writing.disk.duty.retain(|duty| matches!(duty, Duty::Pair(_)));
+        self.writing.disk.duty_durable = self.writing.disk.duty.len();
+        if self.flaw != Some(Flaw::AmnesiacWitness) {
+            self.writing.disk.memory = journal;
+        }
+    }
+
+    // The machines of the pair.
+
+    fn site(&self) -> PairSite {
+        PairSite {
+            key: self.key.clone(),
+            member: self.member(),
+            partner: self.partner,
+            timing: self.timing,
+            on_mirror_lost: self.on_mirror_lost,
+            flaw: self.flaw,
+        }
+    }
+
+    /// Give the pair machine an input.
+    pub fn pair_input(&mut self, now: Moment, dice: &mut Dice, input: pair::Input) -> Result<(), Fault> {
+        let (site, clock) = (self.site(), self.clock(now));
+        let Self { pair, writing, pending, .. } = self;
+        feed(pair, &site, clock, dice, input, |records, effects| {
+            let journaled = records.into_iter().filter(Pair::is_journaled);
+            writing.disk.duty.extend(journaled.map(Duty::Pair));
+            let behind = writing.disk.duty.len();
+            pending.extend(effects.into_iter().map(|effect| (behind, Pending::Pair(effect))));
+        })
+    }
+
+    fn witness_input(
+        &mut self,
+        now: Moment,
+        dice: &mut Dice,
+        whose: OrganizationId,
+        input: witness::Input,
+    ) -> Result<(), Fault> {
+        let bench = Bench { key: self.key.clone(), witness: self.witness_id(), flaw: self.flaw };
+        let clock = self.clock(now);
+        let Self { witnesses, writing, pending, .. } = self;
+        let witness = witnesses.entry(whose).or_insert_with(|| Witness::new(&whose));
+        feed(witness, &bench, clock, dice, input, |records, effects| {
+            writing.disk.duty.extend(records.into_iter().map(|record| Duty::Witness(whose, record)));
+            let behind = writing.disk.duty.len();
+            pending.extend(effects.into_iter().map(|effect| (behind, Pending::Witness(effect))));
+        })
+    }
+
+    /// Another sub-node says something about this pair, or about its own.
+    pub fn hear(&mut self, now: Moment, dice: &mut Dice, from: SubnodeId, message: Message) -> Result<(), Fault> {
+        let whose = match &message {
+            Message::Prepare { base, .. } | Message::Accept { base, .. } | Message::Configured(base) => {
+                base.configuration.pair
+            }
+            Message::Ask { pair } | Message::Floor { pair, .. } => *pair,
+            _ => self.organization,
+        };
+        if whose == self.organization {
+            self.pair_input(now, dice, pair::Input::Heard { from, message })
+        } else {
+            self.witness_input(now, dice, whose, witness::Input::Heard { from, message })
+        }
+    }
+
+    /// The pair machine is told of what was appended since.
+    pub fn seal(&mut self, now: Moment, dice: &mut Dice) -> Result<(), Fault> {
+        let log = &self.writing.disk.log;
+        if !self.serves || self.told >= log.len() {
+            return Ok(());
+        }
+        let mut ends: Vec<Position> = Vec::new();
+        for entry in &log[self.told..] {
+            match ends.last_mut() {
+                Some(end) if end.epoch == entry.position.epoch => *end = entry.position,
+                _ => ends.push(entry.position),
+            }
+        }
+        self.told = log.len();
+        self.pair_input(now, dice, pair::Input::Sealed { ends })
+    }
+
+    /// Do what waits for nothing any more.
+    pub fn act(&mut self, now: Moment, dice: &mut Dice) -> Result<Vec<Did>, Fault> {
+        let mut did = Vec::new();
+        while self.pending.front().is_some_and(|(behind, _)| *behind <= self.writing.disk.duty_durable) {
+            let Some((_, pending)) = self.pending.pop_front() else { break };
+            match pending {
+                Pending::Witness(witness::Effect { to, message }) => did.push(Did::Say { to, message }),
+                Pending::Pair(effect) => self.effect(now, dice, effect, &mut did)?,
+            }
+        }
+        Ok(did)
+    }
+
+    fn effect(&mut self, now: Moment, dice: &mut Dice, effect: pair::Effect, did: &mut Vec<Did>) -> Result<(), Fault> {
+        match effect {
+            pair::Effect::Send { to, message } => did.push(Did::Say { to, message }),
+            pair::Effect::Ship { to, epoch, after, through, committed } => {
+                let (mut after, log) = (after as usize, &self.writing.disk.log);
+                let through = (through as usize).min(log.len());
+                let mut ends = Vec::new();
+                while after < through {
+                    let end = through.min(after + APPENDED_ENTRIES_MAX);
+                    let previous = self.writing.disk.position(after as u64);
+                    let entries = log[after..end].to_vec();
+                    ends.push(log[end - 1].position);
+                    did.push(Did::Say { to, message: Message::Append { epoch, previous, entries, committed } });
+                    after = end;
+                }
+                for through in ends {
+                    self.pair_input(now, dice, pair::Input::Shipped { through })?;
+                }
+            }
+            pair::Effect::Answer { to, epoch, nonce, fork } => {
+                // The whole log is kept here, so there is nothing that only a snapshot could give.
+                if let Some(fork) = fork {
+                    let fork = self.writing.disk.position(fork.sequence);
+                    did.push(Did::Say { to, message: Message::Tail { epoch, fork, nonce } });
+                }
+            }
+            pair::Effect::Cut { after } => {
+                let sequence = after.sequence as usize;
+                assert_eq!(
+                    self.writing.disk.position(after.sequence),
+                    after,
+                    "a log is cut where it is not the other's"
+                );
+                let removed =
+                    self.writing.disk.log.split_off(sequence).into_iter().map(|entry| entry.position).collect();
+                self.writing.disk.durable = self.writing.disk.durable.min(sequence);
+                self.told = self.told.min(sequence);
+                if self.taken_in > sequence {
+                    (self.taken_in, self.ensemble) = (0, Ensemble::default());
+                }
+                did.push(Did::Cut { removed });
+            }
+            pair::Effect::Write { entries } => {
+                for entry in entries {
+                    if entry.position.sequence == self.writing.disk.log.len() as u64 + 1 {
+                        self.writing.disk.log.push(entry);
+                    }
+                }
+                self.told = self.writing.disk.log.len();
+            }
+            pair::Effect::Install { .. } => {}
+            pair::Effect::Commit { through } => {
+                self.committed = self.committed.max(through as usize);
+                if !self.serves {
+                    self.take_in();
+                }
+                did.push(Did::Commit { through });
+            }
+            pair::Effect::Serve { epoch } => {
+                self.writing.epoch = epoch;
+                self.serve(now, dice);
+                did.push(Did::Serve { epoch });
+            }
+            pair::Effect::Pause => self.takes_work = false,
+            pair::Effect::Follow { tail } => {
+                // Its machines ran ahead of what counts.
+                (self.serves, self.takes_work, self.held) = (false, false, false);
+                (self.taken_in, self.ensemble) = (0, Ensemble::default());
+                self.writing.outward.clear();
+                self.sessions.clear();
+                let disk = &mut self.writing.disk;
+                disk.log.truncate(tail.sequence as usize);
+                disk.durable = disk.durable.min(disk.log.len());
+                self.told = disk.log.len();
+                did.push(Did::Follow);
+            }
+            pair::Effect::Hold(hold) => self.held = hold,
+            pair::Effect::Alarm(alarm) => did.push(Did::Alarm(alarm)),
+        }
+        Ok(())
+    }
+
+    /// The machines of a follower take in what counts.
+    fn take_in(&mut self) {
+        let through = self.committed.min(self.writing.disk.log.len());
+        for index in self.taken_in.min(through)..through {
+            self.absorb(index);
+        }
+        self.taken_in = self.taken_in.max(through);
+    }
+
+    fn absorb(&mut self, index: usize) {
+        let Entry { address, record, .. } = &self.writing.disk.log[index];
+        let (kind, key) = address.split_first().expect("an address begins with a kind");
+        self.ensemble.absorb(Kind::numbered(*kind).expect("a kind"), key, record);
+    }
+
+    /// Serve: take in the rest of the log, then cause again whatever may have been lost.
+    pub fn serve(&mut self, now: Moment, dice: &mut Dice) {
+        self.takes_work = true;
+        if self.serves {
+            return;
+        }
+        self.serves = true;
+        for index in self.taken_in..self.writing.disk.log.len() {
+            self.absorb(index);
+        }
+        let now = self.clock(now);
+        self.writing.now = now;
+        // The surroundings first: transactions look at them.
+        self.ensemble.redraw(now, dice, &mut self.writing);
+        let nobody = Asker { session: SessionId(0), message: 0 };
+        for text in &*self.definitions {
+            let define = catalogue::Input::Define { asker: nobody, text: text.clone() };
+            self.ensemble.take(now, dice, Input::Catalogue(define), &mut self.writing);
+        }
+        let introduce = directory::Input::Introduce(self.own.clone());
+        self.ensemble.take(now, dice, Input::Directory(introduce), &mut self.writing);
+        self.ensemble.resume(now, dice, &mut self.writing);
+    }
+
+    // The disk.
+
+    /// How many entries a crash may lose.
+    pub fn undurable(&self) -> usize {
+        self.disk().log.len() - self.disk().durable
+    }
+
+    /// Whether the disk has something to do, or something waits for it.
+    pub fn is_busy(&self) -> bool {
+        let disk = self.disk();
+        self.undurable() > 0 || disk.duty_durable < disk.duty.len()
+    }
+
+    /// The disk has written so many entries more, and all that is the sub-node's own.
+    pub fn sync(&mut self, entries: usize, now: Moment, dice: &mut Dice) -> Result<(), Fault> {
+        let disk = &mut self.writing.disk;
+        disk.durable = (disk.durable + entries).min(disk.log.len());
+        disk.duty_durable = disk.duty.len();
+        let durable = disk.position(disk.durable as u64);
+        if self.is_single() {
+            // Nobody else has a say in what counts.
+            self.committed = self.disk().durable;
+            return Ok(());
+        }
+        if entries == 0 {
+            return Ok(());
+        }
+        self.pair_input(now, dice, pair::Input::Synced { durable })
+    }
+
+    /// What may leave, because all before it counts. Without a pair, what is durable counts.
+    pub fn released(&mut self) -> Vec<Outward> {
+        let mut released = Vec::new();
+        if self.held || !self.serves {
+            return released;
+        }
+        while self.writing.outward.front().is_some_and(|(behind, _)| *behind <= self.committed) {
+            released.extend(self.writing.outward.pop_front().map(|(_, outward)| outward));
+        }
+        released
+    }
+
+    /// Whether something waits to leave.
+    pub fn has_outward(&self) -> bool {
+        !self.writing.outward.is_empty()
+    }
+
+    /// Sign the organization's own record.
+    pub fn sign(&self, record: &directory::MemberRecord) -> Signed {
+        Signed::new(&self.organization_key, Purpose::Directory, record)
+    }
+
+    // The machines at work.
+
+    /// When a machine next wants to be told the time, by the world's clock.
+    pub fn wakes_at(&self) -> Option<Moment> {
+        let machines = self.ensemble.wakes_at().filter(|_| self.serves);
+        let wake = machines.into_iter().chain(self.pair.wakes_at()).min()?;
+        Some(Moment(wake.0.saturating_sub(self.ahead_ms)).max(self.stopped_until))
+    }
+
+    /// Tell every machine whose time has come.
+    pub fn wake(&mut self, now: Moment, dice: &mut Dice) -> Result<Refused, Fault> {
+        let clock = self.clock(now);
+        let mut refused = Refused::new();
+        if self.serves && self.ensemble.wakes_at().is_some_and(|at| at <= clock) {
+            self.writing.now = clock;
+            refused = self.ensemble.wake(clock, dice, &mut self.writing);
+        }
+        if self.pair.wakes_at().is_some_and(|at| at <= clock) {
+            self.pair_input(now, dice, pair::Input::Due)?;
+        }
+        Ok(refused)
+    }
+
+    /// A session is gone.
+    pub fn close(&mut self, now: Moment, dice: &mut Dice, session: SessionId) {
+        for service in self.sessions.remove(&session).into_iter().flatten() {
+            self.take(now, dice, Input::Mailbox(service, mailbox::Input::Detach { session }));
+        }
+    }
+
+    /// Take an input in, and all that machines tell each other because of it, in any order that actors could have.
+    pub fn take(&mut self, now: Moment, dice: &mut Dice, input: Input) -> Refused {
+        if !self.serves {
+            return Refused::new();
+        }
+        let now = self.clock(now);
+        self.writing.now = now;
+        self.ensemble.take(now, dice, input, &mut self.writing)
+    }
+
+    // What the checks look at.
+
+    pub fn surroundings(&self) -> &Surroundings {
+        self.ensemble.surroundings()
+    }
+
+    pub fn transaction(&self, id: TransactionId) -> Option<&Instance> {
+        self.ensemble.transaction(id)
+    }
+
+    pub fn witnesses(&self) -> impl Iterator<Item = (&OrganizationId, &Witness)> {
+        self.witnesses.iter()
+    }
+
+    /// Which machines are in another state than the other sub-node's.
+    pub fn differences(&self, other: &Self) -> Vec<(Kind, Vec<u8>)> {
+        self.ensemble.differences(&other.ensemble)
+    }
+
+    /// How many entries the machines have taken in.
+    pub fn taken_in(&self) -> usize {
+        if self.serves { self.disk().log.len() } else { self.taken_in }
+    }
+
+    /// What is left over where nothing should be.
+    pub fn left_over(&self) -> Vec<String> {
+        self.ensemble.left_over()
+    }
+}
