@@ -30,7 +30,8 @@ mod tests {
     use super::*;
 
     fn told(seed: u64) -> Report {
-        run(&Schedule::drawn(seed, None), true).unwrap_or_else(|(violation, report)| panic!("seed {seed}: {violation}\n{}", report.trace.join("\n")))
+        run(&Schedule::drawn(seed, None), true)
+            .unwrap_or_else(|(violation, report)| panic!("seed {seed}: {violation}\n{}", report.trace.join("\n")))
     }
 
     // DESIGN invariants 1 to 4; M1 to M4, F5, F6, T4, T10, T11, T12, X2.

@@ -222,7 +222,8 @@ fn credentials(number: u8) -> Credentials {
 
 impl Site {
     pub fn new(making: Making) -> Self {
-        let Making { organization: number, side, journal, ahead_ms, definitions, timing, on_mirror_lost, flaw } = making;
+        let Making { organization: number, side, journal, ahead_ms, definitions, timing, on_mirror_lost, flaw } =
+            making;
         let organization_key = signing_key(number);
         let certificate = Certificate {
             subnode: subnode(number, side),

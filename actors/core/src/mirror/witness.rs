@@ -84,6 +84,12 @@ impl Witness {
         self.base.as_deref()
     }
 
+    /// What it accepted for the next epoch, and may be decided.
+    #[must_use]
+    pub fn accepted(&self) -> Option<&Configuration> {
+        self.accepted.as_ref().map(|accepted| &accepted.configuration)
+    }
+
     /// How far the pair's log reached at least.
     #[must_use]
     pub fn floor(&self) -> Position {

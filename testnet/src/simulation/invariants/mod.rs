@@ -82,7 +82,7 @@ impl Invariants {
     pub fn committed(&mut self, site: &Site, sites: &[Site], through: u64) -> Result<(), Violation> {
         let truth = self.truths.get_mut(&site.organization).expect("an organization of this world");
         if site.serves {
-            solo_recorded::check(site, sites, truth, through)?;
+            solo_recorded::check(site, sites, truth, &self.lost, through)?;
         }
         let before = truth.acknowledged.len() as u64;
         one_value::check(site, truth, through)?;

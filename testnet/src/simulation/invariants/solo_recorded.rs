@@ -2,15 +2,26 @@
 
 use super::{Truth, Violation, hold};
 use crate::simulation::site::Site;
-use hansa_core::mirror::Mode;
+use hansa_core::mirror::{MemberId, Mode};
+use std::collections::BTreeSet;
 
-pub fn check(site: &Site, sites: &[Site], truth: &Truth, through: u64) -> Result<(), Violation> {
+pub fn check(
+    site: &Site,
+    sites: &[Site],
+    truth: &Truth,
+    lost: &BTreeSet<MemberId>,
+    through: u64,
+) -> Result<(), Violation> {
     let picture = site.pair.picture();
     let Some(configuration) = picture.configuration else { return Ok(()) };
+    // A mirror whose disk was lost after it said that it has the entry said the truth.
     let entry = site.disk().position(through.min(site.disk().log.len() as u64));
     let has = |other: &Site| other.disk().durable as u64 >= through && other.disk().position(through) == entry;
     let mut others = sites.iter().filter(|it| it.organization == site.organization && it.subnode != site.subnode);
-    if through <= truth.acknowledged.len() as u64 || others.any(has) {
+    if through <= truth.acknowledged.len() as u64
+        || others.any(has)
+        || configuration.mode.mirror().is_some_and(|mirror| lost.contains(&mirror))
+    {
         return Ok(());
     }
     let alone = matches!(configuration.mode, Mode::Solo { active } if active == site.member());

@@ -4,8 +4,9 @@ use super::{Event, Person, World, subnode_of};
 use crate::simulation::{
     invariants::Violation,
     options::{Fault, SiteName},
+    site::Site,
 };
-use hansa_core::mirror::pair::Input;
+use hansa_core::mirror::{Message, pair::Input};
 
 impl World {
     fn place(&self, name: SiteName) -> usize {
@@ -86,12 +87,7 @@ impl World {
     }
 
     /// A process ends, in some way, and is back later.
-    fn end(
-        &mut self,
-        site: usize,
-        ms: u64,
-        how: impl FnOnce(&mut crate::simulation::site::Site),
-    ) -> Result<(), Violation> {
+    fn end(&mut self, site: usize, ms: u64, how: impl FnOnce(&mut Site)) -> Result<(), Violation> {
         let was_up = self.sites[site].is_up;
         how(&mut self.sites[site]);
         self.states[site] = Default::default();
@@ -122,6 +118,9 @@ impl World {
         }
         let decided = &self.invariants.truths[&self.sites[site].organization].decided;
         let Some((_, latest)) = decided.last_key_value() else { return false };
+        if self.may_change(site, latest.epoch()) {
+            return false;
+        }
         let mode = latest.configuration.mode;
         let others = self.sites_of(usize::from(organization) - 1).filter(|other| *other != site);
         let other = others.map(|other| self.sites[other].member()).next();
@@ -129,6 +128,23 @@ impl World {
             Some(mirror) => other.is_some_and(|other| other == mode.active() || other == mirror),
             None => mode.active() != self.sites[site].member(),
         }
+    }
+
+    /// Whether another configuration is under way that may be decided: the disk that it makes the only one must not be lost.
+    fn may_change(&self, site: usize, epoch: u64) -> bool {
+        use hansa_core::mirror::pair::State::{ActivePair, ActiveSolo, Learner, Mirror, Single, Suspect};
+        let pair = self.sites[site].organization;
+        let settled = |site: &Site| {
+            matches!(site.pair.picture().state, ActivePair | ActiveSolo | Learner | Mirror | Single | Suspect)
+        };
+        let accepted = |site: &Site| {
+            let mut witnesses = site.witnesses().filter(|(whose, _)| **whose == pair);
+            witnesses.any(|(_, witness)| witness.accepted().is_some_and(|next| next.epoch > epoch))
+        };
+        let is_proposal = |event: &Event| matches!(event, Event::Mirror { message, .. } if matches!(&**message, Message::Accept { proposed, .. } if proposed.configuration.pair == pair));
+        let all_settled =
+            self.sites.iter().filter(|site| site.organization == pair).all(|site| site.is_up && settled(site));
+        !all_settled || self.sites.iter().any(accepted) || self.queue.values().any(is_proposal)
     }
 
     /// One of four witnesses may forget.

@@ -5,9 +5,7 @@ use crate::simulation::{
     invariants::{Violation, hold},
     site::{Did, Refused, signing_key},
 };
-use hansa_core::{
-    mirror::{Certified, Configuration, Flaw, Message, Mode, Witnesses, pair},
-};
+use hansa_core::mirror::{Certified, Configuration, Flaw, Message, Mode, Witnesses, pair};
 use std::rc::Rc;
 
 impl World {
