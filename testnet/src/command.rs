@@ -7,6 +7,7 @@ use crate::{
     demo,
     process::{Executable, Lifetime, Listening, end_node_of, is_node_of},
     screen::{Screen, Tone, table},
+    simulation,
 };
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
@@ -61,6 +62,11 @@ pub enum TestnetCommand {
         #[arg(long, requires = "keep")]
         folder: Option<PathBuf>,
     },
+    /// Let whole federations happen in one process, with everything that can go wrong, and check what must hold
+    #[command(
+        after_help = "Examples:\n  hansa testnet simulate --seeds 1000\n  hansa testnet simulate --seed 42\n  hansa testnet simulate --scenario all\n  hansa testnet simulate --mutants --json"
+    )]
+    Simulate(simulation::command::Options),
     /// Measure this machine and a node on it
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -129,6 +135,7 @@ impl TestnetCommand {
                 let keep = if keep { Some(kept_folder(folder)?) } else { None };
                 demo::run(executable, keep, screen).await
             }
+            Self::Simulate(options) => simulation::command::run(&options, screen).await,
             Self::Bench(BenchCommand::Transactions(options)) => transactions::run(executable, &options, screen).await,
             Self::Bench(BenchCommand::Recovery(options)) => recovery::run(executable, &options, screen).await,
             Self::Bench(BenchCommand::Size(options)) => size::run(executable, &options, screen).await,

@@ -2,10 +2,13 @@
 //! schedule says what goes wrong; after every event the invariants are checked; then all is healed, and everything that was
 //! accepted must have been answered. `hansa testnet simulate` runs it.
 
+pub mod command;
 mod invariants;
 mod options;
 mod people;
 mod plan;
+mod scenarios;
+mod search;
 mod site;
 mod world;
 

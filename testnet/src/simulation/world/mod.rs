@@ -229,7 +229,7 @@ impl World {
 
     fn story(&mut self) -> Result<(), Violation> {
         for site in 0..self.sites.len() {
-            self.schedule(0, Event::Start { site });
+            self.start(site)?;
         }
         self.found_pairs()?;
         let members = usize::from(self.schedule.options.members);

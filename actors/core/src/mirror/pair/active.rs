@@ -238,7 +238,6 @@ impl Turn<'_> {
                 } else if self.has(Flaw::JoinTimesOut) {
                     (self.life.proposal, self.life.retry_at) = (None, None);
                     self.life.state = State::ActiveSolo;
-                    self.life.partner = Partner::default();
                     self.commit();
                 } else if self.mode().is_some_and(|mode| mode.mirror().is_some()) {
                     // It waits for a mirror again; what was proposed may still be decided, and harms nothing.
