@@ -1,1 +1,0 @@
-//! The pair and its witnesses, in small worlds of their own.

@@ -1,0 +1,272 @@
+//! Two sub-nodes that become a pair, hand over, and take over, with disks and wires that do what they should.
+
+use super::{
+    super::{
+        pair::{Effect, Input, OnMirrorLost, Site, State, Timing},
+        *,
+    },
+    *,
+};
+use crate::code::Code;
+use std::collections::VecDeque;
+
+struct Node {
+    site: Site,
+    pair: Pair,
+    log: Vec<Entry>,
+    committed: u64,
+    serves: bool,
+}
+
+/// Sub-nodes 1 and 2 and four witnesses; a sub-node that is down hears nothing.
+struct World {
+    now: Moment,
+    nodes: [Node; 2],
+    down: [bool; 2],
+    witnesses: Vec<Kept>,
+    wires: VecDeque<(SubnodeId, SubnodeId, Message)>,
+}
+
+impl World {
+    fn new(on_mirror_lost: OnMirrorLost) -> Self {
+        let node = |number: u8| Node {
+            site: Site {
+                key: key(number),
+                member: member(number),
+                partner: subnode(3 - number),
+                timing: Timing::LAN,
+                on_mirror_lost,
+                flaw: None,
+            },
+            pair: Pair::default(),
+            log: Vec::new(),
+            committed: 0,
+            serves: false,
+        };
+        let mut world = Self {
+            now: Moment(10_000),
+            nodes: [node(1), node(2)],
+            down: [false; 2],
+            witnesses: (11..15).map(Kept::new).collect(),
+            wires: VecDeque::new(),
+        };
+        let first = founded(Mode::Solo { active: member(1) }, four());
+        for node in 0..2 {
+            world.tell(node, Input::Configured(first.clone())).unwrap();
+        }
+        world
+    }
+
+    fn tell(&mut self, number: usize, input: Input) -> Result<(), Fault> {
+        let Node { site, pair, .. } = &mut self.nodes[number];
+        let mut effects = Vec::new();
+        feed(pair, site, self.now, &mut Dice::new(1), input, |_, caused| effects.extend(caused))?;
+        for effect in effects {
+            self.effect(number, effect);
+        }
+        Ok(())
+    }
+
+    fn effect(&mut self, number: usize, effect: Effect) {
+        let own = self.nodes[number].site.member.subnode;
+        let node = &mut self.nodes[number];
+        match effect {
+            Effect::Send { to, message } => self.wires.push_back((own, to, message)),
+            Effect::Ship { to, epoch, after, through, committed } => {
+                let previous = node.position(after);
+                let entries = node.log[after as usize..through as usize].to_vec();
+                self.wires.push_back((own, to, Message::Append { epoch, previous, entries, committed }));
+                let through = self.nodes[number].position(through);
+                self.tell(number, Input::Shipped { through }).unwrap();
+            }
+            Effect::Answer { to, epoch, nonce, fork } => {
+                let fork = node.position(fork.expect("both logs are short").sequence);
+                self.wires.push_back((own, to, Message::Tail { epoch, fork, nonce }));
+            }
+            Effect::Cut { after } => {
+                assert!(node.committed <= after.sequence, "what counts is never cut");
+                node.log.truncate(after.sequence as usize);
+            }
+            Effect::Write { entries } => {
+                node.log.extend(entries);
+                let durable = node.tail();
+                self.tell(number, Input::Synced { durable }).unwrap();
+            }
+            Effect::Commit { through } => node.committed = through,
+            Effect::Serve { .. } => node.serves = true,
+            Effect::Follow { tail } => {
+                node.serves = false;
+                node.log.truncate(tail.sequence as usize);
+            }
+            Effect::Install { .. } | Effect::Pause | Effect::Hold(_) | Effect::Alarm(_) => {}
+        }
+    }
+
+    /// The active writes an entry, and its disk has it.
+    fn write(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        let epoch = node.pair.certified().unwrap().epoch();
+        let sequence = node.log.len() as u64 + 1;
+        let position = Position { sequence, epoch, hash: [sequence as u8 ^ epoch as u8; 32] };
+        node.log.push(Entry { position, moment: Moment(0), address: vec![1], record: vec![2] });
+        self.tell(number, Input::Sealed { ends: vec![position] }).unwrap();
+        self.tell(number, Input::Synced { durable: position }).unwrap();
+    }
+
+    /// So much time goes by, and everything that is said is heard.
+    fn pass(&mut self, ms: u64) {
+        let end = self.now.plus_ms(ms);
+        while self.now < end {
+            self.now = self.now.plus_ms(10);
+            for number in 0..2 {
+                if !self.down[number] && self.nodes[number].pair.wakes_at().is_some_and(|at| at <= self.now) {
+                    self.tell(number, Input::Due).unwrap();
+                }
+            }
+            while let Some((from, to, message)) = self.wires.pop_front() {
+                self.hear(from, to, message);
+            }
+        }
+    }
+
+    fn hear(&mut self, from: SubnodeId, to: SubnodeId, message: Message) {
+        let number = |subnode| self.nodes.iter().position(|node| node.site.member.subnode == subnode);
+        if number(from).is_some_and(|number| self.down[number]) {
+            return;
+        }
+        match number(to) {
+            Some(number) if self.down[number] => {}
+            Some(number) => self.tell(number, Input::Heard { from, message }).unwrap(),
+            None => {
+                let by = number(from).map_or(0, |number| number as u8 + 1);
+                let witness = self.witnesses.iter_mut().find(|it| it.bench.witness.subnode == to).unwrap();
+                let said = witness.hear(by, message).unwrap();
+                self.wires.extend(said.map(|said| (to, from, said)));
+            }
+        }
+    }
+
+    /// A process that ended starts again with what its disk has.
+    fn restart(&mut self, number: usize) {
+        self.down[number] = false;
+        let node = &mut self.nodes[number];
+        let mut history = History::default();
+        node.log.iter().for_each(|entry| history.extend(entry.position));
+        (node.serves, node.committed) = (false, 0);
+        self.tell(number, Input::Started { history }).unwrap();
+    }
+
+    fn states(&self) -> [State; 2] {
+        [0, 1].map(|number| self.nodes[number].pair.picture().state)
+    }
+}
+
+impl Node {
+    fn position(&self, sequence: u64) -> Position {
+        if sequence == 0 { Position::default() } else { self.log[sequence as usize - 1].position }
+    }
+
+    fn tail(&self) -> Position {
+        self.position(self.log.len() as u64)
+    }
+}
+
+fn whole_pair(on_mirror_lost: OnMirrorLost) -> World {
+    let mut world = World::new(on_mirror_lost);
+    world.pass(1_000);
+    assert_eq!(world.states(), [State::ActivePair, State::Mirror]);
+    world
+}
+
+// M1, M2
+#[test]
+fn in_a_pair_an_entry_counts_when_both_have_it() {
+    let mut world = whole_pair(OnMirrorLost::Solo);
+    world.write(0);
+    assert_eq!(world.nodes[0].committed, 0, "the mirror has not said so");
+    world.pass(200);
+    assert_eq!((world.nodes[0].committed, world.nodes[1].committed, world.nodes[1].log.len()), (1, 1, 1));
+}
+
+// M3
+#[test]
+fn the_mirror_takes_over_with_everything_that_counted_and_the_old_active_comes_back_as_mirror() {
+    let mut world = whole_pair(OnMirrorLost::Solo);
+    (0..5).for_each(|_| world.write(0));
+    world.pass(200);
+    world.down[0] = true;
+    // What the old active wrote and nobody was told of.
+    world.write(0);
+    world.pass(1_000);
+    assert_eq!(world.states()[1], State::ActiveSolo);
+    assert_eq!((world.nodes[1].committed, world.nodes[1].serves), (5, true));
+    world.write(1);
+    // M4
+    world.restart(0);
+    world.pass(1_000);
+    assert_eq!(world.states(), [State::Mirror, State::ActivePair]);
+    assert_eq!(world.nodes[0].log, world.nodes[1].log);
+    // And it can take over in turn.
+    world.down[1] = true;
+    world.pass(1_000);
+    assert_eq!(world.states()[0], State::ActiveSolo);
+}
+
+// M4
+#[test]
+fn a_planned_switch_loses_nothing_and_a_sub_node_that_cannot_hand_over_says_why() {
+    let mut world = whole_pair(OnMirrorLost::Solo);
+    world.write(0);
+    assert_eq!(world.tell(1, Input::Switch).unwrap_err().code, Code::PairNotReady);
+    world.tell(0, Input::Switch).unwrap();
+    world.pass(500);
+    assert_eq!(world.states(), [State::Mirror, State::ActivePair]);
+    assert_eq!([world.nodes[0].serves, world.nodes[1].serves], [false, true]);
+    world.write(1);
+    world.pass(200);
+    assert_eq!(world.nodes[1].committed, 2);
+}
+
+// M2
+#[test]
+fn an_active_without_its_mirror_goes_on_alone_or_waits_as_its_operator_chose() {
+    for (policy, state, counts) in [(OnMirrorLost::Solo, State::ActiveSolo, 1), (OnMirrorLost::Halt, State::Suspect, 0)]
+    {
+        let mut world = whole_pair(policy);
+        world.down[1] = true;
+        world.write(0);
+        world.pass(1_000);
+        assert_eq!((world.states()[0], world.nodes[0].committed), (state, counts));
+        world.restart(1);
+        world.pass(1_000);
+        assert_eq!(world.states(), [State::ActivePair, State::Mirror]);
+        assert_eq!(world.nodes[0].committed, 1);
+    }
+}
+
+// M3: it stood still, and was replaced.
+#[test]
+fn an_old_active_learns_from_the_first_answer_that_it_is_none_any_more() {
+    let mut world = whole_pair(OnMirrorLost::Solo);
+    world.down[0] = true;
+    world.pass(1_000);
+    world.down[0] = false;
+    assert!(world.nodes[0].serves);
+    world.write(0);
+    world.pass(50);
+    assert!(!world.nodes[0].serves);
+    assert_eq!(world.nodes[0].committed, 0, "what it wrote never counted");
+}
+
+#[test]
+fn an_answer_that_comes_twice_cuts_nothing() {
+    let mut world = whole_pair(OnMirrorLost::Solo);
+    let epoch = world.nodes[0].pair.certified().unwrap().epoch();
+    (0..3).for_each(|_| world.write(0));
+    world.pass(200);
+    for nonce in 0..20 {
+        let message = Message::Tail { epoch, fork: Position::default(), nonce };
+        world.hear(subnode(1), subnode(2), message);
+    }
+    assert_eq!(world.nodes[1].log.len(), 3);
+}

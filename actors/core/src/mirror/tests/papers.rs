@@ -1,0 +1,87 @@
+//! Configurations, their proofs, and where two logs part.
+
+use super::{super::*, *};
+
+fn decided(seals_of: &[u8], by: Witnesses) -> Certified {
+    let base = founded(whole(), four());
+    let configuration = base.configuration.next(Mode::Solo { active: member(2) });
+    let at = ballot(3, 2);
+    let seal =
+        |witness: &u8| (member(*witness), Seal::new(&key(*witness), Sealed::Acceptance, Some(at), &configuration));
+    let seals = seals_of.iter().map(seal).collect();
+    Certified { configuration, proof: Proof::Decided { ballot: at, by, seals } }
+}
+
+// M3: nobody is active but by a quorum of the witnesses that the epoch before names.
+#[test]
+fn a_configuration_is_believed_by_a_quorum_of_the_right_witnesses_alone() {
+    let base = founded(whole(), four());
+    assert!(base.verify(None).is_ok());
+    let known = Some(&base.configuration);
+    assert!(decided(&[11, 12, 13], four()).verify(known).is_ok());
+    assert!(decided(&[11, 12], four()).verify(known).is_err(), "too few");
+    assert!(decided(&[11, 12, 12], four()).verify(known).is_err(), "one of them twice");
+    assert!(decided(&[11, 12, 21], four()).verify(known).is_err(), "one of them is none");
+    let strangers = Witnesses::new((21..25).map(member).collect());
+    assert!(decided(&[21, 22, 23], strangers).verify(known).is_err(), "others than those that were agreed on");
+    let mut quorum = four();
+    quorum.quorum = 0;
+    assert!(decided(&[], quorum).verify(known).is_err(), "a quorum of none");
+
+    let mut changed = decided(&[11, 12, 13], four());
+    changed.configuration.mode = Mode::Solo { active: member(1) };
+    assert!(changed.verify(known).is_err(), "the seals are for another");
+    let foreign = Certified::founded(&key(201), base.configuration.clone());
+    assert!(foreign.verify(None).is_err(), "another organization founds it");
+    let late = Certified::founded(&key(200), Configuration { epoch: 2, ..base.configuration.clone() });
+    assert!(late.verify(None).is_err(), "only the first epoch is founded");
+}
+
+#[test]
+fn any_two_quorums_of_four_have_two_witnesses_in_common() {
+    for (count, quorum) in [(1, 1), (2, 2), (3, 3), (4, 3), (5, 4), (6, 4), (7, 5)] {
+        assert_eq!(Witnesses::new((0..count).map(member).collect()).quorum, quorum, "of {count}");
+        assert!(count < 4 || 2 * quorum >= count + 2);
+    }
+}
+
+// M4: who comes back goes on from the last entry that both have.
+#[test]
+fn two_logs_part_at_the_end_of_the_latest_epoch_that_both_wrote_in() {
+    let log = |ends: &[(u64, u64)]| {
+        let mut history = History::default();
+        for (epoch, sequence) in ends {
+            history.extend(Position { sequence: *sequence, epoch: *epoch, hash: [*epoch as u8; 32] });
+        }
+        history
+    };
+    let fork = |one: &[(u64, u64)], other: &[(u64, u64)]| {
+        let (there, back) = (log(one).fork(&log(other)), log(other).fork(&log(one)));
+        assert_eq!(there, back);
+        there.map(|fork| fork.sequence)
+    };
+    assert_eq!(fork(&[], &[(1, 5)]), Some(0));
+    assert_eq!(fork(&[(1, 5)], &[(1, 5)]), Some(5));
+    assert_eq!(fork(&[(1, 5)], &[(1, 9)]), Some(5), "the one is behind");
+    // The old active wrote on in epoch 3 while the other went on in epoch 4.
+    assert_eq!(fork(&[(1, 5), (3, 12)], &[(1, 5), (3, 10), (4, 30)]), Some(10));
+    assert_eq!(fork(&[(1, 5), (3, 12)], &[(1, 5), (4, 30)]), Some(5));
+
+    let mut cut = log(&[(1, 5), (3, 12)]);
+    cut.cut(Position { sequence: 10, epoch: 3, hash: [9; 32] });
+    assert_eq!((cut.tail().sequence, cut.epoch_of(5), cut.epoch_of(6)), (10, Some(1), Some(3)));
+    cut.cut(Position::default());
+    assert_eq!(cut, History::default());
+}
+
+#[test]
+fn a_history_that_is_too_long_leaves_the_rest_to_a_snapshot() {
+    let mut long = History::default();
+    for epoch in 1..=1_000 {
+        long.extend(Position { sequence: epoch, epoch, hash: [0; 32] });
+    }
+    assert_eq!(long.0.len(), HISTORY_EPOCHS_MAX);
+    let mut old = History::default();
+    old.extend(Position { sequence: 3, epoch: 3, hash: [0; 32] });
+    assert_eq!(long.fork(&old), None);
+}
