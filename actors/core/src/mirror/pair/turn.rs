@@ -348,7 +348,9 @@ impl<'a> Turn<'a> {
     }
 
     fn synced(&mut self, durable: Position) {
-        self.life.durable = durable;
+        // What an active still wrote when it had decided to follow is no part of its log.
+        let tail = self.life.history.tail();
+        self.life.durable = if durable.sequence > tail.sequence { tail } else { durable };
         if self.life.state.follows() {
             self.follower_synced();
         } else {

@@ -258,6 +258,22 @@ fn an_old_active_learns_from_the_first_answer_that_it_is_none_any_more() {
     assert_eq!(world.nodes[0].committed, 0, "what it wrote never counted");
 }
 
+// M4: between deciding to follow and following, an active's disk still writes what nobody will ever count.
+#[test]
+fn what_is_written_behind_the_decision_to_follow_is_no_part_of_the_log() {
+    let mut world = whole_pair(OnMirrorLost::Solo);
+    world.write(0);
+    world.down[0] = true;
+    world.pass(1_000);
+    let latest = Box::new(world.nodes[1].pair.certified().unwrap().clone());
+    world.tell(0, Input::Configured(latest)).unwrap();
+    let late = Position { sequence: 2, epoch: 1, hash: [7; 32] };
+    world.tell(0, Input::Sealed { ends: vec![late] }).unwrap();
+    world.tell(0, Input::Synced { durable: late }).unwrap();
+    let picture = world.nodes[0].pair.picture();
+    assert_eq!((picture.tail.sequence, picture.durable.sequence), (1, 1));
+}
+
 #[test]
 fn an_answer_that_comes_twice_cuts_nothing() {
     let mut world = whole_pair(OnMirrorLost::Solo);
