@@ -3,8 +3,10 @@
 //! accepted must have been answered. `hansa testnet simulate` runs it.
 
 pub mod command;
+mod disk;
 mod invariants;
 mod options;
+mod papers;
 mod people;
 mod plan;
 mod scenarios;

@@ -3,8 +3,8 @@
 
 use super::{
     invariants::{Violation, effects::Traffic, hold},
+    papers::name,
     plan::{OPERATIONS, Wish, outcome},
-    site::name,
 };
 use hansa_core::{
     code::Code,

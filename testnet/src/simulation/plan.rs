@@ -1,6 +1,6 @@
 //! What is to be done, and what must come of it: the definitions, what each service answers, and the model of outcomes.
 
-use super::site::name;
+use super::papers::name;
 use hansa_core::{
     code::{Code, Fault},
     document::{Element, Text},

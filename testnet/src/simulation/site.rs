@@ -1,19 +1,23 @@
 //! One sub-node: the shipped machines over a disk whose unsynced tail a crash loses. It does what the machines say, one input at a
 //! time, where a node has threads; what concerns others it hands to the world. It knows no network and no clock of its own.
 
+use super::{
+    disk::{Disk, Duty, Writing},
+    papers::{credentials, name, organization, signing_key, subnode, transport_key},
+};
 use ed25519_dalek::SigningKey;
 use hansa_core::{
-    address::{KeyBytes, Kind},
+    address::Kind,
     code::Fault,
     dice::Dice,
     directory::{self, Own, Subnode},
-    dispatch::{Housed, Input, Outward, Surroundings},
+    dispatch::{Input, Outward, Surroundings},
     document::Text,
-    ensemble::{Ensemble, Scribe},
+    ensemble::Ensemble,
     ident::{OrganizationId, ServiceName, SubnodeId, TransactionId},
     machine::{Machine, feed},
     mailbox,
-    membership::{Admission, Certificate, Charter, Credentials},
+    membership::Certificate,
     mirror::{
         Entry, Flaw, History, MemberId, Message, Pair, Position, Witness,
         pair::{self, OnMirrorLost, Site as PairSite, Timing},
@@ -34,77 +38,11 @@ pub use hansa_core::ensemble::Refused;
 /// Entries of one message to the follower.
 const APPENDED_ENTRIES_MAX: usize = 64;
 
-/// A record of the sub-node's own, which its partner has no part in.
-#[derive(Clone, Debug)]
-enum Duty {
-    Pair(pair::Record),
-    Witness(OrganizationId, witness::Record),
-}
-
 /// What waits for the sub-node's own records.
 #[derive(Clone, Debug)]
 enum Pending {
     Pair(pair::Effect),
     Witness(witness::Effect),
-}
-
-/// What the disk has, and what would be lost.
-#[derive(Debug)]
-pub struct Disk {
-    /// The journal's number: another disk has another.
-    pub journal: u64,
-    /// The same of what it remembers as a witness.
-    memory: u64,
-    /// The log that the pair has in common.
-    pub log: Vec<Entry>,
-    /// How many entries are durable.
-    pub durable: usize,
-    duty: Vec<Duty>,
-    duty_durable: usize,
-}
-
-impl Disk {
-    fn new(journal: u64) -> Self {
-        Self { journal, memory: journal, log: Vec::new(), durable: 0, duty: Vec::new(), duty_durable: 0 }
-    }
-
-    /// The place of an entry.
-    pub fn position(&self, sequence: u64) -> Position {
-        let index = usize::try_from(sequence).expect("it is in memory");
-        if index == 0 { Position::default() } else { self.log[index - 1].position }
-    }
-
-    pub fn tail(&self) -> Position {
-        self.position(self.log.len() as u64)
-    }
-}
-
-/// What machines write and let out while they are fed.
-#[derive(Debug)]
-struct Writing {
-    epoch: u64,
-    now: Moment,
-    disk: Disk,
-    /// What leaves the node, each behind so many entries.
-    outward: VecDeque<(usize, Outward)>,
-}
-
-impl Scribe for Writing {
-    fn append<M: Housed>(&mut self, key: &M::Key, record: &M::Record) {
-        let mut bytes = Vec::new();
-        ciborium::into_writer(record, &mut bytes).expect("encoding into memory cannot fail");
-        let mut address = key.to_bytes();
-        address.insert(0, M::KIND as u8);
-        let before = self.disk.tail();
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&before.hash).update(&self.epoch.to_le_bytes()).update(&address).update(&bytes);
-        let position = Position { sequence: before.sequence + 1, epoch: self.epoch, hash: hasher.finalize().into() };
-        self.disk.log.push(Entry { position, moment: self.now, address, record: bytes });
-    }
-
-    fn release(&mut self, outward: Outward) {
-        self.outward.push_back((self.disk.log.len(), outward));
-    }
 }
 
 /// What a sub-node did that concerns others.
@@ -176,48 +114,6 @@ pub struct Making {
     pub timing: Timing,
     pub on_mirror_lost: OnMirrorLost,
     pub flaw: Option<Flaw>,
-}
-
-/// The key of an organization.
-pub fn signing_key(number: u8) -> SigningKey {
-    SigningKey::from_bytes(&[number; 32])
-}
-
-/// An organization.
-pub fn organization(number: u8) -> OrganizationId {
-    OrganizationId(signing_key(number).verifying_key().to_bytes())
-}
-
-fn transport_key(organization: u8, side: u8) -> SigningKey {
-    SigningKey::from_bytes(&[100 + organization * 2 + side; 32])
-}
-
-/// A sub-node of an organization.
-pub fn subnode(organization: u8, side: u8) -> SubnodeId {
-    SubnodeId(transport_key(organization, side).verifying_key().to_bytes())
-}
-
-/// The name of organization `number`.
-pub fn name(number: u8) -> String {
-    format!("org{number}")
-}
-
-/// Member 1 founded the federation and admitted all others.
-fn credentials(number: u8) -> Credentials {
-    let charter =
-        Charter { name: "Federation".parse().expect("it is a name"), founder: organization(1), founded: Moment(1) };
-    let charter = Signed::new(&signing_key(1), Purpose::Charter, &charter);
-    let mut credentials = Credentials { charter, admissions: Vec::new() };
-    if number > 1 {
-        let admission = Admission {
-            federation: credentials.federation(),
-            organization: organization(number),
-            name: name(number).parse().expect("it is a name"),
-            admitted: Moment(2),
-        };
-        credentials.admissions.push(Signed::new(&signing_key(1), Purpose::Admission, &admission));
-    }
-    credentials
 }
 
 impl Site {
@@ -413,7 +309,7 @@ impl Site {
         if whose == self.organization {
             self.pair_input(now, dice, pair::Input::Heard { from, message })
         } else {
-            self.witness_input(now, dice, whose, witness::Input::Heard { from, message })
+            self.witness_input(now, dice, whose, witness::Input::Heard { from, message: Box::new(message) })
         }
     }
 

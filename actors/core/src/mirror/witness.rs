@@ -60,7 +60,7 @@ pub enum Input {
         /// The sub-node that it came from, proved by whoever carried it.
         from: SubnodeId,
         /// What.
-        message: Message,
+        message: Box<Message>,
     },
     /// See [`Machine::due`].
     Due,
@@ -143,7 +143,7 @@ impl Machine for Witness {
         let Input::Heard { from, message } = input else { return Ok(Decision::nothing()) };
         let mut decision = Decision::nothing();
         let pair = self.pair;
-        let reply = match message {
+        let reply = match *message {
             Message::Prepare { base, ballot } => {
                 let configuration = base.configuration.clone();
                 if ballot.by.subnode != from || configuration.pair != pair {

@@ -1,4 +1,4 @@
-//! 1. Each acknowledged entry is durable on every member of the current configuration. A member whose disk is gone has nothing,
+//! Invariant 1: Each acknowledged entry is durable on every member of the current configuration. A member whose disk is gone has nothing,
 //! and is no member of any configuration that is decided later.
 
 use super::{Truth, Violation, hold};

@@ -1,4 +1,4 @@
-//! 7. No effect leaves before what it rests on counts; there is one content for each key; a receiver takes it in at most once. With
+//! Invariant 7: No effect leaves before what it rests on counts; there is one content for each key; a receiver takes it in at most once. With
 //! them what a transaction does in the end: everything acknowledged once, and undone in reverse (DESIGN invariants 1 and 4).
 
 use super::{Violation, hold};

@@ -1,4 +1,4 @@
-//! 9. With clocks that run alike, nobody serves at a later epoch while another holds a valid lease.
+//! Invariant 9: With clocks that run alike, nobody serves at a later epoch while another holds a valid lease.
 
 use super::{Violation, hold};
 use crate::simulation::site::Site;

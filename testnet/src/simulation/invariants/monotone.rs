@@ -1,4 +1,4 @@
-//! 4. Epochs and ballots of a sub-node only grow, also across a restart.
+//! Invariant 4: Epochs and ballots of a sub-node only grow, also across a restart.
 
 use super::{Violation, hold};
 use crate::simulation::site::Site;

@@ -1,4 +1,4 @@
-//! 3. At most one configuration is decided for an epoch, and with it there is one active.
+//! Invariant 3: At most one configuration is decided for an epoch, and with it there is one active.
 
 use super::{Truth, Violation, hold};
 use hansa_core::mirror::Certified;

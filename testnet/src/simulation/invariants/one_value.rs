@@ -1,4 +1,4 @@
-//! 2. There is one acknowledged value for each sequence, whoever says so.
+//! Invariant 2: There is one acknowledged value for each sequence, whoever says so.
 
 use super::{Truth, Violation, hold};
 use crate::simulation::site::Site;

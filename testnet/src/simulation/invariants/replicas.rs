@@ -1,4 +1,4 @@
-//! 10. Replicas at the same sequence have the same state.
+//! Invariant 10: Replicas at the same sequence have the same state.
 
 use super::{Violation, hold};
 use crate::simulation::site::Site;

@@ -1,4 +1,4 @@
-//! 5. Nothing is acknowledged by one site alone before the witnesses hold that it is alone, at that epoch.
+//! Invariant 5: Nothing is acknowledged by one site alone before the witnesses hold that it is alone, at that epoch.
 
 use super::{Truth, Violation, hold};
 use crate::simulation::site::Site;

@@ -1,4 +1,4 @@
-//! 8. Only a member of the configuration before becomes active.
+//! Invariant 8: Only a member of the configuration before becomes active.
 
 use super::{Truth, Violation, hold};
 use hansa_core::mirror::Certified;

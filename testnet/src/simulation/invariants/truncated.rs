@@ -1,4 +1,4 @@
-//! 6. What is cut off a log was never acknowledged.
+//! Invariant 6: What is cut off a log was never acknowledged.
 
 use super::{Truth, Violation, hold};
 use crate::simulation::site::Site;

@@ -3,7 +3,8 @@
 use super::{Event, LIVE, World, organization_id};
 use crate::simulation::{
     invariants::{Violation, hold},
-    site::{Did, Refused, signing_key},
+    papers::signing_key,
+    site::{Did, Refused},
 };
 use hansa_core::mirror::{Certified, Configuration, Flaw, Message, Mode, Witnesses, pair};
 use std::rc::Rc;

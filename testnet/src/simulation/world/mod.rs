@@ -9,9 +9,10 @@ mod sessions;
 use super::{
     invariants::{Invariants, Violation, effects::Traffic, hold},
     options::{FAULTS_MS, Schedule, SiteName},
+    papers::{organization, subnode},
     people::{Client, Service},
     plan::{DEFINITIONS, WISHED, Wish, definition},
-    site::{Making, Refused, Site, organization, subnode},
+    site::{Making, Refused, Site},
 };
 use hansa_core::{
     code::Fault,

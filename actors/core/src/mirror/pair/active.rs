@@ -213,7 +213,7 @@ impl Turn<'_> {
             }
             self.life.beats.push_back((nonce, now));
             self.life.beat_at = Some(now.plus_ms(timing.beat_ms));
-            self.to_partner(Message::Beat { epoch, nonce, sent, committed });
+            self.tell_partner(Message::Beat { epoch, nonce, sent, committed });
         }
         if is_due(self.life.floor_at) {
             self.life.floor_at = Some(now.plus_ms(timing.floor_ms));

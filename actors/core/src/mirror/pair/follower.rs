@@ -20,7 +20,7 @@ impl Turn<'_> {
         self.life.question += 1;
         self.life.ask_at = Some(self.now.plus_ms(self.site.timing.retry_ms));
         let (epoch, member, nonce) = (self.epoch(), self.site.member, self.life.question);
-        self.to_partner(Message::Join { epoch, member, history: self.life.history.clone(), nonce });
+        self.tell_partner(Message::Join { epoch, member, history: self.life.history.clone(), nonce });
     }
 
     pub(super) fn tail(&mut self, fork: Position, nonce: u64) {
@@ -71,7 +71,7 @@ impl Turn<'_> {
         self.effect(Effect::Write { entries });
         if self.has(Flaw::AckBeforeSync) {
             let epoch = self.epoch();
-            self.to_partner(Message::AppendAck { epoch, durable: last });
+            self.tell_partner(Message::AppendAck { epoch, durable: last });
         }
         self.counts(committed);
     }
@@ -96,7 +96,7 @@ impl Turn<'_> {
         // After a question there is nothing to say before the place where the logs met is durable.
         if let Some(durable) = self.life.acknowledged {
             let epoch = self.epoch();
-            self.to_partner(Message::AppendAck { epoch, durable });
+            self.tell_partner(Message::AppendAck { epoch, durable });
         }
     }
 
@@ -118,7 +118,7 @@ impl Turn<'_> {
         }
         self.be_patient();
         let (epoch, member) = (self.epoch(), self.site.member);
-        self.to_partner(Message::BeatAck { epoch, member, nonce });
+        self.tell_partner(Message::BeatAck { epoch, member, nonce });
         self.counts(committed);
         if self.life.joined {
             // What was lost on the way, in either direction, is said again.

@@ -69,7 +69,7 @@ impl<'a> Turn<'a> {
         self.effect(Effect::Send { to, message });
     }
 
-    pub(super) fn to_partner(&mut self, message: Message) {
+    pub(super) fn tell_partner(&mut self, message: Message) {
         self.send(self.site.partner, message);
     }
 
@@ -202,7 +202,7 @@ impl<'a> Turn<'a> {
                 self.send(witness.subnode, Message::Configured(certified.clone()));
             }
         }
-        self.to_partner(Message::Configured(certified));
+        self.tell_partner(Message::Configured(certified));
         self.enter();
     }
 

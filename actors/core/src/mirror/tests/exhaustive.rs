@@ -85,7 +85,8 @@ impl World {
         let proposal = &mut self.proposals[to];
         match message {
             Message::Promise { ballot, witness, accepted, .. } => {
-                if proposal.promised(&key(to as u8 + 1), ballot, witness, accepted) == Outcome::Promised {
+                let outcome = proposal.promised(&key(to as u8 + 1), ballot, witness, accepted);
+                if outcome == Outcome::Promised {
                     // What is still asked of the others is of no use any more.
                     self.wires.retain(|wire| !(wire.0 && wire.2 == to));
                     self.ask(to);

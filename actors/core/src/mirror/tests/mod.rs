@@ -68,7 +68,7 @@ impl Kept {
     }
 
     fn hear(&mut self, from: u8, message: Message) -> Result<Option<Message>, Fault> {
-        let input = witness::Input::Heard { from: subnode(from), message };
+        let input = witness::Input::Heard { from: subnode(from), message: Box::new(message) };
         let (mut said, records) = (None, &mut self.records);
         feed(&mut self.witness, &self.bench, Moment(1), &mut Dice::new(1), input, |happened, effects| {
             records.extend(happened);
