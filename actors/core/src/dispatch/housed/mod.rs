@@ -14,6 +14,7 @@ use super::{Delivery, Outward, Surroundings, Tally};
 use crate::{
     address::{KeyBytes, Kind},
     machine::Machine,
+    moment::Moment,
     session::{Asker, ToSession, Tracking},
 };
 
@@ -47,6 +48,19 @@ pub trait Housed: Machine<Key: KeyBytes> {
     /// Whether another machine still needs it, though nothing is open: it is not forgotten then, however old it is.
     fn is_needed(&self) -> bool {
         false
+    }
+    /// Whether it has ended, though it may still be open for a while.
+    fn is_ended(&self) -> bool {
+        !self.is_open()
+    }
+    /// Until when it is there only to answer once more what it has answered. That is no open work, and where there are too
+    /// many of them the oldest are told [`Housed::forget`].
+    fn lingers_until(&self) -> Option<Moment> {
+        None
+    }
+    /// The input that says: linger no longer.
+    fn forget() -> Option<Self::Input> {
+        None
     }
     /// What it looks at.
     fn around(surroundings: &Surroundings) -> &Self::Around;

@@ -7,6 +7,7 @@ use crate::{
     ident::TransactionId,
     invocation::{Caller, Performer},
     link, mailbox,
+    moment::Moment,
     session::{Asker, Ending, ToSession, Tracking},
     transaction::{self, Instance},
 };
@@ -31,6 +32,18 @@ impl Housed for Instance {
 
     fn is_needed(&self) -> bool {
         Self::is_needed(self)
+    }
+
+    fn is_ended(&self) -> bool {
+        Self::is_ended(self)
+    }
+
+    fn lingers_until(&self) -> Option<Moment> {
+        Self::lingers_until(self)
+    }
+
+    fn forget() -> Option<transaction::Input> {
+        Some(transaction::Input::Forget)
     }
 
     fn waiting(&self) -> &[Asker] {
@@ -119,6 +132,7 @@ impl Housed for Instance {
             | Input::Advance
             | Input::Judge { .. }
             | Input::JudgeAll
+            | Input::Forget
             | Input::Due
             | Input::Resumed => None,
         }

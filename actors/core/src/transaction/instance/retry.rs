@@ -1,8 +1,8 @@
 //! Whether a leg is asked for once more, and when (T11).
 
 use super::{
-    Again, Around, Record,
-    state::{Begun, OperationState, Part},
+    Again, Record,
+    state::{Begun, OperationState, Part, Step},
 };
 use crate::{
     code::Code,
@@ -27,14 +27,13 @@ pub(super) fn policy(defined: &Defined, part: Part) -> Option<&Retry> {
 /// A peer that had not even begun is passed over for another one, without counting as an attempt (F6). What failed is
 /// asked for again as long as its policy and the time that is left allow.
 pub(super) fn again(
+    step: Step<'_>,
+    dice: &mut Dice,
     defined: &Defined,
-    around: &Around,
-    begun: &Begun,
     part: Part,
     outcome: &Outcome,
-    now: Moment,
-    dice: &mut Dice,
 ) -> Option<Again> {
+    let Step { around, begun, now, .. } = step;
     let fault = outcome.fault()?;
     let leg = begun.leg(part);
     let attempts = leg.map_or(0, |leg| leg.attempt);
