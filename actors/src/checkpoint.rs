@@ -19,6 +19,7 @@ use hansa_core::{
     dispatch::Housed,
     ident::TransactionId,
     link::Link,
+    machine::Machine as _,
     membership::Membership,
     moment::Moment,
     topic::Topic,

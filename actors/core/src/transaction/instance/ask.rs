@@ -40,7 +40,9 @@ impl<'a> Task<'a> {
             Some(compensation) if part.is_compensation() => Self {
                 performs: &compensation.performs,
                 service: compensation.service.as_ref(),
-                timeout_ms: Some(compensation.timeout_ms.unwrap_or(limit::COMPENSATION_TIMEOUT_MS)),
+                timeout_ms: Some(compensation.timeout_ms.unwrap_or_else(|| {
+                    limit::COMPENSATION_TIMEOUT_MS + compensation.retry.as_ref().map_or(0, retry::longest_ms)
+                })),
                 broadcast: None,
                 subtransaction: false,
             },

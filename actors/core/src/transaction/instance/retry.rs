@@ -71,6 +71,16 @@ fn deadline(begun: &Begun, part: Part) -> Option<Moment> {
     operation.deadline.filter(|_| is_over)
 }
 
+/// What all pauses, and all attempts that have a time of their own, take at most.
+pub(super) fn longest_ms(retry: &Retry) -> u64 {
+    let pauses_ms = (1..retry.attempts_max).map(|failures| {
+        let pause_ms = pause_ms(retry, failures);
+        pause_ms + pause_ms / 10 + 1
+    });
+    let attempts_ms = retry.attempt_timeout_ms.unwrap_or(0).saturating_mul(u64::from(retry.attempts_max));
+    pauses_ms.sum::<u64>().saturating_add(attempts_ms)
+}
+
 /// The pause after so many failures, without what chance adds.
 pub(super) fn pause_ms(retry: &Retry, failures: u32) -> u64 {
     let mut pause_ms = retry.pause_ms.min(retry.pause_ms_max);

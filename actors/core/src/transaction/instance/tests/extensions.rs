@@ -132,6 +132,28 @@ fn a_compensation_without_a_timeout_is_given_up_after_two_days_and_told() {
     assert!(fault.help.as_ref().unwrap().contains("operation 2 (book)"), "{fault:?}");
 }
 
+// A policy that is written down is not cut short by a bound that is not.
+#[test]
+fn the_bound_of_a_compensation_without_a_timeout_leaves_room_for_its_retries() {
+    let retry = "<hx:RETRY><hx:ATTEMPTS>4</hx:ATTEMPTS><hx:PAUSE>100000</hx:PAUSE><hx:FACTOR>1</hx:FACTOR>\
+                 <hx:PAUSEMAX>100000</hx:PAUSEMAX></hx:RETRY>";
+    let undoable = format!("1 work > 2 | <hx:COMPENSATION><NAME>release</NAME>{retry}</hx:COMPENSATION>");
+    let tail = "9 CXtsTailOp | <JOIN><DOCUMENT><OPID>2</OPID><OPDOCIOTYPE>OUTPUT</OPDOCIOTYPE></DOCUMENT></JOIN>";
+    let lines = ["0 CXtsHeadOp > 1", &undoable, "2 send > 9", tail];
+    let mut run = run(define("purchase", "", &lines), offers(&["work", "release", "send"], &[]));
+    run.give(submit());
+    run.answer(1, completed("<Done/>"));
+    run.answer(2, failed());
+    for _ in 0..3 {
+        undo(&mut run, 1, failed());
+        assert!(run.machine.ending().is_none(), "three pauses of more than a day are longer than 48 hours");
+        run.pass(110_000_000);
+    }
+    undo(&mut run, 1, completed("<Undone/>"));
+    let picture = run.machine.picture(&run.definition()).unwrap();
+    assert_eq!(picture.operations[1].compensation.as_ref().unwrap().state, "completed");
+}
+
 /// Answer whatever is being undone.
 fn undo_all(run: &mut Fed<Instance>) {
     while let Some(index) = run.begun().compensating.as_ref().and_then(|it| it.left.front()).copied() {
