@@ -1,6 +1,6 @@
 //! Definitions from outside: checked without a node, and by whoever defines them (T2, T3).
 
-use super::{Place, finished};
+use super::Place;
 use serde_json::Value;
 use std::{fs, io::Write as _, process::Stdio};
 
@@ -104,11 +104,11 @@ fn a_check_of_what_is_no_definition_says_so_in_the_same_form() {
             "document-too-large",
             "16777216",
         ),
-        ("empty", written("empty", b""), None, true, "document-malformed", "empty"),
+        ("empty", written("empty", b""), None, true, "document-malformed", "no root element"),
         ("binary", written("binary", b"\x7fELF\x02\x01\x01\x00\x00\xff\xfe"), None, true, "document-encoding", "UTF-8"),
         ("UTF-16", written("utf16", &utf16), None, true, "document-encoding", "UTF-16"),
         ("nested", written("nested", nested.as_bytes()), None, true, "document-too-deep", "nest"),
-        ("an entity", written("entity", entity.as_bytes()), None, true, "document-malformed", "DOCTYPE"),
+        ("an entity", written("entity", entity.as_bytes()), None, true, "document-doctype", "DOCTYPE"),
     ] {
         let mut arguments = vec!["transaction", "check", &file, "--json"];
         arguments.extend(more.into_iter().flat_map(|(option, value)| [option, value]));

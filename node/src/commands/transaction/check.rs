@@ -33,7 +33,8 @@ pub struct Check {
 impl Check {
     pub fn perform(self, context: &Context) -> Result<(), Failure> {
         let libraries = self.libraries.load().map_err(|fault| unread(fault, context))?;
-        let (_, definition) = sound(&self.file, &libraries, context)?;
+        let bytes = read(&self.file).map_err(|fault| unread(fault, context))?;
+        let (_, definition) = checked(&self.file, &bytes, &libraries, context)?;
         let none: [Fault; 0] = [];
         context.show(&none[..], |_| {
             format!(
@@ -50,8 +51,20 @@ impl Check {
 
 /// The text of a file and the definition that it is where these libraries are, or all its faults, which are shown already.
 pub fn sound(file: &Path, libraries: &Libraries, context: &Context) -> Result<(String, Definition), Failure> {
-    let bytes = read_bytes(file, Code::DefinitionInvalid).map_err(|fault| unread(fault, context))?;
-    let checked = Text::parse(&bytes).map_err(|fault| vec![fault]).and_then(|text| {
+    checked(file, &read(file)?, libraries, context)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Fault> {
+    read_bytes(file, Code::DefinitionInvalid)
+}
+
+fn checked(
+    file: &Path,
+    bytes: &[u8],
+    libraries: &Libraries,
+    context: &Context,
+) -> Result<(String, Definition), Failure> {
+    let checked = Text::parse(bytes).map_err(|fault| vec![fault]).and_then(|text| {
         let definition = Definition::parse_with(&text, libraries)?;
         Ok((text.as_str().to_owned(), definition))
     });
@@ -59,7 +72,7 @@ pub fn sound(file: &Path, libraries: &Libraries, context: &Context) -> Result<(S
         Ok(sound) => return Ok(sound),
         Err(faults) => faults,
     };
-    let source = String::from_utf8_lossy(&bytes);
+    let source = String::from_utf8_lossy(bytes);
     if context.json {
         print_list(&faults, Some(Place { line: 1, column: 1 }));
     } else {
@@ -70,7 +83,7 @@ pub fn sound(file: &Path, libraries: &Libraries, context: &Context) -> Result<(S
     Err(Failure::Told)
 }
 
-/// There is no text in which a fault could have a place.
+/// There is no text in which a fault could have a place: it is a list all the same, as the answers of a check are.
 fn unread(fault: Fault, context: &Context) -> Failure {
     if !context.json {
         return fault.into();
