@@ -19,6 +19,7 @@ use hansa_core::{
     dispatch::Housed,
     ident::TransactionId,
     link::Link,
+    machine::Machine as _,
     membership::Membership,
     moment::Moment,
     topic::Topic,
@@ -126,7 +127,7 @@ impl Common {
             let mut old = Vec::new();
             for (key, value) in page.into_iter().take_while(|(key, _)| *key < end) {
                 // What cannot be read is left to whoever can; the others need not wait for that.
-                let slot = decode::<Instance>(&value).ok().filter(|slot| !slot.machine.is_needed());
+                let slot = decode::<Instance>(&value).ok().filter(|slot| !slot.machine.is_open());
                 let ended = slot.and_then(|slot| slot.machine.ended_at());
                 if ended.is_some_and(|ended| ended < before) {
                     old.push(Change { kind, key, value: None });

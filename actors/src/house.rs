@@ -5,7 +5,7 @@ use crate::{
     checkpoint,
     journal::{Entry, Journal, JournalOptions, Release, Statistics},
     recovery::{self, Recovered, Recovery},
-    shard::{Shard, Sight, Slot, Start},
+    shard::{Shard, Sight, Slot, Start, is_at_work},
     store::{Change, RedbStore, Store as _, WriteBehind},
     stored::{decode, encode},
     supervisor::{Fatal, Supervisor},
@@ -56,6 +56,8 @@ pub struct HouseOptions {
     pub transactions_open_max: u64,
     /// How long transactions are kept after their end.
     pub finished_keep_ms: u64,
+    /// Transactions that are not kept, and whose responses are remembered for a while.
+    pub responses_kept_max: usize,
     /// Shards that share the transactions.
     pub transaction_shards: usize,
     /// How long a transaction rests before it is put away.
@@ -75,6 +77,7 @@ impl HouseOptions {
             checkpoint_bytes: 128 << 20,
             transactions_open_max: limit::TRANSACTIONS_OPEN_MAX as u64,
             finished_keep_ms: 30 * 24 * 3_600_000,
+            responses_kept_max: limit::RESPONSES_KEPT_MAX,
             transaction_shards: 1,
             rest_ms: 2_000,
             loader: Loader::default(),
@@ -84,6 +87,8 @@ impl HouseOptions {
 
 /// Ended machines are kept under a kind of their own, so that a start need not look through them.
 pub(crate) const ENDED: u8 = 0x80;
+/// Of those that ended and are not done yet, a start must know: their keys are under this kind as well.
+pub(crate) const ENDING: u8 = 0x40;
 /// Machines that a start resumes at once.
 const RESUMED_AT_ONCE: usize = 256;
 
@@ -196,21 +201,30 @@ impl Common {
 
     /// Take the machine out of the store; durable with the next checkpoint.
     pub(crate) fn forget<M: Housed>(&self, key: &M::Key) {
-        let kinds = [M::KIND as u8, M::KIND as u8 | ENDED];
+        let kinds = [0, ENDED, ENDING].map(|state| M::KIND as u8 | state);
         self.store.change(kinds.map(|kind| Change { kind, key: key.to_bytes(), value: None }).to_vec());
     }
 
     /// Put the machine's state into the store; it is written with the next checkpoint.
     pub(crate) fn keep<M: Housed>(&self, key: &M::Key, slot: &mut Slot<M>) {
-        let open = M::KIND as u8;
+        let kind = M::KIND as u8;
         let key = key.to_bytes();
-        let kind = if slot.machine.is_open() { open } else { open | ENDED };
-        let mut changes = Vec::with_capacity(2);
-        if kind != open && slot.stored {
-            changes.push(Change { kind: open, key: key.clone(), value: None });
+        let (is_open, is_ended) = (slot.machine.is_open(), slot.machine.is_ended());
+        let mut changes = Vec::with_capacity(3);
+        let mut change = |state, value| changes.push(Change { kind: kind | state, key: key.clone(), value });
+        if is_ended && slot.stored {
+            change(0, None);
         }
+        if is_ended && is_open {
+            change(ENDING, Some(Vec::new()));
+        } else if is_ended && slot.stored {
+            change(ENDING, None);
+        }
+        let state = if is_ended { ENDED } else { 0 };
         if slot.machine.is_kept() {
-            changes.push(Change { kind, key, value: Some(encode(slot)) });
+            change(state, Some(encode(slot)));
+        } else if slot.stored {
+            change(state, None);
         }
         self.store.change(changes);
         slot.stored = true;
@@ -308,11 +322,14 @@ impl House {
 
         let rest_ms = options.rest_ms;
         let shards = options.transaction_shards.max(1);
+        let responses_kept_max = options.responses_kept_max.div_ceil(shards);
         let mut shared_out: Vec<Recovered<Instance>> = (0..shards).map(|_| HashMap::new()).collect();
         let mut open = Vec::new();
         for (id, slot) in transactions {
             if slot.machine.is_open() {
                 open.push(id);
+            }
+            if is_at_work(&slot.machine) {
                 common.opened::<Instance>(true);
             }
             shared_out[(id.0 % shards as u128) as usize].insert(id, slot);
@@ -321,17 +338,18 @@ impl House {
         let topic_addresses: Vec<_> = topics.keys().cloned().collect();
         let mut lines = Vec::new();
         for machines in shared_out {
-            lines.push(spawn(&common, &supervisor, rest_ms, machines).await?);
+            lines.push(spawn(&common, &supervisor, (rest_ms, responses_kept_max), machines).await?);
         }
+        let others = (rest_ms, usize::MAX);
         common.switchboard.connect(Lines {
             transactions: lines,
-            mailboxes: spawn(&common, &supervisor, rest_ms, HashMap::new()).await?,
-            links: spawn(&common, &supervisor, rest_ms, links).await?,
-            directory: spawn(&common, &supervisor, rest_ms, directory).await?,
-            catalogue: spawn(&common, &supervisor, rest_ms, catalogue).await?,
-            membership: spawn(&common, &supervisor, rest_ms, membership).await?,
-            topics: spawn(&common, &supervisor, rest_ms, topics).await?,
-            access: spawn(&common, &supervisor, rest_ms, access).await?,
+            mailboxes: spawn(&common, &supervisor, others, HashMap::new()).await?,
+            links: spawn(&common, &supervisor, others, links).await?,
+            directory: spawn(&common, &supervisor, others, directory).await?,
+            catalogue: spawn(&common, &supervisor, others, catalogue).await?,
+            membership: spawn(&common, &supervisor, others, membership).await?,
+            topics: spawn(&common, &supervisor, others, topics).await?,
+            access: spawn(&common, &supervisor, others, access).await?,
         });
         let checkpointing = Arc::new(tokio::sync::Mutex::new(()));
         let house = Arc::new_cyclic(|house: &std::sync::Weak<Self>| {
@@ -383,10 +401,9 @@ impl House {
         let house = Arc::downgrade(self);
         let known: std::collections::HashSet<_> = open.into_iter().collect();
         tokio::spawn(async move {
-            let mut from = Vec::new();
+            let (mut kind, mut from) = (Kind::Transaction as u8, Vec::new());
             loop {
                 let Some(house) = house.upgrade() else { return };
-                let kind = Kind::Transaction as u8;
                 let page = match house.common.store.scan(kind, &from, false, RESUMED_AT_ONCE) {
                     Ok(page) => page,
                     // Whoever waits for one of these would wait for ever.
@@ -394,6 +411,10 @@ impl House {
                 };
                 let lines = house.common.switchboard.lines();
                 let Some((last, _)) = page.last() else {
+                    if kind & ENDING == 0 {
+                        (kind, from) = (kind | ENDING, Vec::new());
+                        continue;
+                    }
                     return Instance::lines(lines).into_iter().for_each(Line::all_resumed);
                 };
                 from = last.clone();
@@ -527,11 +548,12 @@ fn seed() -> Result<u64, Fault> {
 async fn spawn<M: Housed>(
     common: &Arc<Common>,
     supervisor: &ActorRef<()>,
-    rest_ms: u64,
+    (rest_ms, lingering_max): (u64, usize),
     machines: Recovered<M>,
 ) -> Result<Line<M>, Fault> {
     let waiting = Arc::new(AtomicUsize::new(0));
-    let start = Start { common: Arc::clone(common), machines, waiting: Arc::clone(&waiting), rest_ms, seed: seed()? };
+    let (common, seed) = (Arc::clone(common), seed()?);
+    let start = Start { common, machines, waiting: Arc::clone(&waiting), rest_ms, lingering_max, seed };
     let (actor, _) = Actor::spawn_linked(None, Shard::<M>::default(), start, supervisor.get_cell())
         .await
         .map_err(|error| Fault::new(Code::Internal, format!("a shard did not start: {error}")))?;

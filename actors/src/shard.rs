@@ -132,6 +132,18 @@ impl<M: Housed> Sight<'_, M> {
     }
 }
 
+/// Whether what a machine has open is work, and not only an answer that it may give once more.
+pub(crate) fn is_at_work<M: Housed>(machine: &M) -> bool {
+    machine.is_open() && machine.lingers_until().is_none()
+}
+
+/// What is counted of a machine, as it was before an input.
+struct Before {
+    is_at_work: bool,
+    lingers_until: Option<Moment>,
+    kept_bytes: usize,
+}
+
 /// A machine in memory.
 #[derive(Clone)]
 pub struct Slot<M> {
@@ -182,6 +194,8 @@ pub struct Start<M: Housed> {
     pub(crate) waiting: Arc<AtomicUsize>,
     /// How long a machine rests before it is put away.
     pub(crate) rest_ms: u64,
+    /// How many machines may linger.
+    pub(crate) lingering_max: usize,
     pub(crate) seed: u64,
 }
 
@@ -191,8 +205,11 @@ pub struct State<M: Housed> {
     machines: HashMap<M::Key, Slot<M>>,
     /// Sessions that wait for a machine that is put away.
     beside: HashMap<M::Key, Vec<Asker>>,
-    /// One entry for every machine that waits for a time, awake or not; none for those that have ended.
+    /// One entry for every machine that waits for a time, awake or not; none for those that are done.
     timers: BTreeSet<(Moment, M::Key)>,
+    /// The machines that linger, awake or not, by when they no longer do.
+    lingering: BTreeSet<(Moment, M::Key)>,
+    lingering_max: usize,
     /// The tick that is ordered, and what it is ordered for.
     tick: Option<(Moment, JoinHandle<()>)>,
     /// Until the store's machines were all resumed: those that are counted as open, or are known not to be.
@@ -209,7 +226,7 @@ impl<M: Housed> Actor for Shard<M> {
     type Arguments = Start<M>;
 
     async fn pre_start(&self, myself: ActorRef<Order<M>>, start: Start<M>) -> Result<State<M>, ActorProcessingErr> {
-        let Start { common, machines, waiting, rest_ms, seed } = start;
+        let Start { common, machines, waiting, rest_ms, lingering_max, seed } = start;
         if M::PUT_AWAY {
             let pause_ms = (rest_ms / 2).max(SWEEP_MS_MIN);
             myself.send_interval(Duration::from_millis(pause_ms), || Order::Sweep);
@@ -222,6 +239,8 @@ impl<M: Housed> Actor for Shard<M> {
             machines,
             beside: HashMap::new(),
             timers: BTreeSet::new(),
+            lingering: BTreeSet::new(),
+            lingering_max,
             tick: None,
             rest_ms,
             dice: Dice::new(seed),
@@ -258,6 +277,7 @@ impl<M: Housed> Actor for Shard<M> {
             }
             Order::Look(look) => look(&Sight(state)),
         }
+        state.bound_lingering()?;
         state.order_tick(&myself);
         Ok(())
     }
@@ -274,7 +294,11 @@ impl<M: Housed> State<M> {
             Some(slot) => slot,
             None => self.woken(&key)?,
         };
-        let (was_open, kept_bytes) = (slot.machine.is_open(), slot.machine.kept_bytes());
+        let before = Before {
+            is_at_work: is_at_work(&slot.machine),
+            lingers_until: slot.machine.lingers_until(),
+            kept_bytes: slot.machine.kept_bytes(),
+        };
         let (mut records, mut outward, mut inward, mut redrawn) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let surroundings = self.common.surroundings();
         let now = clock::now();
@@ -321,20 +345,27 @@ impl<M: Housed> State<M> {
             self.common.switchboard.deliver(input);
         }
         slot.used = now;
-        self.common.kept::<M>(kept_bytes, slot.machine.kept_bytes());
-        self.settle(key, slot, was_open);
+        self.common.kept::<M>(before.kept_bytes, slot.machine.kept_bytes());
+        self.settle(key, slot, &before);
         Ok(())
     }
 
     /// Keep the machine awake, put it away, or forget it.
-    fn settle(&mut self, key: M::Key, mut slot: Slot<M>, was_open: bool) {
+    fn settle(&mut self, key: M::Key, mut slot: Slot<M>, before: &Before) {
         let is_open = slot.machine.is_open();
-        if was_open != is_open {
-            self.common.opened::<M>(is_open);
+        let is_at_work = is_at_work(&slot.machine);
+        if before.is_at_work != is_at_work {
+            self.common.opened::<M>(is_at_work);
             if let Some(counted) = &mut self.counted {
                 counted.insert(key.clone());
             }
         }
+        let lingers_until = slot.machine.lingers_until();
+        if let Some(until) = before.lingers_until.filter(|_| before.lingers_until != lingers_until) {
+            self.lingering.remove(&(until, key.clone()));
+        }
+        // Also where nothing changed: it may be the first time that this process sees it.
+        self.lingering.extend(lingers_until.map(|until| (until, key.clone())));
         // A time that has come and is still waited for could not be used: that is no reason to tell it without end.
         let overdue_until = slot.used.plus_ms(DUE_RETRY_MS);
         let timer = slot.machine.wakes_at().filter(|_| is_open);
@@ -344,14 +375,12 @@ impl<M: Housed> State<M> {
         {
             self.timers.remove(&(before, key.clone()));
         }
-        if !is_open {
-            if slot.applied > 0 {
-                self.put_away(&key, &mut slot);
-            }
-            return;
-        }
         self.timers.extend(timer.map(|at| (at, key.clone())));
-        self.machines.insert(key, slot);
+        if is_open && lingers_until.is_none() {
+            self.machines.insert(key, slot);
+        } else if slot.applied > 0 {
+            self.put_away(&key, &mut slot);
+        }
     }
 
     /// A machine that is not in memory: from the store, or new.
@@ -359,7 +388,7 @@ impl<M: Housed> State<M> {
         let Some(mut slot) = self.common.stored::<M>(&key.to_bytes())? else {
             return Ok(Slot::stored(M::new(key), 0, Trail::default()));
         };
-        if slot.machine.is_open() && self.counted.as_mut().is_some_and(|counted| counted.insert(key.clone())) {
+        if is_at_work(&slot.machine) && self.counted.as_mut().is_some_and(|counted| counted.insert(key.clone())) {
             self.common.opened::<M>(true);
         }
         slot.timer = slot.machine.wakes_at();
@@ -383,6 +412,17 @@ impl<M: Housed> State<M> {
         if std::mem::take(&mut slot.changed) {
             stage::sampled(Stage::Store, || self.common.keep(key, slot));
         }
+    }
+
+    /// Where too many linger, those that would be done first are done now.
+    fn bound_lingering(&mut self) -> Result<(), Fault> {
+        while self.lingering.len() > self.lingering_max {
+            let Some((_, key)) = self.lingering.pop_first() else { break };
+            if let Some(input) = M::forget() {
+                self.input(key, input)?;
+            }
+        }
+        Ok(())
     }
 
     fn tick(&mut self, ordered_for: Moment) -> Result<(), Fault> {
@@ -440,16 +480,21 @@ impl<M: Housed> State<M> {
     }
 
     fn forget(&mut self, key: &M::Key) -> Result<Forgotten, Fault> {
-        let awake = self.machines.get(key).map(|slot| (slot.machine.is_open(), slot.machine.is_needed()));
-        let state = match awake {
-            Some(state) => Some(state),
-            None => self.common.stored::<M>(&key.to_bytes())?.map(|it| (it.machine.is_open(), it.machine.is_needed())),
+        let state = |machine: &M| (is_at_work(machine), machine.is_needed(), machine.lingers_until());
+        let state = match self.machines.get(key) {
+            Some(slot) => Some(state(&slot.machine)),
+            None => self.common.stored::<M>(&key.to_bytes())?.map(|slot| state(&slot.machine)),
         };
-        match state {
+        let lingers_until = match state {
             None => return Ok(Forgotten::Unknown),
-            Some((_, true)) => return Ok(Forgotten::Needed),
-            Some((true, _)) => return Ok(Forgotten::Open),
-            Some((false, false)) => {}
+            Some((_, true, _)) => return Ok(Forgotten::Needed),
+            Some((true, ..)) => return Ok(Forgotten::Open),
+            Some((false, false, lingers_until)) => lingers_until,
+        };
+        if let Some(until) = lingers_until {
+            let entry = (until, key.clone());
+            self.lingering.remove(&entry);
+            self.timers.remove(&entry);
         }
         self.machines.remove(key);
         self.beside.remove(key);

@@ -261,6 +261,12 @@ fn the_example_in_rust_runs_in_the_expressions_of_a_definition() {
     );
     let fault = output("MARS").unwrap_err();
     assert!(fault.message.contains("freight.shipping_cost: nothing is sent to zone 'MARS'"), "{fault}");
+    // The whole definition of the reference, with the library that it is written for.
+    let priced = Text::parse(include_bytes!("../../docs/examples/price-parcel.xml")).unwrap();
+    let priced = Definition::parse_with(&priced, &libraries).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    let parcel = Text::parse(b"<Parcel><Weight>10</Weight><Zone>EU</Zone></Parcel>").unwrap();
+    let asked = request_document(&priced, 1, &Input(parcel)).unwrap();
+    assert!(asked.as_str().contains(r#"<Variable name="cost">16.00</Variable>"#), "{asked:?}");
     assert_eq!(definition.operations[1].id, 1);
     assert_eq!(definition.libraries.len(), 1);
 }

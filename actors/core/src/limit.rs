@@ -95,6 +95,13 @@ pub const ITERATION_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const ANSWERS_REFUSED_MAX: usize = 1_000;
 /// How long the response of a transaction that is not kept may still be asked for after its end.
 pub const RESPONSE_KEEP_MS: u64 = 120_000;
+/// Transactions that are not kept whose responses a node remembers; the oldest are forgotten before their time.
+pub const RESPONSES_KEPT_MAX: usize = 200_000;
+/// How long what undoes an operation may take beside what its retry policy takes at most, unless the definition says
+/// otherwise: 48 hours.
+pub const COMPENSATION_TIMEOUT_MS: u64 = 48 * 3_600_000;
+/// Bytes of the request documents that are made for the operations of one transaction, all together.
+pub const TRANSACTION_REQUESTS_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Invocations that the mailbox of a service remembers after they left it, so that who waited for them learns of a late
 /// answer.
 pub const MAILBOX_LEFT_MAX: usize = 4_096;

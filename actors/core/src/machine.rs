@@ -51,11 +51,16 @@ pub trait Machine: Clone + Debug + Send + Serialize + DeserializeOwned + Sized +
     /// The input that says: the process has started again; cause once more whatever may have been lost on the way.
     fn resumed() -> Self::Input;
 
-    /// Whether it has work open. One that has not is put away at once, and is not told of restarts.
-    fn is_open(&self) -> bool;
+    /// Whether it has work open. One that has not is put away at once, and is not told of restarts. Of a kind of which
+    /// there is one, or one for each peer, every machine is always at work.
+    fn is_open(&self) -> bool {
+        true
+    }
 
     /// Whether it is worth keeping once nothing is open any more.
-    fn is_kept(&self) -> bool;
+    fn is_kept(&self) -> bool {
+        true
+    }
 }
 
 /// What a machine decided.

@@ -62,6 +62,49 @@ async fn no_more_transactions_are_open_at_once_than_configured() {
     node.house.stop().await.unwrap();
 }
 
+/// T11, T12: a transaction that is not kept and has ended takes no room of open ones; its response is remembered, of as many
+/// as there is room for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ended_transactions_that_are_not_kept_are_no_open_work_and_the_oldest_make_room() {
+    let few = |options: &mut hansa_actors::house::HouseOptions| {
+        options.transactions_open_max = 1;
+        options.responses_kept_max = 2;
+    };
+    let passing = definition("passing", "<SAVE>NO</SAVE>", 1);
+    let node = Node::found(&[passing], 8, few).await;
+    let ids: Vec<_> = (0..4).map(transaction).collect();
+    for id in &ids[..3] {
+        assert_eq!(node.submit(*id, "passing").await.unwrap(), "submitted", "those before are not open any more");
+        node.answer(DESK, node.performed(DESK, *id, 1).await.id).await.unwrap();
+        node.responded(*id).await;
+        assert_eq!(node.house.statistics().transactions_open, 0);
+    }
+    assert_eq!(node.awake().await, 0, "and are put away at once");
+    assert_eq!(node.query(ids[0]).await.unwrap_err().code, Code::TransactionUnknown, "the oldest made room");
+    for id in &ids[1..3] {
+        assert_eq!(node.submit(*id, "passing").await.unwrap(), "repeated");
+    }
+    // After a crash they are known again, with their bound and their time.
+    node.house.checkpoint().await.unwrap();
+    let node = node.crash(few).await;
+    node.register(DESK, 8).await;
+    let timers = node.house.look_all::<Instance, _>(|sight| sight.timers());
+    let mut timers = timers.await.into_iter().sum::<usize>();
+    let began = std::time::Instant::now();
+    while timers < 2 {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "they are not resumed");
+        tokio::task::yield_now().await;
+        timers = node.house.look_all::<Instance, _>(|sight| sight.timers()).await.into_iter().sum();
+    }
+    assert_eq!(node.house.statistics().transactions_open, 0);
+    assert_eq!(node.submit(ids[3], "passing").await.unwrap(), "submitted");
+    node.answer(DESK, node.performed(DESK, ids[3], 1).await.id).await.unwrap();
+    node.responded(ids[3]).await;
+    assert_eq!(node.query(ids[1]).await.unwrap_err().code, Code::TransactionUnknown);
+    assert_eq!(node.submit(ids[2], "passing").await.unwrap(), "repeated");
+    node.house.stop().await.unwrap();
+}
+
 /// A shard that fails takes the process with it; until that ends, no checkpoint pretends that all is well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shard_that_fails_is_fatal_and_nothing_acknowledged_is_lost() {

@@ -127,3 +127,28 @@ async fn a_list_in_pages_has_every_transaction_once() {
     assert_eq!(node.listed(Which::Ended).await, ended);
     node.house.stop().await.unwrap();
 }
+
+/// Ended ones that are not kept are found among those that ended, for as long as they are remembered: before and after a
+/// checkpoint, and after a crash.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_of_ended_transactions_has_those_that_are_remembered_for_a_while() {
+    let node = Node::found(&[definition("passing", "<SAVE>NO</SAVE>", 1)], 8, |_| ()).await;
+    let (ended, open) = (transaction(1), transaction(2));
+    for id in [ended, open] {
+        node.submit(id, "passing").await.unwrap();
+        // The store has both as open ones.
+        node.house.checkpoint().await.unwrap();
+    }
+    node.answer(DESK, node.performed(DESK, ended, 1).await.id).await.unwrap();
+    node.responded(ended).await;
+    let listed = async |node: &Node| (node.listed(Which::Ended).await, node.listed(Which::Open).await);
+    assert_eq!(listed(&node).await, (vec![ended], vec![open]));
+    node.house.checkpoint().await.unwrap();
+    assert_eq!(listed(&node).await, (vec![ended], vec![open]));
+    let node = node.crash(|_| ()).await;
+    assert_eq!(listed(&node).await, (vec![ended], vec![open]));
+    assert_eq!(node.listed(Which::All).await, [open, ended]);
+    node.house.purge(ended).await.unwrap();
+    assert_eq!(listed(&node).await, (vec![], vec![open]));
+    node.house.stop().await.unwrap();
+}

@@ -235,6 +235,7 @@ fn operation(picture: &OperationPicture, offers: &Offers) -> Operation {
             performs: compensation.performs.clone(),
             state: compensation.state.clone(),
             started: compensation.started.map(Time),
+            deadline: compensation.deadline.map(Time),
             performer: compensation.leg.as_ref().map(|leg| performer(leg, offers)),
         }),
         input: None,

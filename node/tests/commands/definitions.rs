@@ -1,6 +1,6 @@
 //! Definitions from outside: checked without a node, and by whoever defines them (T2, T3).
 
-use super::{Place, finished};
+use super::Place;
 use serde_json::Value;
 use std::{fs, io::Write as _, process::Stdio};
 
@@ -72,8 +72,59 @@ fn what_comes_on_standard_input_is_checked_too_and_what_is_no_xml_has_its_place(
         let faults: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!((faults[0]["line"].as_u64(), faults[0]["code"].as_str()), (Some(line), Some(code)), "{faults}");
     }
-    let said = finished(&mut place.command(&["transaction", "check", "/nowhere/a.xml", "--json"]));
-    assert_eq!(said.fault(), "definition-invalid");
+}
+
+// T2: whatever the file is, the answer is a list of faults that say what is wrong with it, and the exit code is 1.
+#[test]
+fn a_check_of_what_is_no_definition_says_so_in_the_same_form() {
+    let place = Place::new();
+    let written = |name: &str, content: &[u8]| {
+        let path = place.0.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let folder = place.0.path().to_str().unwrap().to_owned();
+    let utf16: Vec<u8> = std::iter::once(0xfeff).chain(PURCHASE.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    let nested = format!("{}{}", "<a>".repeat(100_000), "</a>".repeat(100_000));
+    let entity = format!(
+        "<!DOCTYPE TRANSACTION [<!ENTITY lol 'lol'>]>{}",
+        PURCHASE.split_once("?>").map_or(PURCHASE, |it| it.1)
+    );
+    let missing = [("--library", "voice=/nowhere/voice.wasm")];
+    let purchase = written("purchase.xml", PURCHASE.as_bytes());
+    for (what, file, more, has_place, code, words) in [
+        ("missing", "/nowhere/a.xml".to_owned(), None, false, "definition-invalid", "cannot be read"),
+        ("a folder", folder, None, false, "definition-invalid", "cannot be read"),
+        ("no library", purchase, Some(missing[0]), false, "library-invalid", "cannot be read"),
+        (
+            "too large",
+            written("large", &vec![b' '; 16 * 1024 * 1024 + 1]),
+            None,
+            false,
+            "document-too-large",
+            "16777216",
+        ),
+        ("empty", written("empty", b""), None, true, "document-malformed", "no root element"),
+        ("binary", written("binary", b"\x7fELF\x02\x01\x01\x00\x00\xff\xfe"), None, true, "document-encoding", "UTF-8"),
+        ("UTF-16", written("utf16", &utf16), None, true, "document-encoding", "UTF-16"),
+        ("nested", written("nested", nested.as_bytes()), None, true, "document-too-deep", "nest"),
+        ("an entity", written("entity", entity.as_bytes()), None, true, "document-doctype", "DOCTYPE"),
+    ] {
+        let mut arguments = vec!["transaction", "check", &file, "--json"];
+        arguments.extend(more.into_iter().flat_map(|(option, value)| [option, value]));
+        let said = place.say(&arguments);
+        let faults = said.json();
+        let fault = &faults[0];
+        assert_eq!((said.code, faults.as_array().map(Vec::len)), (1, Some(1)), "{what}: {faults}");
+        assert_eq!(fault["code"], code, "{what}: {fault}");
+        assert!(fault["message"].as_str().unwrap().contains(words), "{what}: {fault}");
+        assert!(fault["help"].as_str().is_some_and(|help| !help.is_empty()), "{what}: {fault}");
+        assert_eq!((fault["line"].is_u64(), fault["column"].is_u64()), (has_place, has_place), "{what}: {fault}");
+        assert!(fault["line"].is_u64() || fault["line"].is_null(), "{what}: {fault}");
+    }
+    let marked = written("marked.xml", &[&b"\xef\xbb\xbf"[..], PURCHASE.as_bytes()].concat());
+    let said = place.say(&["transaction", "check", &marked, "--json"]);
+    assert_eq!((said.code, said.out.trim()), (0, "[]"), "a byte order mark of UTF-8 is nothing wrong");
 }
 
 #[test]

@@ -35,13 +35,14 @@ async fn transactions_of_every_shape_and_size_end() {
     assert!(figures.points.iter().all(|point| point.journal_bytes_per_operation > 0.0));
 }
 
-// T12: those that wait are woken one by one, and a killed node has every one of the others again.
+// T12, T17: those that wait for a service or for a signal are woken one by one, and a killed node has every one of the others again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn those_that_wait_are_woken_and_outlive_the_process() {
     let _alone = ALONE.lock().await;
-    let options = waiting::Options { instances: 200, woken: 20, document_bytes: 500 };
+    let options = waiting::Options { instances: 200, woken: 120, document_bytes: 500 };
     let figures = waiting::measure(&executable(), &options, Screen::new(true)).await.unwrap();
-    assert_eq!((figures.waiting, figures.woken), (200, 20));
+    assert_eq!((figures.waiting, figures.waiting_for_signals, figures.woken), (200, 100, 120));
+    assert!((20..=100).contains(&figures.signalled) && figures.signal_ms_max > 0.0, "both kinds are woken");
     assert!(figures.memory_bytes > 0 && figures.wake_ms_max >= figures.wake_ms_p50);
     assert!(figures.restart_ready_ms <= figures.restart_resumed_ms);
 }

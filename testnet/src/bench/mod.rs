@@ -37,8 +37,14 @@ impl Laboratory {
         let mut cluster = Cluster::prepare(executable, plan).await?;
         cluster.start().await?;
         let laboratory = Self { cluster };
-        laboratory.node().ask("define", json!({ "text": definition })).await?;
+        laboratory.define(definition).await?;
         Ok(laboratory)
+    }
+
+    /// Give the node one more definition.
+    async fn define(&self, definition: &str) -> Result<()> {
+        self.node().ask("define", json!({ "text": definition })).await?;
+        Ok(())
     }
 
     fn node(&self) -> &Node {
@@ -84,7 +90,8 @@ mod tests {
     fn the_definitions_of_the_benchmarks_are_well_formed() {
         let three = include_str!("../../data/bench-three.xml");
         let hold = include_str!("../../data/bench-hold.xml");
-        for definition in [three, hold, include_str!("../../data/bench-none.xml")] {
+        let signal = include_str!("../../data/bench-signal.xml");
+        for definition in [three, hold, signal, include_str!("../../data/bench-none.xml")] {
             Text::parse(definition.as_bytes()).unwrap();
         }
     }

@@ -1,5 +1,6 @@
-//! `hansa testnet bench waiting`: so many transactions waiting at once on one node: its memory, how soon one that is woken
-//! has ended, and how soon the node is there again after SIGKILL with all of them.
+//! `hansa testnet bench waiting`: so many transactions waiting at once on one node, every second one for a signal and the
+//! others for a service: its memory, how soon one that is woken has ended, and how soon the node is there again after
+//! SIGKILL with all of them.
 
 use super::{
     Laboratory,
@@ -30,6 +31,8 @@ use tokio::{
 
 const DEFINITION: &str = include_str!("../../data/bench-hold.xml");
 const OPERATION: &str = "bench-held";
+const SIGNAL_DEFINITION: &str = include_str!("../../data/bench-signal.xml");
+const SIGNAL: &str = "bench-go";
 /// As many as a node takes, less those that would be refused while the last are on their way.
 const INSTANCES_MAX: usize = limit::SERVICE_SESSIONS_MAX * limit::SESSION_CREDIT_MAX as usize;
 /// Submissions on their way at once.
@@ -61,9 +64,11 @@ pub struct Options {
 /// What was measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figures {
-    /// Transactions that waited, each for a service that has taken its operation and does not answer, and each with a
-    /// TIMEOUT that has not come.
+    /// Transactions that waited, each for a service that has taken its operation and does not answer, or for a signal, and
+    /// each with a TIMEOUT that has not come.
     pub waiting: usize,
+    /// Those of them that waited for a signal.
+    pub waiting_for_signals: usize,
     /// Transactions that were taken a second while they were submitted.
     pub submitted_per_second: f64,
     /// Memory of the node while all of them wait and nothing else happens.
@@ -74,12 +79,21 @@ pub struct Figures {
     pub memory_bytes_per_transaction: f64,
     /// How many were woken, one by one.
     pub woken: usize,
-    /// From the service's answer until the client has heard the end: half of those that were woken took so long.
+    /// From the service's answer, or the client's signal, until the client has heard the end: half of those that were woken
+    /// took so long.
     pub wake_ms_p50: f64,
     /// All but one in a hundred took at most so long.
     pub wake_ms_p99: f64,
     /// The longest.
     pub wake_ms_max: f64,
+    /// How many of those that were woken waited for a signal.
+    pub signalled: usize,
+    /// The same times for these alone.
+    pub signal_ms_p50: f64,
+    /// All but one in a hundred took at most so long.
+    pub signal_ms_p99: f64,
+    /// The longest.
+    pub signal_ms_max: f64,
     /// From the start of the new process after SIGKILL until it listens.
     pub restart_ready_ms: f64,
     /// … until every transaction was told of the restart.
@@ -100,12 +114,14 @@ pub async fn run(executable: &Executable, options: &Options, screen: Screen) -> 
     let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20));
     let rows = [
         row("transactions that wait", figures.waiting.to_string()),
+        row("  of them for a signal", figures.waiting_for_signals.to_string()),
         row("taken a second while they came", format!("{:.0}", figures.submitted_per_second)),
         row("memory of the node (limit 4,096 MiB)", mib(figures.memory_bytes)),
         row("  the most it had", mib(figures.memory_bytes_max)),
         row("  a transaction", format!("{:.0} B", figures.memory_bytes_per_transaction)),
         row("woken, p50 (limit 5 ms)", format!("{:.2} ms", figures.wake_ms_p50)),
         row("  p99", format!("{:.2} ms", figures.wake_ms_p99)),
+        row("  by a signal, p50", format!("{:.2} ms", figures.signal_ms_p50)),
         row("restart after SIGKILL: listens", format!("{:.0} ms", figures.restart_ready_ms)),
         row("  every transaction was told", format!("{:.0} ms", figures.restart_resumed_ms)),
         row("  every operation is at its service again", format!("{:.0} ms", figures.restart_delivered_ms)),
@@ -125,47 +141,60 @@ pub async fn measure(executable: &Executable, options: &Options, screen: Screen)
     ensure!((1..=instances).contains(&woken), "--woken is 1 to the number of instances");
     ensure_document_bytes(document_bytes)?;
     let mut laboratory = Laboratory::open(executable, toml::Table::new(), DEFINITION).await?;
+    laboratory.define(SIGNAL_DEFINITION).await?;
     let pid = laboratory.node().pid().context("the node does not run")?;
     let address = laboratory.address();
     let document = document_of(document_bytes)?;
     let idle = Memory::of(pid)?;
 
     screen.say(&format!("{instances} transactions that will wait …"));
-    let mut choir = Choir::attach(&address, desks(instances)).await?;
+    let for_signals = (0..instances).filter(|number| waits_for(*number) == Cause::Signal).count();
+    let for_services = instances - for_signals;
+    let mut choir = Choir::attach(&address, desks(for_services)).await?;
     let began = Instant::now();
     let mut sample = submit_all(&address, instances, woken, &document).await?;
     let submitted = began.elapsed();
-    within("the operations were not all delivered", choir.delivered(instances)).await??;
+    within("the operations were not all delivered", choir.delivered(for_services)).await??;
     sleep(SETTLING).await;
     let memory = Memory::of(pid)?;
 
     screen.say(&format!("waking {woken} of them, one by one …"));
-    let mut latencies = Vec::with_capacity(woken);
-    for (transaction, submission) in &mut sample {
+    let client = Client::connect(&address, "bench-signals").await?;
+    let (mut latencies, mut of_signals) = (Vec::with_capacity(woken), Vec::new());
+    for (transaction, (cause, submission)) in &mut sample {
         let began = Instant::now();
-        choir.answer(*transaction, document.clone())?;
+        match cause {
+            Cause::Service => choir.answer(*transaction, document.clone())?,
+            Cause::Signal => drop(client.signal(*transaction, SIGNAL, document.clone()).await?),
+        }
         let response = timeout(WAKE_MAX, submission.response()).await.context("one that was woken did not end")??;
-        latencies.push(began.elapsed());
+        let latency = began.elapsed();
+        latencies.push(latency);
+        if *cause == Cause::Signal {
+            of_signals.push(latency);
+        }
         let Ending::Completed(_) = response.ending else { bail!("one ended as {}", response.ending.word()) };
     }
-    drop(sample);
-    let latencies = Samples::new(latencies);
+    drop((sample, client));
+    let signalled = of_signals.len();
+    let (latencies, of_signals) = (Samples::new(latencies), Samples::new(of_signals));
 
     screen.say("SIGKILL, and start again …");
     laboratory.node_mut().kill().await?;
     drop(choir);
-    let left = instances - woken;
+    let (left, left_to_services) = (instances - woken, for_services - (woken - signalled));
     let started = laboratory.node_mut().launch()?;
     laboratory.node_mut().wait_until_ready().await?;
     let ready = started.elapsed();
-    let mut choir = Choir::attach(&address, desks(left.max(1))).await?;
+    let mut choir = Choir::attach(&address, desks(left_to_services.max(1))).await?;
     within("the transactions were not all told of the restart", resumed(&laboratory, left)).await??;
     let told = started.elapsed();
-    within("the operations were not all delivered again", choir.delivered(left)).await??;
+    within("the operations were not all delivered again", choir.delivered(left_to_services)).await??;
     let delivered = started.elapsed();
     let each = memory.resident_bytes.saturating_sub(idle.resident_bytes) as f64 / instances as f64;
     Ok(Figures {
         waiting: instances,
+        waiting_for_signals: for_signals,
         submitted_per_second: rounded(instances as f64 / submitted.as_secs_f64()),
         memory_bytes: memory.resident_bytes,
         memory_bytes_max: memory.resident_bytes_max,
@@ -174,11 +203,27 @@ pub async fn measure(executable: &Executable, options: &Options, screen: Screen)
         wake_ms_p50: rounded(latencies.percentile_ms(50.0)),
         wake_ms_p99: rounded(latencies.percentile_ms(99.0)),
         wake_ms_max: rounded(latencies.percentile_ms(100.0)),
+        signalled,
+        signal_ms_p50: rounded(of_signals.percentile_ms(50.0)),
+        signal_ms_p99: rounded(of_signals.percentile_ms(99.0)),
+        signal_ms_max: rounded(of_signals.percentile_ms(100.0)),
         restart_ready_ms: milliseconds(ready) as f64,
         restart_resumed_ms: milliseconds(told) as f64,
         restart_delivered_ms: milliseconds(delivered) as f64,
         document_bytes,
     })
+}
+
+/// What a transaction waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Service,
+    Signal,
+}
+
+/// What transaction `number` waits for: every second one for a signal.
+fn waits_for(number: usize) -> Cause {
+    if number % 2 == 1 { Cause::Signal } else { Cause::Service }
 }
 
 /// One service with as many connections as it takes to hold so many operations.
@@ -198,7 +243,7 @@ async fn submit_all(
     instances: usize,
     woken: usize,
     document: &Text,
-) -> Result<HashMap<TransactionId, Submission>> {
+) -> Result<HashMap<TransactionId, (Cause, Submission)>> {
     let mut chosen = fastrand::Rng::new().choose_multiple(0..instances, woken);
     chosen.sort_unstable();
     let mut clients = Vec::new();
@@ -218,8 +263,10 @@ async fn submit_all(
         let is_chosen = chosen.next_if_eq(&number).is_some();
         let (client, document) = (clients[number % CLIENTS].clone(), document.clone());
         tasks.spawn(async move {
-            let submission = client.submit("bench-hold", document).await?;
-            anyhow::Ok(is_chosen.then_some(submission))
+            let cause = waits_for(number);
+            let definition = if cause == Cause::Signal { "bench-signal" } else { "bench-hold" };
+            let submission = client.submit(definition, document).await?;
+            anyhow::Ok(is_chosen.then_some((cause, submission)))
         });
     }
     while let Some(submission) = tasks.join_next().await {
@@ -228,8 +275,8 @@ async fn submit_all(
     Ok(sample)
 }
 
-fn keep(sample: &mut HashMap<TransactionId, Submission>, submission: Option<Submission>) {
-    sample.extend(submission.map(|submission| (submission.transaction(), submission)));
+fn keep(sample: &mut HashMap<TransactionId, (Cause, Submission)>, submission: Option<(Cause, Submission)>) {
+    sample.extend(submission.map(|(cause, submission)| (submission.transaction(), (cause, submission))));
 }
 
 /// Wait until the node counts so many open transactions: until then the restart is still going through the store.

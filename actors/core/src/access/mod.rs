@@ -218,12 +218,4 @@ impl Machine for Access {
     fn resumed() -> Input {
         Input::Resumed
     }
-
-    fn is_open(&self) -> bool {
-        true
-    }
-
-    fn is_kept(&self) -> bool {
-        true
-    }
 }

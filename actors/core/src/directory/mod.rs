@@ -462,12 +462,4 @@ impl Machine for Directory {
     fn resumed() -> Input {
         Input::Resumed
     }
-
-    fn is_open(&self) -> bool {
-        true
-    }
-
-    fn is_kept(&self) -> bool {
-        true
-    }
 }

@@ -10,75 +10,28 @@
 use crate::{
     code::{Code, Fault},
     dice::Dice,
-    document::Text,
     ident::{InvocationId, OrganizationId, ServiceName, TransactionId},
     invocation::{Invocation, Outcome},
     limit,
     machine::{Decision, Machine},
     moment::Moment,
     offer::Offers,
-    session::Asker,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+mod arrival;
 #[cfg(test)]
 mod tests;
 pub mod topics;
+mod words;
+
+pub use words::{Body, Effect, Input, Numbered, Receipt, Record, Taken};
 
 /// Recent outcomes that a link remembers for repeated requests.
 const ANSWERED_MAX: usize = 1_024;
 /// Bytes of the documents in them.
 const ANSWERED_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// What travels in one frame.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Body {
-    /// Perform this for us.
-    Request {
-        /// What.
-        invocation: Invocation,
-        /// Which leg of its operation it is: with it the receiver can tell that the id is this invocation's and that of
-        /// no other organization's (F7).
-        leg: u32,
-    },
-    /// This is what came of your request.
-    Answer {
-        /// Which request.
-        invocation: InvocationId,
-        /// The service that performed it, where one did.
-        service: Option<ServiceName>,
-        /// What came of it.
-        outcome: Outcome,
-    },
-    /// We wait for this request no more.
-    Withdraw {
-        /// Which request.
-        invocation: InvocationId,
-    },
-    /// About topics.
-    Topic(topics::Body),
-}
-
-/// A numbered frame.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Numbered {
-    /// Its number, from one, without gaps.
-    pub sequence: u64,
-    /// What it says.
-    pub body: Body,
-}
-
-/// What the receiver of frames signs once its journal has them (X1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Receipt {
-    /// Whose frames they are.
-    pub from: OrganizationId,
-    /// Who has accepted them.
-    pub to: OrganizationId,
-    /// All up to this number.
-    pub accepted_through: u64,
-}
 
 /// The link to one peer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -123,194 +76,6 @@ struct Performing {
 struct Answered {
     service: Option<ServiceName>,
     outcome: Outcome,
-}
-
-/// What is asked of a link, or arrives on it.
-#[derive(Debug)]
-pub enum Input {
-    /// A transaction wants the peer to do this. Asked again under the same id, it is one request still.
-    Ask {
-        /// Which transaction.
-        caller: TransactionId,
-        /// What.
-        invocation: Invocation,
-        /// Which leg of its operation it is.
-        leg: u32,
-    },
-    /// The transaction waits no more.
-    Withdraw {
-        /// For which request.
-        invocation: InvocationId,
-    },
-    /// The transaction has recorded the answer; the link may forget it.
-    Settle {
-        /// Of which request.
-        invocation: InvocationId,
-    },
-    /// A local service answered the peer's request.
-    Answer {
-        /// Which request.
-        invocation: InvocationId,
-        /// What came of it.
-        outcome: Outcome,
-        /// Whom to acknowledge.
-        asker: Option<Asker>,
-    },
-    /// A connection to the peer is up: tell the peer how far its frames were accepted.
-    Opened,
-    /// The peer says on a new connection how far it has accepted: sending goes on from there.
-    Connected {
-        /// The number of the last of our frames in the peer's journal.
-        accepted_through: u64,
-    },
-    /// The connection is gone.
-    Disconnected,
-    /// A frame of the peer's, its signature checked.
-    Arrived(Numbered),
-    /// The peer's journal has our frames up to this number.
-    Confirmed {
-        /// The number.
-        accepted_through: u64,
-    },
-    /// Hand frames to the connection as far as the window allows.
-    Transmit,
-    /// About topics.
-    Topic(topics::Input),
-    /// The earliest deadline of the peer's requests has come.
-    Due,
-    /// The process has started again.
-    Resumed,
-}
-
-/// What becomes of an accepted frame.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Taken {
-    /// What its body says. A request that was answered before gets its original answer; one that is open stays open.
-    Plainly,
-    /// A request: this local service performs it.
-    By(ServiceName),
-    /// A request that is answered with this fault.
-    Refused(Fault),
-}
-
-/// What happened on a link.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Record {
-    /// A request of ours was put into the outbox.
-    Asked {
-        /// Whose.
-        caller: TransactionId,
-        /// The request.
-        invocation: Invocation,
-        /// Which leg of its operation it is.
-        leg: u32,
-    },
-    /// A request of ours was withdrawn.
-    Withdrawn {
-        /// Which.
-        invocation: InvocationId,
-    },
-    /// The caller has recorded the answer to a request of ours.
-    Settled {
-        /// Which.
-        invocation: InvocationId,
-    },
-    /// A frame of the peer's was accepted.
-    Accepted {
-        /// The frame.
-        frame: Numbered,
-        /// What becomes of it; in the same record, so that no crash can come between.
-        taken: Taken,
-    },
-    /// A request of the peer's was answered.
-    Answered {
-        /// Which.
-        invocation: InvocationId,
-        /// By whom.
-        service: Option<ServiceName>,
-        /// What came of it.
-        outcome: Outcome,
-    },
-    /// The peer's journal has our frames up to this number.
-    Confirmed {
-        /// The number.
-        accepted_through: u64,
-    },
-    /// About topics.
-    Topic(topics::Record),
-    /// A connection came up; of this process's life only.
-    Connected {
-        /// Where sending goes on.
-        accepted_through: u64,
-    },
-    /// The connection went; of this process's life only.
-    Disconnected,
-    /// Frames were handed to the connection; of this process's life only.
-    Transmitted {
-        /// Up to this number.
-        through: u64,
-    },
-}
-
-/// What a link wants done.
-#[derive(Debug)]
-pub enum Effect {
-    /// Tell the peer, on a new connection, up to which number the journal has its frames.
-    Position {
-        /// The number.
-        accepted_through: u64,
-    },
-    /// Hand frames to the connection.
-    Transmit {
-        /// The frames.
-        frames: Vec<Numbered>,
-    },
-    /// Tell the peer that the journal has its frames up to this number.
-    Confirm {
-        /// The number.
-        accepted_through: u64,
-    },
-    /// Offer a request of the peer's to a local service.
-    Offer {
-        /// Which service.
-        service: ServiceName,
-        /// The request.
-        invocation: Invocation,
-    },
-    /// Tell a local service that nobody waits any more.
-    Withdraw {
-        /// Which service.
-        service: ServiceName,
-        /// For which invocation.
-        invocation: InvocationId,
-    },
-    /// Ask a transaction whether it still waits for a request; if not, it withdraws it.
-    Inquire {
-        /// Which transaction.
-        caller: TransactionId,
-        /// Which request.
-        invocation: InvocationId,
-    },
-    /// Give an answer to the transaction that asked.
-    Return {
-        /// Which transaction.
-        caller: TransactionId,
-        /// To which request.
-        invocation: InvocationId,
-        /// By whom.
-        service: Option<ServiceName>,
-        /// What came of it.
-        outcome: Outcome,
-    },
-    /// Acknowledge an answer to the session that gave it.
-    Acknowledge {
-        /// To whom.
-        asker: Asker,
-        /// Which invocation it answered.
-        invocation: InvocationId,
-    },
-    /// About topics.
-    Topic(topics::Effect),
 }
 
 impl Link {
@@ -426,88 +191,6 @@ impl Link {
         }
     }
 
-    fn arrived(&self, offers: &Offers, turn: u64, frame: Numbered) -> Result<Decision<Self>, Fault> {
-        if frame.sequence <= self.accepted_through {
-            return Ok(Decision::nothing().effect(Effect::Confirm { accepted_through: self.accepted_through }));
-        }
-        if frame.sequence != self.accepted_through + 1 {
-            return Err(Fault::new(
-                Code::FrameRefused,
-                format!("{} sent frame {} after frame {}", self.peer.short(), frame.sequence, self.accepted_through),
-            ));
-        }
-        let confirm = Effect::Confirm { accepted_through: frame.sequence };
-        let frame = with_checked_answer(frame);
-        let accepted = |taken| Decision::nothing().record(Record::Accepted { frame: frame.clone(), taken });
-        Ok(match &frame.body {
-            // A repetition: what was answered is answered once more, and nothing is performed again.
-            Body::Request { invocation, .. } if self.answered.contains_key(&invocation.id) => {
-                accepted(Taken::Plainly).effect(confirm).then(Input::Transmit)
-            }
-            Body::Request { invocation, .. } if self.performing.contains_key(&invocation.id) => {
-                accepted(Taken::Plainly).effect(confirm)
-            }
-            Body::Request { invocation, leg } => match self.accept(offers, turn, invocation, *leg) {
-                Ok(service) => accepted(Taken::By(service.clone()))
-                    .effect(confirm)
-                    .effect(Effect::Offer { service, invocation: one_hop_further(invocation) }),
-                Err(fault) => accepted(Taken::Refused(fault)).effect(confirm).then(Input::Transmit),
-            },
-            Body::Answer { invocation, service, outcome } => {
-                let decision = accepted(Taken::Plainly).effect(confirm);
-                match self.asked.get(invocation) {
-                    Some(Asked { caller, answer: None }) => decision.effect(Effect::Return {
-                        caller: *caller,
-                        invocation: *invocation,
-                        service: service.clone(),
-                        outcome: outcome.clone(),
-                    }),
-                    _ => decision,
-                }
-            }
-            Body::Withdraw { invocation } => {
-                let mut decision = accepted(Taken::Plainly).effect(confirm);
-                if let Some(performing) = self.performing.get(invocation) {
-                    let service = performing.service.clone();
-                    decision.effects.push(Effect::Withdraw { service, invocation: *invocation });
-                }
-                decision
-            }
-            Body::Topic(body) => match topics::checked(body) {
-                Ok(()) => {
-                    let mut decision = accepted(Taken::Plainly).effect(confirm);
-                    let arrived = self.topics.arrived(frame.sequence, body);
-                    decision.effects.extend(arrived.map(Effect::Topic));
-                    decision
-                }
-                Err(fault) => accepted(Taken::Refused(fault)).effect(confirm),
-            },
-        })
-    }
-
-    /// Which local service performs a request of the peer's.
-    fn accept(&self, offers: &Offers, turn: u64, invocation: &Invocation, leg: u32) -> Result<ServiceName, Fault> {
-        let context = &invocation.context;
-        if context.organization != self.peer {
-            return Err(Fault::new(Code::FrameRefused, "a peer may forward operations of its own transactions only"));
-        }
-        let id = InvocationId::new(&self.peer, context.transaction, context.operation, leg, context.attempt);
-        if invocation.id != id {
-            return Err(Fault::new(Code::FrameRefused, "the id of the invocation is not the one that its content has"));
-        }
-        if context.hops >= limit::HOPS_MAX {
-            return Err(Fault::new(Code::LimitReached, "the invocation has crossed as many nodes as it may"));
-        }
-        if self.performing.len() >= limit::LINK_INVOCATIONS_OPEN_MAX {
-            return Err(Fault::new(Code::Busy, format!("{} of your requests are open here", self.performing.len())));
-        }
-        Text::parse(invocation.document.as_str().as_bytes())?;
-        offers.public_performer(&invocation.target, turn).ok_or_else(|| {
-            let at = invocation.target.service.as_ref().map(|name| format!(" at service {name}")).unwrap_or_default();
-            Fault::new(Code::NoPerformer, format!("nobody here performs {}{at}", invocation.target.operation))
-        })
-    }
-
     /// After a restart: what the peer asked for is offered again. Whoever of ours asked is given the answer again, or is
     /// asked whether it still waits: its own record of that may have come into the journal, and the link's may not.
     fn resumed(&self) -> Decision<Self> {
@@ -527,17 +210,6 @@ impl Link {
         let topics = self.topics.resumed().map(Effect::Topic);
         Decision { effects: offers.chain(asked).chain(topics).collect(), ..Decision::nothing() }
     }
-}
-
-/// The same frame; an answer that is no document has become a failure. What a peer sends was decoded and not looked into.
-fn with_checked_answer(mut frame: Numbered) -> Numbered {
-    if let Body::Answer { outcome, .. } = &mut frame.body
-        && let Outcome::Completed(document) = outcome
-        && let Err(fault) = Text::parse(document.as_str().as_bytes())
-    {
-        *outcome = Outcome::Failed(fault);
-    }
-    frame
 }
 
 /// Bytes of what an outcome holds.
@@ -744,13 +416,5 @@ impl Machine for Link {
 
     fn resumed() -> Input {
         Input::Resumed
-    }
-
-    fn is_open(&self) -> bool {
-        true
-    }
-
-    fn is_kept(&self) -> bool {
-        true
     }
 }

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::{
+    document::Text,
     fixture::{Came, Fed, asker, invocation, organization, service, text},
     invocation::Target,
 };

@@ -252,12 +252,4 @@ impl Machine for Membership {
     fn resumed() -> Input {
         Input::Resumed
     }
-
-    fn is_open(&self) -> bool {
-        true
-    }
-
-    fn is_kept(&self) -> bool {
-        true
-    }
 }

@@ -12,6 +12,8 @@
 //! A topic of a peer is a topic here too, with subscribers of its own; the link brings it what the peer publishes. And a
 //! peer is a subscriber whose only recipient is its link; it gets public publications alone.
 
+mod giving;
+mod publishing;
 mod subscription;
 mod words;
 
@@ -32,7 +34,6 @@ use crate::{
     machine::{Decision, Machine},
     moment::Moment,
     offer::Offers,
-    session::{Asker, Notification, Taken},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -145,98 +146,6 @@ impl Topic {
         self.kept.get(usize::try_from(number.checked_sub(self.first())?).ok()?)
     }
 
-    fn publish(
-        &self,
-        now: Moment,
-        asker: Asker,
-        publication: PublicationId,
-        public: bool,
-        document: Text,
-    ) -> Result<Decision<Self>, Fault> {
-        let fingerprint = fingerprint(&document);
-        let acknowledge = |word| Effect::Acknowledge { asker, publication: Some(publication), moment: now, word };
-        match self.remembered.get(&publication) {
-            Some(before) if *before == fingerprint => {
-                return Ok(Decision::nothing().effect(acknowledge("repeated")));
-            }
-            Some(_) => {
-                let words = format!("publication {publication} was made to {} with another document", self.address);
-                return Err(Fault::new(Code::PublicationConflict, words));
-            }
-            None => (),
-        }
-        let room = self.room_for(&document, now);
-        if let Some(dropped) = &room
-            && let Some(slow) = self.held_up_by(dropped, now)
-        {
-            return Err(Fault::new(
-                Code::Busy,
-                format!("{} keeps {} publications already, which {slow} has not had", self.address, self.kept.len()),
-            ));
-        }
-        let mut decision = Decision::nothing().effect(acknowledge("published"));
-        decision.records.extend(room);
-        let (at, heard, missed) = (now, None, 0);
-        Ok(decision
-            .record(Record::Published { publication, at, public, fingerprint, heard, missed, document })
-            .then(Input::Give { only: None }))
-    }
-
-    /// What the peer published. A link cannot be told to wait, so what has no room pushes out the oldest.
-    fn heard(&self, now: Moment, sequence: u64, notification: Notification) -> Decision<Self> {
-        if self.address.organization.is_none() {
-            return Decision::nothing();
-        }
-        let decision = Decision::nothing().effect(Effect::Settle { sequence });
-        if sequence <= self.heard_through || self.subscriptions.is_empty() {
-            return decision;
-        }
-        let Notification { publication, missed, document, .. } = notification;
-        let mut decision = decision.then(Input::Give { only: None });
-        decision.records.extend(self.room_for(&document, now));
-        let fingerprint = fingerprint(&document);
-        let (at, public, heard) = (now, false, Some(sequence));
-        decision.record(Record::Published { publication, at, public, fingerprint, heard, missed, document })
-    }
-
-    /// What must be dropped so that there is room for a document.
-    fn room_for(&self, document: &Text, now: Moment) -> Option<Record> {
-        let mut bytes = self.bytes + document.as_str().len() + PUBLICATION_BYTES;
-        let mut count = self.kept.len() + 1;
-        let mut drop = 0;
-        for kept in &self.kept {
-            let outlived = now.since_ms(kept.published) >= limit::TOPIC_KEEP_MS_MAX;
-            if !outlived && bytes <= limit::TOPIC_BYTES_MAX && count <= limit::TOPIC_PUBLICATIONS_MAX {
-                break;
-            }
-            bytes -= kept.bytes();
-            count -= 1;
-            drop += 1;
-        }
-        self.dropped(drop)
-    }
-
-    /// The record that the `count` oldest publications are kept no more.
-    fn dropped(&self, count: u64) -> Option<Record> {
-        let through = self.first() - 1 + count;
-        let missed = || self.subscriptions.values().map(|subscription| subscription.lacks(through)).sum();
-        (count > 0).then(|| Record::Dropped { through, missed: missed() })
-    }
-
-    /// Who would lose something by what is dropped, though it is there and on its way.
-    fn held_up_by(&self, dropped: &Record, now: Moment) -> Option<String> {
-        let Record::Dropped { through, .. } = dropped else { return None };
-        let slow = self
-            .subscriptions
-            .iter()
-            .find(|(_, subscription)| subscription.is_active(now) && subscription.lacks(*through) > 0);
-        slow.map(|(subscriber, _)| match subscriber {
-            Subscriber::Named(name) => name.to_string(),
-            Subscriber::Peer(peer) => peer.short(),
-        })
-    }
-
-    /// A topic of another organization can be followed only if that is a peer.
     fn check_owner(&self, offers: &Offers) -> Result<(), Fault> {
         let Some(owner) = self.address.organization else { return Ok(()) };
         if offers.own() == Some(owner) {
@@ -290,118 +199,6 @@ impl Topic {
         decision
     }
 
-    fn taken(
-        &self,
-        now: Moment,
-        subscriber: Subscriber,
-        recipient: Recipient,
-        number: u64,
-        word: Taken,
-    ) -> Decision<Self> {
-        let holds = self.subscriptions.get(&subscriber).and_then(|known| known.holds(recipient, number));
-        let Some(told) = holds else { return Decision::nothing() };
-        let only = Some(subscriber.clone());
-        let record = match word {
-            Taken::Had | Taken::Refused => {
-                let refused = word == Taken::Refused;
-                Record::Had { subscriber, recipient, number, told, refused, at: now }
-            }
-            Taken::Later { pause_ms } => {
-                let until = now.plus_ms(pause_ms.clamp(1, limit::NOTIFY_PAUSE_MS_MAX));
-                Record::Postponed { subscriber, recipient, number, until }
-            }
-        };
-        Decision::nothing().record(record).then(Input::Give { only })
-    }
-
-    fn give(&self, now: Moment, only: Option<&Subscriber>) -> Decision<Self> {
-        let mut decision = Decision::nothing();
-        match only {
-            Some(subscriber) => {
-                if let Some(subscription) = self.subscriptions.get(subscriber) {
-                    self.give_to(now, subscriber, subscription, &mut decision);
-                }
-            }
-            None => {
-                for (subscriber, subscription) in &self.subscriptions {
-                    self.give_to(now, subscriber, subscription, &mut decision);
-                }
-            }
-        }
-        decision
-    }
-
-    fn give_to(
-        &self,
-        now: Moment,
-        subscriber: &Subscriber,
-        subscription: &Subscription,
-        decision: &mut Decision<Self>,
-    ) {
-        // What was put off comes first, so that the order is kept.
-        if subscription.recipients.is_empty() || !subscription.postponed.is_empty() {
-            return;
-        }
-        let mut rooms = subscription.rooms();
-        let mut told = subscription.to_tell();
-        for number in subscription.waiting(self.last) {
-            let Some(kept) = self.numbered(number) else { continue };
-            let bytes = kept.bytes();
-            let fitting = rooms.iter_mut().filter(|room| room.fits(bytes));
-            let Some(room) = fitting.max_by_key(|room| room.credit) else { return };
-            room.take(bytes);
-            let recipient = room.recipient;
-            let notification = Notification {
-                number,
-                publication: kept.publication,
-                published: kept.published,
-                missed: told,
-                document: kept.document.clone(),
-            };
-            decision.records.push(Record::Given { subscriber: subscriber.clone(), recipient, number, told, at: now });
-            decision.effects.extend(match (recipient, subscriber) {
-                (Recipient::Session(session), Subscriber::Named(subscriber)) => {
-                    Some(Effect::Notify { session, subscriber: subscriber.clone(), notification })
-                }
-                (_, Subscriber::Peer(peer)) => Some(Effect::Forward { peer: *peer, notification }),
-                (Recipient::Link, Subscriber::Named(_)) => None,
-            });
-            told = 0;
-        }
-    }
-
-    /// Pauses that are over; then what was kept long enough.
-    fn due(&self, now: Moment) -> Decision<Self> {
-        if self.pauses.first().is_some_and(|(until, ..)| *until <= now) {
-            return Decision::nothing().record(Record::Woken { until: now }).then(Input::Due);
-        }
-        let outlived = |kept: &&Kept| now.since_ms(kept.published) >= limit::TOPIC_KEEP_MS_MAX;
-        let count = self.kept.iter().take_while(outlived).count() as u64;
-        let mut decision = Decision::nothing().then(Input::Give { only: None });
-        decision.records.extend(self.dropped(count));
-        decision
-    }
-
-    /// Peers take publications again; whatever a link may not know is told once more.
-    fn resumed(&self, now: Moment) -> Decision<Self> {
-        let mut decision = Decision::nothing().then(Input::Give { only: None });
-        for subscriber in self.subscriptions.keys() {
-            if let Subscriber::Peer(peer) = subscriber {
-                decision.effects.push(Effect::Inquire { peer: *peer });
-                decision.records.push(Record::Attached {
-                    subscriber: subscriber.clone(),
-                    recipient: Recipient::Link,
-                    credit: limit::TOPIC_PEER_CREDIT,
-                    at: now,
-                });
-            }
-        }
-        if self.address.organization.is_some() && !self.subscriptions.is_empty() {
-            decision.effects.push(Effect::Follow);
-        }
-        decision
-    }
-
     /// Change a subscription, and drop what nobody needs any more.
     fn change(&mut self, subscriber: &Subscriber, change: impl FnOnce(&mut Subscription)) {
         if let Some(subscription) = self.subscriptions.get_mut(subscriber) {
@@ -449,12 +246,6 @@ impl Kept {
     fn bytes(&self) -> usize {
         self.document.as_str().len() + PUBLICATION_BYTES
     }
-}
-
-/// What tells two documents apart that came under the same id: a guard against mistakes, not against malice.
-fn fingerprint(document: &Text) -> u64 {
-    let hash = blake3::hash(document.as_str().as_bytes());
-    u64::from_be_bytes(hash.as_bytes()[..8].try_into().expect("a BLAKE3 hash has 32 bytes"))
 }
 
 impl Machine for Topic {

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     fixture::{Fed, asker, organization},
-    session::SessionId,
+    session::{SessionId, Taken},
 };
 use proptest::{collection::vec, prelude::*};
 

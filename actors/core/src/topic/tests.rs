@@ -4,7 +4,7 @@
 use super::*;
 use crate::{
     fixture::{Came, Fed, asker, organization, text},
-    session::SessionId,
+    session::{Notification, SessionId, Taken},
 };
 
 fn own() -> Fed<Topic> {

@@ -6,17 +6,16 @@ use hansa_core::{
     address::{KeyBytes, Kind},
     dice::Dice,
     directory::{self, Own, Subnode},
-    dispatch::{Housed, Input, Outward, Surroundings},
+    dispatch::{Housed, Input, Outward},
     document::Text,
     ensemble::{Ensemble, Scribe},
-    ident::{OrganizationId, ServiceName, SubnodeId, TopicAddress, TransactionId},
-    mailbox,
+    ident::{OrganizationId, ServiceName, SubnodeId, TopicAddress},
     membership::{Admission, Certificate, Charter, Credentials},
     moment::Moment,
     session::{Asker, SessionId},
     signed::{Purpose, Signed},
     topic::Topic,
-    transaction::{Instance, catalogue},
+    transaction::catalogue,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -172,21 +171,9 @@ impl Node {
         Signed::new(&self.key, Purpose::Directory, record)
     }
 
-    /// When a machine next wants to be told the time.
-    pub fn wakes_at(&self) -> Option<Moment> {
-        self.ensemble.wakes_at()
-    }
-
     /// Tell every machine whose time has come.
     pub fn wake(&mut self, now: Moment, dice: &mut Dice) -> Refused {
         self.ensemble.wake(now, dice, &mut self.journal)
-    }
-
-    /// A session is gone.
-    pub fn close(&mut self, now: Moment, dice: &mut Dice, session: SessionId) {
-        for service in self.sessions.remove(&session).into_iter().flatten() {
-            self.take(now, dice, Input::Mailbox(service, mailbox::Input::Detach { session }));
-        }
     }
 
     /// Take an input in, and all that machines tell each other because of it, in any order that actors could have.
@@ -195,14 +182,6 @@ impl Node {
     }
 
     // What the checks look at.
-
-    pub fn surroundings(&self) -> &Surroundings {
-        self.ensemble.surroundings()
-    }
-
-    pub fn transaction(&self, id: TransactionId) -> Option<&Instance> {
-        self.ensemble.transaction(id)
-    }
 
     pub fn topic(&self, address: &TopicAddress) -> Option<&Topic> {
         self.ensemble.topic(address)

@@ -261,6 +261,9 @@ pub struct Compensation {
     pub state: String,
     /// When it began.
     pub started: Option<Time>,
+    /// While it is under way: when it is given up, so that the transaction can end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Time>,
     /// Who was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub performer: Option<OperationPerformer>,

@@ -214,6 +214,11 @@ fn operation(operation: &Operation, lines: &mut Vec<Vec<String>>) {
         };
         line[0] = format!("  ↶ {}: {}", compensation.performs, line[0]).trim_end().trim_end_matches(':').to_owned();
         lines.push(line);
+        if let Some(deadline) = compensation.deadline {
+            lines.push(vec![format!(
+                "    · without an answer it is given up at {deadline}, and the transaction goes on to its end"
+            )]);
+        }
         if let Some(fault) = compensation.performer.as_ref().and_then(|one| one.fault.as_ref()) {
             lines.push(vec![format!("    ! {fault}")]);
         }
@@ -479,6 +484,7 @@ Input
             performs: "unbook".parse().unwrap(),
             state: "running".into(),
             started: Some(NOW),
+            deadline: Some(NOW),
             performer: Some(a_performer("desk", None, Running)),
         });
         let mut pack = an_operation(2, "pack", Failed, &[3]);

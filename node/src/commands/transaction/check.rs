@@ -16,8 +16,8 @@ use std::{
 
 /// Check a transaction definition, and show every fault with its place
 ///
-/// No node is needed, so libraries of functions that it calls are given with --library. With --json the answer is a list of faults, each with line, column, code, message and help; an
-/// empty list if there are none. The exit code is 1 if there are any.
+/// No node is needed, so libraries of functions that it calls are given with --library. With --json the answer is always a list of faults, each with line, column, code, message and help; an
+/// empty list if there are none. Line and column are null where the file itself cannot be read or is too large. The exit code is 1 if there are any.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  hansa transaction check purchase.xml\n  hansa transaction check - --json < purchase.xml"
@@ -32,7 +32,9 @@ pub struct Check {
 
 impl Check {
     pub fn perform(self, context: &Context) -> Result<(), Failure> {
-        let (_, definition) = sound(&self.file, &self.libraries.load()?, context)?;
+        let libraries = self.libraries.load().map_err(|fault| unread(fault, context))?;
+        let bytes = read(&self.file).map_err(|fault| unread(fault, context))?;
+        let (_, definition) = checked(&self.file, &bytes, &libraries, context)?;
         let none: [Fault; 0] = [];
         context.show(&none[..], |_| {
             format!(
@@ -49,8 +51,20 @@ impl Check {
 
 /// The text of a file and the definition that it is where these libraries are, or all its faults, which are shown already.
 pub fn sound(file: &Path, libraries: &Libraries, context: &Context) -> Result<(String, Definition), Failure> {
-    let bytes = read_bytes(file, Code::DefinitionInvalid)?;
-    let checked = Text::parse(&bytes).map_err(|fault| vec![fault]).and_then(|text| {
+    checked(file, &read(file)?, libraries, context)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Fault> {
+    read_bytes(file, Code::DefinitionInvalid)
+}
+
+fn checked(
+    file: &Path,
+    bytes: &[u8],
+    libraries: &Libraries,
+    context: &Context,
+) -> Result<(String, Definition), Failure> {
+    let checked = Text::parse(bytes).map_err(|fault| vec![fault]).and_then(|text| {
         let definition = Definition::parse_with(&text, libraries)?;
         Ok((text.as_str().to_owned(), definition))
     });
@@ -58,29 +72,39 @@ pub fn sound(file: &Path, libraries: &Libraries, context: &Context) -> Result<(S
         Ok(sound) => return Ok(sound),
         Err(faults) => faults,
     };
-    let source = String::from_utf8_lossy(&bytes);
+    let source = String::from_utf8_lossy(bytes);
     if context.json {
-        let first = Place { line: 1, column: 1 };
-        let list: Vec<_> = faults
-            .iter()
-            .map(|fault| {
-                let place = fault.place.unwrap_or(first);
-                json!({
-                    "line": place.line,
-                    "column": place.column,
-                    "code": fault.code,
-                    "message": fault.message,
-                    "help": fault.advice(),
-                })
-            })
-            .collect();
-        print(&serde_json::to_string_pretty(&list).expect("faults are JSON"));
+        print_list(&faults, Some(Place { line: 1, column: 1 }));
     } else {
         let _ = io::stderr()
             .lock()
             .write_all(render::definition_faults(&name_of(file), &source, &faults, look()).as_bytes());
     }
     Err(Failure::Told)
+}
+
+/// There is no text in which a fault could have a place: it is a list all the same, as the answers of a check are.
+fn unread(fault: Fault, context: &Context) -> Failure {
+    if !context.json {
+        return fault.into();
+    }
+    print_list(&[fault], None);
+    Failure::Told
+}
+
+/// Faults as JSON; those that are about the whole text are `otherwise`.
+fn print_list(faults: &[Fault], otherwise: Option<Place>) {
+    let list = faults.iter().map(|fault| {
+        let place = fault.place.or(otherwise);
+        json!({
+            "line": place.map(|place| place.line),
+            "column": place.map(|place| place.column),
+            "code": fault.code,
+            "message": fault.message,
+            "help": fault.advice(),
+        })
+    });
+    print(&serde_json::to_string_pretty(&list.collect::<Vec<_>>()).expect("faults are JSON"));
 }
 
 /// A file as messages name it.

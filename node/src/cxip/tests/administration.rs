@@ -1,6 +1,9 @@
 //! The administration port over real sockets (T14): who is let in, several requests at once, long answers, nonsense.
 
-use super::{Desk, HEADER_BYTES, Listener, Office, Security, answers_until_the_end, header, message, refusal, soon};
+use super::{
+    Desk, Listener, Office, Security, soon,
+    wire::{answers_until_the_end, header, message, refusal},
+};
 use crate::{
     admin::{
         client::Client as AdminClient,
@@ -17,7 +20,7 @@ use hansa_core::{
 use hansa_sdk::{
     Client, Welcome,
     cxip::session::{Entrance, Visitor},
-    cxip::{Acknowledgement, Incoming, Message, NAMESPACE, Wire},
+    cxip::{Acknowledgement, HEADER_BYTES, Incoming, Message, NAMESPACE, Wire},
 };
 use std::{
     collections::BTreeSet,

@@ -340,12 +340,4 @@ impl Machine for Catalogue {
     fn resumed() -> Input {
         Input::Resumed
     }
-
-    fn is_open(&self) -> bool {
-        true
-    }
-
-    fn is_kept(&self) -> bool {
-        true
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Again, Answerer, Asked, Record,
-    state::{Begun, Compensating, Instance, Leg, Operation, OperationState, Part, Timer, Undoing},
+    state::{Begun, Compensating, Instance, Leg, Operation, OperationState, Part, Request, Timer, Undoing},
 };
 use crate::{invocation::Outcome, moment::Moment, session::Ending};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +27,7 @@ impl Instance {
                     compensating: None,
                     ended: None,
                     forgotten: false,
+                    requested_bytes: 0,
                     operations: BTreeMap::new(),
                     reached: BTreeMap::new(),
                     ready: BTreeSet::from([0]),
@@ -65,6 +66,7 @@ impl Begun {
                 self.set_timer(part, Some(*again_at));
             }
             Record::Iterated { operation, requests, concurrent, at, deadline } => {
+                self.requested_bytes += requests.iter().map(Request::made_bytes).sum::<usize>();
                 let state = self.at_work(*operation, *at);
                 state.state = OperationState::Running;
                 state.legs =
@@ -86,6 +88,7 @@ impl Begun {
                     }
                     return;
                 }
+                self.requested_bytes += request.as_ref().map_or(0, Request::made_bytes);
                 let state = self.at_work(*operation, *at);
                 state.state = OperationState::Running;
                 if request.is_some() {

@@ -3,7 +3,7 @@
 
 use super::{
     Answerer, Around, Effect, Input, Instance, Link, OperationState, Record, retry,
-    state::{Begun, Leg, Part, Timer},
+    state::{Begun, Leg, Part, Step, Timer},
     view::View,
 };
 use crate::{
@@ -28,8 +28,9 @@ impl Instance {
         dice: &mut Dice,
     ) -> Result<Decision<Self>, Fault> {
         let definition = self.definition(around, begun)?;
+        let step = Step { definition, around, begun, now };
         if begun.compensating.is_some() {
-            return Ok(self.undo(definition, around, begun, now, dice));
+            return Ok(self.undo(step, dice));
         }
         let tail = definition.tail() as u32;
         if let Some(dead) = begun.dead.first() {
@@ -47,7 +48,7 @@ impl Instance {
             return Ok(Self::ended(definition, begun, *index, OperationState::Completed, None, None, now));
         }
         if let Some(part) = begun.asking.first() {
-            let mut decision = self.ask(definition, around, begun, now, dice, *part);
+            let mut decision = self.ask(step, dice, *part);
             decision.then.get_or_insert(Input::Advance);
             return Ok(decision);
         }
@@ -76,7 +77,7 @@ impl Instance {
         let mut decision = match (&defined.work, &defined.iteration) {
             (Work::Signal(signal), _) => Self::await_signal(defined, ready, signal, now),
             (_, Some(iteration)) => Self::iterate(definition, begun, now, ready, iteration),
-            _ => self.ask(definition, around, begun, now, dice, Part::new(ready, 0)),
+            _ => self.ask(step, dice, Part::new(ready, 0)),
         };
         decision.then.get_or_insert(Input::Advance);
         Ok(decision)
@@ -108,11 +109,12 @@ impl Instance {
             _ => return Ok(Decision::nothing().then(Input::Advance)),
         };
         let definition = self.definition(around, begun)?;
+        let step = Step { definition, around, begun, now };
         let decision = match timer {
             Timer::Operation(index) => Self::out_of_time(definition, begun, index, now),
             Timer::Leg(part) => match begun.leg(part).filter(|leg| leg.is_open) {
-                Some(leg) => Self::attempt_out_of_time(definition, around, begun, leg, part, now, dice),
-                None => self.ask(definition, around, begun, now, dice, part),
+                Some(leg) => Self::attempt_out_of_time(step, dice, leg, part),
+                None => self.ask(step, dice, part),
             },
         };
         // What was judged goes on by itself, and comes back to what else is due.
@@ -130,18 +132,10 @@ impl Instance {
         decision
     }
 
-    fn attempt_out_of_time(
-        definition: &Definition,
-        around: &Around,
-        begun: &Begun,
-        leg: &Leg,
-        part: Part,
-        now: Moment,
-        dice: &mut Dice,
-    ) -> Decision<Self> {
-        let defined = &definition.operations[part.operation as usize];
-        let again = retry::again(defined, around, begun, part, &Outcome::Expired, now, dice);
-        let mut decision = Self::attempt_ended(part, Outcome::Expired, Answerer::Nobody, again, now);
+    fn attempt_out_of_time(step: Step<'_>, dice: &mut Dice, leg: &Leg, part: Part) -> Decision<Self> {
+        let defined = &step.definition.operations[part.operation as usize];
+        let again = retry::again(step, dice, defined, part, &Outcome::Expired);
+        let mut decision = Self::attempt_ended(part, Outcome::Expired, Answerer::Nobody, again, step.now);
         decision.effects.extend(leg.withdrawal());
         decision
     }

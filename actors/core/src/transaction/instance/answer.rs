@@ -2,7 +2,7 @@
 
 use super::{
     Answerer, Around, Effect, Input, Instance, OperationState, OutcomeKind, Record, Refusal, Refused, retry,
-    state::{Begun, Operation, Part},
+    state::{Begun, Operation, Part, Step},
     view::View,
 };
 use crate::{
@@ -17,20 +17,25 @@ use crate::{
     transaction::{Definition, Response, responses_document},
 };
 
+/// An outcome that came.
+pub(super) struct Answer {
+    pub(super) invocation: InvocationId,
+    pub(super) outcome: Outcome,
+    pub(super) from: Performer,
+    pub(super) asker: Option<Asker>,
+}
+
 impl Instance {
     /// Record an answer, if it is waited for; if not, record that it came, and refuse it.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn answer(
         &self,
         around: &Around,
         begun: Option<&Begun>,
         now: Moment,
         dice: &mut Dice,
-        invocation: InvocationId,
-        outcome: Outcome,
-        from: Performer,
-        asker: Option<Asker>,
+        answer: Answer,
     ) -> Result<Decision<Self>, Fault> {
+        let Answer { invocation, outcome, from, asker } = answer;
         let is_kept_elsewhere = !matches!(from, Performer::Local(_));
         let settle = is_kept_elsewhere.then(|| Effect::Settle { performer: from.clone(), invocation });
         let Some(begun) = begun else {
@@ -42,7 +47,10 @@ impl Instance {
         };
         let part = begun.waiting_for(invocation).filter(|part| begun.is_asked(*part, &from));
         let mut decision = match part {
-            Some(part) => self.taken(around, begun, now, dice, part, outcome, &from)?,
+            Some(part) => {
+                let definition = self.definition(around, begun)?;
+                Self::taken(Step { definition, around, begun, now }, dice, part, outcome, &from)
+            }
             None if begun.has_answer(invocation, &outcome, &from) => Decision::nothing(),
             None => {
                 let mut decision = Self::refused(begun, now, invocation, &outcome, &from);
@@ -61,19 +69,9 @@ impl Instance {
         Ok(decision)
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn taken(
-        &self,
-        around: &Around,
-        begun: &Begun,
-        now: Moment,
-        dice: &mut Dice,
-        part: Part,
-        outcome: Outcome,
-        from: &Performer,
-    ) -> Result<Decision<Self>, Fault> {
+    fn taken(step: Step<'_>, dice: &mut Dice, part: Part, outcome: Outcome, from: &Performer) -> Decision<Self> {
+        let Step { definition, begun, now, .. } = step;
         let Part { operation, leg } = part;
-        let definition = self.definition(around, begun)?;
         let defined = &definition.operations[operation as usize];
         let counted = match (&outcome, &defined.broadcast) {
             (Outcome::Completed(_), _) if part.is_compensation() => true,
@@ -84,16 +82,16 @@ impl Instance {
             (Outcome::Completed(_), _) => true,
             _ => false,
         };
-        let again = retry::again(defined, around, begun, part, &outcome, now, dice);
+        let again = retry::again(step, dice, defined, part, &outcome);
         let asked = begun.leg(part).and_then(|leg| leg.performer.as_ref());
         let from = match from {
             Performer::Peer { service: Some(service), .. } if asked != Some(from) => Answerer::Service(service.clone()),
             _ => Answerer::Asked,
         };
         let then = if part.is_compensation() { Input::Advance } else { Input::Judge { operation } };
-        Ok(Decision::nothing()
+        Decision::nothing()
             .record(Record::Answered { operation, leg, outcome, from, counted, again, at: now })
-            .then(then))
+            .then(then)
     }
 
     /// Record that an answer came which nobody waits for, as long as that does not become too many.

@@ -2,7 +2,7 @@
 
 use super::{
     Answerer, Around, Asked, Effect, Input, Instance, OperationState, Parent, Record, Request, retry,
-    state::{Begun, Operation, Part},
+    state::{Begun, Operation, Part, Step},
     view::View,
 };
 use crate::{
@@ -40,7 +40,9 @@ impl<'a> Task<'a> {
             Some(compensation) if part.is_compensation() => Self {
                 performs: &compensation.performs,
                 service: compensation.service.as_ref(),
-                timeout_ms: compensation.timeout_ms,
+                timeout_ms: Some(compensation.timeout_ms.unwrap_or_else(|| {
+                    limit::COMPENSATION_TIMEOUT_MS + compensation.retry.as_ref().map_or(0, retry::longest_ms)
+                })),
                 broadcast: None,
                 subtransaction: false,
             },
@@ -62,15 +64,8 @@ impl<'a> Task<'a> {
 impl Instance {
     /// Ask for a leg, or look again later, or find that it cannot be asked for. Of a broadcast that was not asked for yet:
     /// for all its legs.
-    pub(super) fn ask(
-        &self,
-        definition: &Definition,
-        around: &Around,
-        begun: &Begun,
-        now: Moment,
-        dice: &mut Dice,
-        part: Part,
-    ) -> Decision<Self> {
+    pub(super) fn ask(&self, step: Step<'_>, dice: &mut Dice, part: Part) -> Decision<Self> {
+        let Step { definition, around, begun, now } = step;
         let index = part.operation;
         let defined = &definition.operations[index as usize];
         let task = Task::of(defined, part);
@@ -91,10 +86,19 @@ impl Instance {
             Ok(document) => document,
             Err(fault) => return impossible(fault),
         };
+        let request = match known {
+            Some(_) => None,
+            None => {
+                Some(begun.same_as(definition, index, &document).unwrap_or_else(|| Request::Made(document.clone())))
+            }
+        };
+        if let Some(fault) = request.as_ref().and_then(|request| begun.too_much(defined, part, request)) {
+            return impossible(fault);
+        }
         let before = begun.operations.get(&index);
         match self.choose(defined, &task, around, begun, dice, part) {
             Choice::Impossible(fault) => impossible(fault),
-            Choice::Nobody(fault) => self.sought(definition, &task, around, begun, now, dice, part, fault),
+            Choice::Nobody(fault) => self.sought(step, dice, &task, part, fault),
             Choice::Asked(performers) => {
                 let started = if part.is_compensation() {
                     before.and_then(|operation| operation.compensation.as_ref()).map_or(now, |undoing| undoing.started)
@@ -124,9 +128,6 @@ impl Instance {
                         self.invoke(begun, defined, asked, until, &document)
                     })
                     .collect();
-                let request = known
-                    .is_none()
-                    .then(|| begun.same_as(definition, index, &document).unwrap_or(Request::Made(document)));
                 let deadline = deadline.filter(|_| {
                     let set = match part.is_compensation() {
                         true => before.and_then(|it| it.compensation.as_ref()).and_then(|undoing| undoing.deadline),
@@ -169,18 +170,8 @@ impl Instance {
     }
 
     /// Nobody performs a leg: look again later, or give the attempt up.
-    #[allow(clippy::too_many_arguments)]
-    fn sought(
-        &self,
-        definition: &Definition,
-        task: &Task<'_>,
-        around: &Around,
-        begun: &Begun,
-        now: Moment,
-        dice: &mut Dice,
-        part: Part,
-        fault: Fault,
-    ) -> Decision<Self> {
+    fn sought(&self, step: Step<'_>, dice: &mut Dice, task: &Task<'_>, part: Part, fault: Fault) -> Decision<Self> {
+        let Step { definition, begun, now, .. } = step;
         let index = part.operation;
         let defined = &definition.operations[index as usize];
         let leg = begun.leg(part);
@@ -193,7 +184,7 @@ impl Instance {
             return Decision::nothing().record(Record::Sought { operation: index, leg: part.leg, at: now, again_at });
         }
         let outcome = Outcome::Failed(fault);
-        let again = retry::again(defined, around, begun, part, &outcome, now, dice);
+        let again = retry::again(step, dice, defined, part, &outcome);
         let is_whole = !part.is_compensation() && defined.iteration.is_none();
         if let (None, true, Outcome::Failed(fault)) = (&again, is_whole, &outcome) {
             let fault = Some(fault.clone());
@@ -374,6 +365,27 @@ impl Instance {
         }
         decision.effects.extend(self.undoing_again(definition, begun));
         Ok(decision)
+    }
+}
+
+impl Begun {
+    /// Why a request is one too many, if it is: the documents that were made for all operations are kept until the end.
+    /// What undoes an operation is asked for all the same.
+    fn too_much(&self, defined: &Defined, part: Part, request: &Request) -> Option<Fault> {
+        let bytes = self.requested_bytes + request.made_bytes();
+        if part.is_compensation() || bytes <= limit::TRANSACTION_REQUESTS_BYTES_MAX {
+            return None;
+        }
+        let message = format!(
+            "with the request of operation {} ({}), the requests that were made in this transaction are {bytes} bytes, \
+             and {} are the most",
+            defined.id,
+            defined.name,
+            limit::TRANSACTION_REQUESTS_BYTES_MAX
+        );
+        let help = "an operation without a JOIN is asked with everything that the operations before it were asked and \
+                    answered, which adds up in a long row; pick the documents or sections that are needed in a JOIN";
+        Some(Fault::new(Code::DocumentTooLarge, message).at(defined.place).help(help))
     }
 }
 

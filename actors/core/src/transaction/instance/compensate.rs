@@ -5,7 +5,7 @@
 
 use super::{
     Answerer, Around, Effect, Input, Instance, Record,
-    state::{Begun, COMPENSATION, Part},
+    state::{Begun, COMPENSATION, Part, Step},
 };
 use crate::{
     code::{Code, Fault},
@@ -40,14 +40,8 @@ impl Instance {
     }
 
     /// One step of undoing.
-    pub(super) fn undo(
-        &self,
-        definition: &Definition,
-        around: &Around,
-        begun: &Begun,
-        now: Moment,
-        dice: &mut Dice,
-    ) -> Decision<Self> {
+    pub(super) fn undo(&self, step: Step<'_>, dice: &mut Dice) -> Decision<Self> {
+        let Step { definition, begun, now, .. } = step;
         let Some(compensating) = &begun.compensating else { return Decision::nothing() };
         let Some(index) = compensating.left.front() else {
             let failed = &compensating.failed;
@@ -58,7 +52,7 @@ impl Instance {
         if is_under_way && !begun.asking.contains(&part) {
             return Self::rest(begun, now);
         }
-        let mut decision = self.ask(definition, around, begun, now, dice, part);
+        let mut decision = self.ask(step, dice, part);
         decision.then.get_or_insert(Input::Advance);
         decision
     }

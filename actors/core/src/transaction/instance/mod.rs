@@ -43,6 +43,7 @@ use crate::{
     session::{Asker, Response, Status},
     transaction::{Definition, Definitions},
 };
+use answer::Answer;
 use state::Begun;
 use std::sync::Arc;
 
@@ -150,6 +151,8 @@ pub enum Input {
     },
     /// Judge every operation whose last answer was recorded and not judged before the process ended.
     JudgeAll,
+    /// Of a transaction that is not kept: there is no room to remember its response any longer.
+    Forget,
     /// A time that was asked for has come.
     Due,
     /// The process has started again.
@@ -310,7 +313,7 @@ impl Machine for Instance {
             Input::Cancel { asker } => self.cancel(around, begun.ok_or_else(|| self.unknown())?, now, asker),
             Input::Signal { asker, signal, document } => self.signal(around, begun, now, asker, signal, document),
             Input::Answer { invocation, outcome, from, asker } => {
-                self.answer(around, begun, now, dice, invocation, outcome, from, asker)
+                self.answer(around, begun, now, dice, Answer { invocation, outcome, from, asker })
             }
             Input::Inquire { invocation, performer } => {
                 let waiting = open.is_some_and(|open| open.waiting_for(invocation).is_some());
@@ -322,9 +325,10 @@ impl Machine for Instance {
                 None => Ok(Decision::nothing()),
             },
             Input::Settle { invocation } => Ok(self.settled(begun, invocation)),
+            Input::Forget => Ok(begun.map_or_else(Decision::nothing, Self::forget)),
             Input::Due => match (open, begun) {
                 (Some(open), _) => self.due(around, now, dice, open),
-                (None, Some(begun)) => Ok(Self::forget(begun, now)),
+                (None, Some(begun)) => Ok(Self::forget_in_time(begun, now)),
                 (None, None) => Ok(Decision::nothing()),
             },
             Input::Resumed => match (open, begun) {

@@ -14,6 +14,7 @@ use crate::{
     transaction::{Definition, Operation as Defined, Work},
 };
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// A whole transaction.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -137,6 +138,8 @@ pub struct CompensationPicture {
     pub state: String,
     /// When it was begun.
     pub started: Option<Moment>,
+    /// While it is under way: when it is given up, so that the transaction can end.
+    pub deadline: Option<Moment>,
     /// How it went, once it has begun.
     pub leg: Option<LegPicture>,
 }
@@ -197,6 +200,10 @@ impl Instance {
             Some(Ending::Failed(fault)) => (None, Some(fault.clone())),
             _ => (None, None),
         };
+        let mut refused: BTreeMap<u32, BTreeMap<u32, u32>> = BTreeMap::new();
+        for (operation, leg) in begun.refused.iter().filter_map(|refused| refused.leg) {
+            *refused.entry(operation).or_default().entry(leg).or_default() += 1;
+        }
         Some(Picture {
             id: self.id,
             definition: begun.definition.clone(),
@@ -213,7 +220,10 @@ impl Instance {
             fault,
             operations: (0u32..)
                 .zip(&definition.operations)
-                .map(|(index, defined)| operation(definition, begun, index, defined))
+                .map(|(index, defined)| {
+                    let late = refused.remove(&index).unwrap_or_default();
+                    operation(definition, begun, index, defined, &late)
+                })
                 .collect(),
             signals: begun
                 .signals
@@ -240,9 +250,16 @@ impl Instance {
     }
 }
 
-fn operation(definition: &Definition, begun: &Begun, index: u32, defined: &Defined) -> OperationPicture {
+/// `late` is how many answers of each leg were refused.
+fn operation(
+    definition: &Definition,
+    begun: &Begun,
+    index: u32,
+    defined: &Defined,
+    late: &BTreeMap<u32, u32>,
+) -> OperationPicture {
     let state = begun.operations.get(&index);
-    let legs = state.map(|state| legs(begun, index, state, defined)).unwrap_or_default();
+    let legs = state.map(|state| legs(begun, index, state, defined, late)).unwrap_or_default();
     OperationPicture {
         id: defined.id,
         name: defined.name.clone(),
@@ -288,18 +305,18 @@ fn operation_word(begun: &Begun, index: u32, state: Option<&Operation>) -> &'sta
     }
 }
 
-fn legs(begun: &Begun, index: u32, operation: &Operation, defined: &Defined) -> Vec<LegPicture> {
-    let mut late = vec![0; operation.legs.len()];
-    for (of, leg) in begun.refused.iter().filter_map(|refused| refused.leg) {
-        if let Some(late) = late.get_mut(leg as usize).filter(|_| of == index) {
-            *late += 1;
-        }
-    }
+fn legs(
+    begun: &Begun,
+    index: u32,
+    operation: &Operation,
+    defined: &Defined,
+    late: &BTreeMap<u32, u32>,
+) -> Vec<LegPicture> {
     let is_one = operation.legs.len() == 1 && operation.made.is_none();
-    let legs = (1..).zip(&operation.legs).zip(late);
-    legs.map(|((line, leg), late)| LegPicture {
+    let legs = (1..).zip(&operation.legs);
+    legs.map(|(line, leg)| LegPicture {
         line: defined.iteration.as_ref().map(|_| line),
-        late,
+        late: late.get(&(line - 1)).copied().unwrap_or_default(),
         output: if is_one { None } else { completed(leg) },
         ..self::leg(begun, Part::new(index, line - 1), leg, operation.state.is_final())
     })
@@ -350,13 +367,16 @@ fn leg(begun: &Begun, part: Part, leg: &Leg, is_over: bool) -> LegPicture {
 
 fn compensation(begun: &Begun, index: u32, defined: &Defined) -> Option<CompensationPicture> {
     let compensation = defined.compensation.as_ref()?;
-    let undoing = begun.operations.get(&index).and_then(|operation| operation.compensation.as_deref());
+    let operation = begun.operations.get(&index);
+    let undoing = operation.and_then(|operation| operation.compensation.as_deref());
     let part = Part::new(index, COMPENSATION);
     let leg = undoing.map(|undoing| LegPicture {
         output: completed(&undoing.leg),
         ..self::leg(begun, part, &undoing.leg, begun.ended.is_some())
     });
-    let is_left = begun.compensating.as_ref().is_some_and(|compensating| compensating.left.contains(&index));
+    // Everything that completed is undone, so whether this still waits for it need not be looked for among the others.
+    let is_completed = operation.is_some_and(|operation| operation.state == OperationState::Completed);
+    let is_left = is_completed && begun.compensating.is_some() && begun.ended.is_none();
     Some(CompensationPicture {
         performs: compensation.performs.clone(),
         state: match &leg {
@@ -365,6 +385,7 @@ fn compensation(begun: &Begun, index: u32, defined: &Defined) -> Option<Compensa
             None => "not-needed".to_owned(),
         },
         started: undoing.map(|undoing| undoing.started),
+        deadline: undoing.filter(|undoing| undoing.leg.outcome.is_none()).and_then(|undoing| undoing.deadline),
         leg,
     })
 }

@@ -1,8 +1,8 @@
 //! Whether a leg is asked for once more, and when (T11).
 
 use super::{
-    Again, Around, Record,
-    state::{Begun, OperationState, Part},
+    Again, Record,
+    state::{Begun, OperationState, Part, Step},
 };
 use crate::{
     code::Code,
@@ -27,14 +27,13 @@ pub(super) fn policy(defined: &Defined, part: Part) -> Option<&Retry> {
 /// A peer that had not even begun is passed over for another one, without counting as an attempt (F6). What failed is
 /// asked for again as long as its policy and the time that is left allow.
 pub(super) fn again(
+    step: Step<'_>,
+    dice: &mut Dice,
     defined: &Defined,
-    around: &Around,
-    begun: &Begun,
     part: Part,
     outcome: &Outcome,
-    now: Moment,
-    dice: &mut Dice,
 ) -> Option<Again> {
+    let Step { around, begun, now, .. } = step;
     let fault = outcome.fault()?;
     let leg = begun.leg(part);
     let attempts = leg.map_or(0, |leg| leg.attempt);
@@ -70,6 +69,16 @@ fn deadline(begun: &Begun, part: Part) -> Option<Moment> {
     }
     let is_over = operation.state == OperationState::Running || operation.state == OperationState::Seeking;
     operation.deadline.filter(|_| is_over)
+}
+
+/// What all pauses, and all attempts that have a time of their own, take at most.
+pub(super) fn longest_ms(retry: &Retry) -> u64 {
+    let pauses_ms = (1..retry.attempts_max).map(|failures| {
+        let pause_ms = pause_ms(retry, failures);
+        pause_ms + pause_ms / 10 + 1
+    });
+    let attempts_ms = retry.attempt_timeout_ms.unwrap_or(0).saturating_mul(u64::from(retry.attempts_max));
+    pauses_ms.sum::<u64>().saturating_add(attempts_ms)
 }
 
 /// The pause after so many failures, without what chance adds.

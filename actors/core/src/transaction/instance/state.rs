@@ -4,7 +4,7 @@
 //! an iteration; what undoes an operation is one leg more, [`COMPENSATION`]. Each leg has attempts of its own, each under
 //! an invocation id of its own.
 
-use super::{Effect, Parent, Refused};
+use super::{Around, Effect, Parent, Refused};
 use crate::{
     code::Fault,
     document::Text,
@@ -52,6 +52,9 @@ pub(super) struct Begun {
     pub(super) ended: Option<(Moment, Ending)>,
     /// Of a transaction that is not kept: whether the time is over in which its response may be asked for.
     pub(super) forgotten: bool,
+    /// Bytes of the request documents that were made for it and are kept.
+    #[serde(default)]
+    pub(super) requested_bytes: usize,
     /// Operations that were considered, by index. Those that are not here still wait for a predecessor.
     pub(super) operations: BTreeMap<u32, Operation>,
     /// How many predecessors of an operation have ended, and whether one of them leads to it.
@@ -75,6 +78,15 @@ pub(super) struct Begun {
     pub(super) refused: Vec<Refused>,
     /// The first thing that went wrong: why the transaction fails, should it fail.
     pub(super) cause: Option<Fault>,
+}
+
+/// What a step is decided on.
+#[derive(Clone, Copy)]
+pub(super) struct Step<'a> {
+    pub(super) definition: &'a Definition,
+    pub(super) around: &'a Around,
+    pub(super) begun: &'a Begun,
+    pub(super) now: Moment,
 }
 
 /// How a transaction will end once what it did is undone.
@@ -214,6 +226,16 @@ pub(super) struct Leg {
     pub(super) looks: u32,
     pub(super) seeking_since: Option<Moment>,
     pub(super) timer: Option<Moment>,
+}
+
+impl Request {
+    /// Bytes of the document that was made, if one was.
+    pub(super) fn made_bytes(&self) -> usize {
+        match self {
+            Self::Made(document) => document.as_str().len(),
+            Self::Input | Self::Output(_) => 0,
+        }
+    }
 }
 
 impl OperationState {

@@ -162,11 +162,25 @@ impl Instance {
         decision
     }
 
+    /// Until when it is there for nothing but its response: it has ended, is not kept, and is no open work any more.
+    #[must_use]
+    pub fn lingers_until(&self) -> Option<Moment> {
+        self.begun.as_ref()?.forgets_at()
+    }
+
     /// The time in which the response of a transaction that is not kept may be asked for is over.
-    pub(super) fn forget(begun: &Begun, now: Moment) -> Decision<Self> {
+    pub(super) fn forget_in_time(begun: &Begun, now: Moment) -> Decision<Self> {
         match begun.forgets_at() {
-            Some(at) if at <= now => Decision::nothing().record(Record::Forgotten),
+            Some(at) if at <= now => Self::forget(begun),
             _ => Decision::nothing(),
+        }
+    }
+
+    /// The response of a transaction that is not kept is remembered no longer.
+    pub(super) fn forget(begun: &Begun) -> Decision<Self> {
+        match begun.forgets_at() {
+            Some(_) => Decision::nothing().record(Record::Forgotten),
+            None => Decision::nothing(),
         }
     }
 }

@@ -3,12 +3,12 @@
 use super::{Rehearsal, Script, dry_run};
 use crate::{
     document::Text,
-    fixture::{Fed, asker, organization, service, text},
+    fixture::{Fed, Shop, asker, organization, service, text},
     moment::Moment,
     offer::{Offers, PeerOffer},
-    transaction::{Around, Catalogue, Definition, Definitions, catalogue},
+    transaction::{Around, Catalogue, Definitions, Loader, catalogue},
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 const REFERENCE: &str = include_str!("../../../../../docs/transactions.md");
 
@@ -110,6 +110,22 @@ const PLAYS: &[Play] = &[
         absent: &[],
     },
     Play {
+        name: "price-parcel",
+        input: "<Parcel><Weight>10</Weight><Zone>EU</Zone></Parcel>",
+        answers: r#"{"operations": {"bill-parcel": {"answers": [{"document": "<Bill/>"}]}}}"#,
+        state: "completed",
+        output: &["<Bill/>"],
+        absent: &[],
+    },
+    Play {
+        name: "price-parcel",
+        input: "<Parcel><Weight>10</Weight><Zone>MARS</Zone></Parcel>",
+        answers: "{}",
+        state: "failed",
+        output: &[],
+        absent: &[],
+    },
+    Play {
         name: "weigh-twice",
         input: "<Parcel/>",
         answers: r#"{"operations": {"weigh-packed": {"answers": [{"document": "<Packed/>"}]},
@@ -166,7 +182,9 @@ fn examples() -> Vec<Text> {
 }
 
 fn around() -> Around {
-    let mut catalogue = Fed::<Catalogue>::new((), Default::default()).uncompared();
+    let mut catalogue = Fed::<Catalogue>::new((), Loader::new(Arc::new(Shop))).uncompared();
+    let bytes = catalogue::Bytes::new(b"shipping_cost(NUMVALUE,STRVALUE)NUMVALUE");
+    catalogue.give(catalogue::Input::AddLibrary { asker: asker(1, 1), name: "freight".parse().unwrap(), bytes });
     let mut definitions = Definitions::default();
     for text in examples() {
         for effect in catalogue.give(catalogue::Input::Define { asker: asker(1, 1), text }).effects {
@@ -209,8 +227,8 @@ fn every_whole_definition_of_the_reference_comes_to_what_it_promises() {
 #[test]
 fn no_definition_of_the_reference_is_without_a_play() {
     let played: BTreeSet<&str> = PLAYS.iter().map(|play| play.name).collect();
-    let names: BTreeSet<String> =
-        examples().iter().map(|text| Definition::parse(text).unwrap().name.to_string()).collect();
+    let name = |text: Text| text.tree().unwrap().root.child("NAME").unwrap().text();
+    let names: BTreeSet<String> = examples().into_iter().map(name).collect();
     assert_eq!(names.iter().map(String::as_str).collect::<BTreeSet<_>>(), played);
 }
 
@@ -221,6 +239,10 @@ fn operations_of_the_reference_are_asked_with_what_it_says() {
     let asked = label.picture.operations[1].input.as_ref().unwrap().as_str();
     assert!(asked.contains("<Variable name=\"weight\">2.5</Variable>"), "{asked}");
     assert!(asked.contains("name=\"goods\"") && !asked.contains("name=\"note\""), "{asked}");
+
+    let priced = played(named("price-parcel", "completed"));
+    let asked = priced.picture.operations[1].input.as_ref().unwrap().as_str();
+    assert!(asked.contains("<Variable name=\"cost\">16.00</Variable>"), "{asked}");
 
     let undone = played(named("ship-safely", "failed"));
     let compensation = undone.picture.operations[1].compensation.as_ref().unwrap();

@@ -126,6 +126,7 @@ impl Replay<'_> {
                 Some(parent) => Input::Settle { invocation: parent.invocation },
                 None => self.time(),
             },
+            Record::Forgotten => Input::Forget,
             _ => self.time(),
         }
     }

@@ -115,7 +115,27 @@ fn a_transaction_is_kept_after_its_end_as_its_definition_says() {
         run.pass(limit::RESPONSE_KEEP_MS - 1);
         let came = run.give(submit_as(3, "purchase", "<Order/>"));
         assert_eq!(run.told(&came), ["repeated", "respond 3 cancelled"], "whoever lost the connection learns it");
+        assert_eq!(run.machine.lingers_until().is_some(), !kept);
         run.pass(1);
         assert_eq!((run.machine.is_kept(), run.machine.is_open()), (kept, false));
     }
+}
+
+#[test]
+fn where_there_is_no_room_the_response_of_a_transaction_that_is_not_kept_is_forgotten_early_and_nothing_else_is() {
+    let mut run = timed("<SAVE>NO</SAVE>", "");
+    run.give(submit());
+    assert!(run.give(Input::Forget).records.is_empty(), "it has not ended");
+    run.give(Input::Cancel { asker: asker(1, 2) });
+    run.give(Input::Forget);
+    assert_eq!((run.machine.is_kept(), run.machine.is_open()), (false, false));
+    assert!(run.give(Input::Forget).records.is_empty());
+    let around = run.around.clone();
+    let records: Vec<Record> = run.journal.iter().map(|bytes| ciborium::from_reader(&bytes[..]).unwrap()).collect();
+    crate::transaction::rehearsal::replay(ID, &around, &records).expect("a replay forgets as early");
+
+    let mut run = timed("", "");
+    run.give(submit());
+    run.give(Input::Cancel { asker: asker(1, 2) });
+    assert!(run.give(Input::Forget).records.is_empty(), "it is kept");
 }

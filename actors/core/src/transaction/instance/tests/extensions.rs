@@ -97,6 +97,71 @@ fn undo(run: &mut Fed<Instance>, id: u32, outcome: Outcome) -> Came<Instance> {
     run.give(run.answer_to(invocation, outcome))
 }
 
+// T11, T17: a service that never answers does not keep a transaction open for ever.
+#[test]
+fn a_compensation_without_a_timeout_is_given_up_after_two_days_and_told() {
+    let undo = "<hx:COMPENSATION><NAME>release</NAME></hx:COMPENSATION>";
+    let lines = [
+        "0 CXtsHeadOp > 1".to_owned(),
+        format!("1 reserve > 2 | {undo}"),
+        format!("2 book > 3 | {undo}"),
+        "3 send > 9".to_owned(),
+        "9 CXtsTailOp | <JOIN><DOCUMENT><OPID>3</OPID><OPDOCIOTYPE>OUTPUT</OPDOCIOTYPE></DOCUMENT></JOIN>".to_owned(),
+    ];
+    let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+    let mut run = run(define("purchase", "", &lines), offers(&["reserve", "release", "book", "send"], &[]));
+    run.give(submit());
+    run.answer(1, completed("<Reserved/>"));
+    run.answer(2, completed("<Booked/>"));
+    run.answer(3, failed());
+    let states = |run: &Fed<Instance>| -> Vec<String> {
+        let picture = run.machine.picture(&run.definition()).unwrap();
+        picture.operations.into_iter().filter_map(|operation| Some(operation.compensation?.state)).collect()
+    };
+    assert_eq!(states(&run), ["waiting", "asked"]);
+    let picture = run.machine.picture(&run.definition()).unwrap();
+    let given_up = run.now.plus_ms(limit::COMPENSATION_TIMEOUT_MS);
+    assert_eq!(picture.operations[2].compensation.as_ref().unwrap().deadline, Some(given_up));
+    run.pass(limit::COMPENSATION_TIMEOUT_MS - 1);
+    assert_eq!(states(&run), ["waiting", "asked"]);
+    let came = run.pass(1);
+    assert_eq!(run.told(&came), ["desk stops", "desk does release"], "the others go on");
+    undo_all(&mut run);
+    assert_eq!(states(&run), ["completed", "expired"]);
+    let Some(Ending::Failed(fault)) = run.machine.ending() else { panic!("it has ended") };
+    assert!(fault.help.as_ref().unwrap().contains("operation 2 (book)"), "{fault:?}");
+}
+
+// A policy that is written down is not cut short by a bound that is not.
+#[test]
+fn the_bound_of_a_compensation_without_a_timeout_leaves_room_for_its_retries() {
+    let retry = "<hx:RETRY><hx:ATTEMPTS>4</hx:ATTEMPTS><hx:PAUSE>100000</hx:PAUSE><hx:FACTOR>1</hx:FACTOR>\
+                 <hx:PAUSEMAX>100000</hx:PAUSEMAX></hx:RETRY>";
+    let undoable = format!("1 work > 2 | <hx:COMPENSATION><NAME>release</NAME>{retry}</hx:COMPENSATION>");
+    let tail = "9 CXtsTailOp | <JOIN><DOCUMENT><OPID>2</OPID><OPDOCIOTYPE>OUTPUT</OPDOCIOTYPE></DOCUMENT></JOIN>";
+    let lines = ["0 CXtsHeadOp > 1", &undoable, "2 send > 9", tail];
+    let mut run = run(define("purchase", "", &lines), offers(&["work", "release", "send"], &[]));
+    run.give(submit());
+    run.answer(1, completed("<Done/>"));
+    run.answer(2, failed());
+    for _ in 0..3 {
+        undo(&mut run, 1, failed());
+        assert!(run.machine.ending().is_none(), "three pauses of more than a day are longer than 48 hours");
+        run.pass(110_000_000);
+    }
+    undo(&mut run, 1, completed("<Undone/>"));
+    let picture = run.machine.picture(&run.definition()).unwrap();
+    assert_eq!(picture.operations[1].compensation.as_ref().unwrap().state, "completed");
+}
+
+/// Answer whatever is being undone.
+fn undo_all(run: &mut Fed<Instance>) {
+    while let Some(index) = run.begun().compensating.as_ref().and_then(|it| it.left.front()).copied() {
+        let id = run.definition().operations[index as usize].id;
+        undo(run, id, completed("<Undone/>"));
+    }
+}
+
 #[test]
 fn what_was_done_is_undone_in_reverse_before_a_failure_is_told() {
     let mut run = undoable("", "");

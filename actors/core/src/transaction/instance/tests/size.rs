@@ -102,6 +102,37 @@ fn a_long_row_of_operations_with_the_default_join() {
     assert_eq!(run.output().matches("<Order ").count(), 1);
 }
 
+// T6: what a row of default joins costs grows with the square of its length, so it is bounded, and the fault says what to do.
+#[test]
+fn the_requests_that_are_made_in_one_transaction_are_bounded_together() {
+    let lines = ["0 CXtsHeadOp > 1", "1 first > 2", "2 second > 3", "3 third > 4", "4 CXtsTailOp"];
+    let row = || {
+        let mut run = run(define("purchase", "", &lines), offers(&["first", "second", "third"], &[]));
+        run.give(submit());
+        run.answer(1, completed("<Done/>"));
+        run
+    };
+    let made: usize = row().begun().requested_bytes;
+    assert_eq!(made, row().begun().request_of(state::Part::new(2, 0)).unwrap().as_str().len(), "the input is not made");
+    let mut run = row();
+    run.answer(2, completed("<Done/>"));
+    let third = run.begun().requested_bytes - made;
+    assert!(third > made, "each has what the one before had");
+
+    for (room, state) in [(third, OperationState::Running), (third - 1, OperationState::Failed)] {
+        let mut run = row().uncompared();
+        run.machine.begun.as_mut().unwrap().requested_bytes = limit::TRANSACTION_REQUESTS_BYTES_MAX - room;
+        run.answer(2, completed("<Done/>"));
+        assert_eq!(run.state(3), Some(state));
+        if state == OperationState::Failed {
+            let picture = run.machine.picture(&run.definition()).unwrap();
+            let fault = picture.operations[3].fault.as_ref().unwrap();
+            assert_eq!(fault.code, Code::DocumentTooLarge);
+            assert!(fault.message.contains("operation 3 (third)") && fault.help.as_ref().unwrap().contains("JOIN"));
+        }
+    }
+}
+
 // T17: undoing goes on one by one, and each step is small.
 #[test]
 fn ten_thousand_operations_that_are_undone() {
@@ -128,6 +159,9 @@ fn ten_thousand_operations_that_are_undone() {
         came = run.give(run.answer_to(invocation, outcome));
     }
     assert_eq!(run.failure(), Code::OperationFailed);
+    let picture = run.machine.picture(&run.definition()).unwrap();
+    let undone = picture.operations.iter().filter_map(|operation| operation.compensation.as_ref());
+    assert!(undone.clone().all(|it| it.state == "completed") && undone.count() == OPERATIONS as usize);
     assert!(run.begun().compensating.as_ref().is_some_and(|it| it.left.is_empty() && it.failed.is_empty()));
     assert!(run.decisions <= 8 * OPERATIONS as usize, "{} decisions", run.decisions);
 }
