@@ -8,7 +8,7 @@
 #![no_main]
 
 use bytes::BytesMut;
-use hansa_sdk::cxip::{Assembly, Frame, Framing, Header, Kind, encode};
+use hansa_sdk::cxip::{Assembly, Frame, Framing, HEADER_BYTES, Header, Kind, encode};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
