@@ -3,6 +3,7 @@
 //! A library asks for nothing (no imports), has one memory, `hansa_allocate`, and its functions, whose exports are named by their
 //! signatures: `shipping_cost(NUMVALUE,STRVALUE)NUMVALUE`. Exports of other names are the module's own affair.
 
+use crate::effort;
 use hansa_core::{
     code::{Code, Fault},
     limit,
@@ -26,6 +27,9 @@ pub const FEATURES: WasmFeatures = WasmFeatures::WASM1
     .union(WasmFeatures::EXTENDED_CONST)
     .difference(WasmFeatures::GC_TYPES);
 
+/// The unit in which memory grows.
+const PAGE_BYTES: usize = 64 * 1024;
+
 fn invalid(message: impl Into<String>, help: &str) -> Fault {
     Fault::new(Code::LibraryInvalid, message).help(help)
 }
@@ -47,7 +51,7 @@ pub fn functions(bytes: &[u8]) -> Result<Vec<Signature>, Fault> {
             .into_iter()
             .flatten()
             .take(3)
-            .map(|(module, name, _)| format!("{module}.{name}"))
+            .map(|(module, name, _)| format!("{}.{}", shown(module), shown(name)))
             .collect();
         let message = format!("the module asks for {}, and a library gets nothing", asked.join(", "));
         return Err(invalid(
@@ -55,10 +59,29 @@ pub fn functions(bytes: &[u8]) -> Result<Vec<Signature>, Fault> {
             "functions have no I/O, no clock and no randomness; build for wasm32-unknown-unknown",
         ));
     }
+    effort::check(bytes, &types)?;
     let exports: Vec<(&str, EntityType)> = types.core_exports().into_iter().flatten().collect();
     let exported = |name: &str| exports.iter().find(|(export, _)| *export == name).map(|(_, entity)| *entity);
-    if !matches!(exported(MEMORY), Some(EntityType::Memory(memory)) if !memory.memory64 && !memory.shared) {
-        return Err(invalid(format!("the module exports no memory of the name '{MEMORY}'"), BUILD));
+    let memory = match exported(MEMORY) {
+        Some(EntityType::Memory(memory)) if !memory.memory64 && !memory.shared => memory,
+        _ => return Err(invalid(format!("the module exports no memory of the name '{MEMORY}'"), BUILD)),
+    };
+    // No call could begin.
+    let pages_max = (limit::LIBRARY_MEMORY_BYTES_MAX / PAGE_BYTES) as u64;
+    if memory.initial > pages_max {
+        let message =
+            format!("the module begins with {} pages of memory, and a call has {pages_max} at most", memory.initial);
+        return Err(invalid(
+            message,
+            "lower the initial memory, which a linker's option or a large static may have set",
+        ));
+    }
+    let elements_max = limit::LIBRARY_TABLE_MAX as u64;
+    let tables = (0..types.table_count()).map(|index| types.table_at(index).initial);
+    if let Some(elements) = tables.max().filter(|elements| *elements > elements_max) {
+        let message =
+            format!("the module begins with a table of {elements} elements, and a call has {elements_max} at most");
+        return Err(invalid(message, BUILD));
     }
     if !exported(ALLOCATE).is_some_and(|entity| has_type(&types, entity, "i32", "i32")) {
         return Err(invalid(format!("the module exports no function {ALLOCATE}(i32) -> i32"), BUILD));
@@ -85,6 +108,15 @@ pub fn functions(bytes: &[u8]) -> Result<Vec<Signature>, Fault> {
     }
     functions.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(functions)
+}
+
+/// A name from the module in a message: cut where it is long, and without anything that a terminal would obey.
+fn shown(name: &str) -> String {
+    let mut shown: String = name.chars().take(60).flat_map(char::escape_debug).collect();
+    if name.chars().nth(60).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 fn has_type(types: &wasmparser::types::TypesRef<'_>, entity: EntityType, takes: &str, makes: &str) -> bool {

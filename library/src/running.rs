@@ -19,7 +19,10 @@ use std::{
         mpsc::{SyncSender, sync_channel},
     },
 };
-use wasmtime::{Config, Engine, Instance, Module, OptLevel, Store, StoreLimits, StoreLimitsBuilder, Trap};
+use wasmtime::{
+    Config, Engine, Instance, Module, OperatorCost, OptLevel, Store, StoreLimits, StoreLimitsBuilder, Trap,
+    VariableOperatorCost,
+};
 
 /// A module, or why it cannot be compiled; made once.
 type Compiled = Arc<OnceLock<Result<Module, String>>>;
@@ -57,6 +60,7 @@ impl Runtime {
             .wasm_features(reading::FEATURES.complement(), false)
             .wasm_features(reading::FEATURES, true)
             .consume_fuel(true)
+            .operator_cost(operator_cost())
             .cranelift_nan_canonicalization(true)
             .cranelift_opt_level(OptLevel::Speed)
             .max_wasm_stack(limit::LIBRARY_STACK_BYTES_MAX);
@@ -96,6 +100,22 @@ impl Load for Runtime {
         // Where so many wait already, the first call compiles it.
         let _ = self.0.compiler.try_send(Arc::clone(&library));
         Ok(library)
+    }
+}
+
+/// What operations cost that take longer than one step, whatever they are given: those that leave the module's own code.
+fn operator_cost() -> OperatorCost {
+    OperatorCost {
+        MemoryGrow: 255,
+        MemoryCopy: 20,
+        MemoryFill: 20,
+        MemoryInit: 20,
+        DataDrop: 20,
+        TableCopy: 20,
+        TableInit: 20,
+        ElemDrop: 20,
+        variable: VariableOperatorCost { memory_grow_per_page: 255, ..VariableOperatorCost::new() },
+        ..OperatorCost::default()
     }
 }
 

@@ -104,7 +104,7 @@ codes! {
         "There is no library of functions of this name here."
         "See the names with `hansa library list`; add it with `hansa library add NAME FILE.wasm`.";
     LibraryInvalid "library-invalid"
-        "A file is no library of functions: it is no WebAssembly module, asks for imports, or does not export what a library must."
+        "A file is no library of functions: it is no WebAssembly module, asks for imports, does not export what a library must, or has too much of something."
         "Build it as docs/functions.md describes; `hansa library show` says what a library has.";
 
     ExpressionFailed "expression-failed"

@@ -41,6 +41,17 @@ pub const LIBRARIES_MAX: usize = 64;
 pub const LIBRARY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of all libraries together, those among them that only older definitions still use.
 pub const LIBRARIES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Types, functions, global variables and exports of a library's module, of each.
+pub const LIBRARY_ITEMS_MAX: usize = 20_000;
+/// Bytes of one function in a library's module.
+pub const LIBRARY_FUNCTION_BYTES_MAX: usize = 256 * 1024;
+/// Locals of one function in a library's module.
+pub const LIBRARY_LOCALS_MAX: u64 = 5_000;
+/// Locals times control structures of one function in a library's module, a loop as fifty times its depth: what compiling
+/// it takes.
+pub const LIBRARY_FUNCTION_EFFORT_MAX: u64 = 5_000_000;
+/// The same of all its functions.
+pub const LIBRARY_EFFORT_MAX: u64 = 50_000_000;
 /// Functions of one library.
 pub const LIBRARY_FUNCTIONS_MAX: usize = 256;
 /// Arguments of one function of a library.

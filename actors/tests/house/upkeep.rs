@@ -1,9 +1,23 @@
 //! What an administrator does to transactions: recover one or all of them on a running node (T12), and purge what has
 //! ended (T11).
 
-use crate::fixture::{DESK, Node, definition, transaction, until};
+use crate::fixture::{DESK, Left, Node, definition, text, transaction, until};
 use hansa_actors::{clock, listing::Which};
-use hansa_core::{code::Code, dispatch::Input, document::Text, ident::TransactionId, mailbox, moment::Moment};
+use hansa_core::{
+    code::Code,
+    dispatch::Input,
+    document::Text,
+    ident::TransactionId,
+    mailbox,
+    moment::Moment,
+    session::{Ending, ToSession},
+    transaction::Instance,
+};
+use std::{
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+use tokio::sync::oneshot;
 
 fn purchase() -> [Text; 1] {
     [definition("purchase", "", 1)]
@@ -97,6 +111,81 @@ async fn all_that_ended_before_a_moment_is_purged_and_nothing_else() {
     assert_eq!((part.looked, part.done, part.next), (3, 2, None));
     assert_eq!(node.listed(Which::Ended).await, [new]);
     assert_eq!(node.listed(Which::Open).await, [open]);
+    node.house.stop().await.unwrap();
+}
+
+/// A transaction whose operation is another, whose operation `work` is the desk's.
+fn outer_and_inner() -> [Text; 2] {
+    let link = |from: u32| format!("<OPLINK><SRCOPID>{from}</SRCOPID><DSTOPID>{}</DSTOPID></OPLINK>", from + 1);
+    let outer = text(&format!(
+        "<TRANSACTION xmlns:hx=\"urn:hansa:transaction:1\"><NAME>outer</NAME>\
+         <OPERATION><NAME>CXtsHeadOp</NAME><OPID>0</OPID>{}</OPERATION>\
+         <OPERATION><NAME>part</NAME><OPID>1</OPID>{}<hx:TRANSACTION>inner</hx:TRANSACTION></OPERATION>\
+         <OPERATION><NAME>CXtsTailOp</NAME><OPID>2</OPID></OPERATION></TRANSACTION>",
+        link(0),
+        link(1)
+    ));
+    [outer, definition("inner", "", 1)]
+}
+
+/// T11, T17: what a transaction in another came to is kept until the other has recorded it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_subtransaction_is_not_purged_while_the_one_around_it_still_waits() {
+    let node = Node::found(&outer_and_inner(), 64, |options| {
+        options.transaction_shards = 2;
+        options.rest_ms = 20;
+    })
+    .await;
+    // Two that are in different shards, so that the inner one gets on while the outer one's shard is held up.
+    let mut begun = Vec::new();
+    let (outer, inner) = loop {
+        let outer = transaction(begun.len() as u64);
+        node.submit(outer, "outer").await.unwrap();
+        let asked = |left: &Left| match &left.message {
+            ToSession::Perform { invocation, .. } => Some(invocation.context.transaction),
+            _ => None,
+        };
+        let inner =
+            node.until_left("the inner one asks", |left| asked(left).filter(|inner| !begun.contains(inner))).await;
+        begun.push(inner);
+        if inner.0 % 2 != outer.0 % 2 {
+            break (outer, inner);
+        }
+    };
+    let (release, released) = mpsc::channel::<()>();
+    let (holds, held) = oneshot::channel();
+    let house = Arc::clone(&node.house);
+    let holder = tokio::spawn(async move {
+        house
+            .look::<Instance, _>(&outer, move |_| {
+                let _ = holds.send(());
+                #[expect(clippy::disallowed_methods, reason = "the shard shall stall, and nobody else")]
+                let _ = tokio::task::block_in_place(|| released.recv());
+            })
+            .await
+    });
+    held.await.unwrap();
+
+    node.answer(DESK, node.performed(DESK, inner, 1).await.id).await.unwrap();
+    assert_eq!(node.house.purge(inner).await.unwrap_err().code, Code::TransactionNeeded);
+    // Neither awake nor stored it is taken for one that nobody needs.
+    let awake =
+        async || node.house.look::<Instance, _>(&inner, move |sight| sight.awake().any(|(id, _)| *id == inner)).await;
+    while awake().await == Some(true) {
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    assert_eq!(node.house.purge(inner).await.unwrap_err().code, Code::TransactionNeeded);
+    assert_eq!(node.house.purge_ended_before(Moment(u64::MAX), None).await.unwrap().done, 0);
+
+    release.send(()).unwrap();
+    holder.await.unwrap();
+    let Ending::Completed(_) = node.awaited(outer).await.ending else { panic!("it knows what the inner one came to") };
+    // That is recorded, so the inner one hears at once that it is needed no more.
+    while let Err(fault) = node.house.purge(inner).await {
+        assert_eq!(fault.code, Code::TransactionNeeded);
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    assert!(!node.listed(Which::All).await.contains(&inner));
     node.house.stop().await.unwrap();
 }
 

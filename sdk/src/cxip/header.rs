@@ -93,14 +93,15 @@ impl Header {
     /// The header at the beginning of `bytes`; none while fewer than thirty-two are there.
     ///
     /// # Errors
-    /// What cannot be, as soon as the bytes so far show it.
+    /// What cannot be, as soon as the bytes so far show it, and in the same words however many more of them have come.
     pub fn decode(bytes: &[u8]) -> Result<Option<Self>, Framing> {
         let lost = |code, message: String| Framing { number: 0, fault: Fault::new(code, message) };
-        let start = &bytes[..bytes.len().min(MAGIC.len())];
-        if start != &MAGIC[..start.len()] {
+        if let Some(wrong) = bytes.iter().zip(MAGIC).position(|(byte, magic)| *byte != magic) {
+            // Nothing behind the first wrong byte is told: more may have come or not, and the words are the same.
+            let begins = &bytes[..=wrong];
             return Err(lost(
                 Code::MessageMalformed,
-                format!("a message begins with the bytes 43 58 49 50 (\"CXIP\"), not with {start:02x?}"),
+                format!("a message begins with the bytes 43 58 49 50 (\"CXIP\"), not with {begins:02x?}"),
             ));
         }
         if let Some(&version) = bytes.get(4).filter(|version| **version != VERSION) {

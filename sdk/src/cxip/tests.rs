@@ -1,6 +1,9 @@
 //! What the codec promises: every message survives the wire, however it is cut; nothing else becomes a message.
 
-use super::{Acknowledgement, HEADER_BYTES, Header, Kind, Message, NAMESPACE, Password, Refusal, decode, encode};
+use super::{
+    Acknowledgement, Assembly, Frame, Framing, HEADER_BYTES, Header, Kind, Message, NAMESPACE, Password, Refusal,
+    decode, encode,
+};
 use bytes::BytesMut;
 use hansa_core::{
     code::{Code, Fault, Place},
@@ -213,6 +216,46 @@ fn message() -> impl Strategy<Value = Message> {
     ]
 }
 
+/// A piece of a stream: a message, a header of any fields with a content that fits or does not, or no such thing.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let header = (0..10u8, 0..4u8, 0..5u64, prop_oneof![9 => Just(0), 1 => any::<u32>()], vec(any::<u8>(), 0..60));
+    prop_oneof![
+        3 => (message(), 1..5u64).prop_map(|(message, number)| {
+            let mut wire = BytesMut::new();
+            encode(&mut wire, number, 3, 8, &message).unwrap();
+            wire.to_vec()
+        }),
+        4 => header.prop_map(|(kind, flags, number, more_bytes, content)| {
+            let content_bytes = (content.len() as u32).wrapping_add(more_bytes);
+            let header = Header { kind: Kind::Request, number, correlation: 0, more: false, content_bytes, credit: 1 };
+            let mut bytes = header.encode();
+            (bytes[5], bytes[7]) = (kind, flags);
+            [&bytes[..], &content].concat()
+        }),
+        1 => vec(any::<u8>(), 0..80),
+        1 => vec(any::<u8>(), 0..40).prop_map(|rest| [b"CXIP", &rest[..]].concat()),
+    ]
+}
+
+/// The messages in `bytes` when they come in pieces of these sizes, over and over, and why there are no more.
+fn arrived(bytes: &[u8], sizes: &[usize]) -> (Vec<Frame>, Option<Framing>) {
+    let (mut assembly, mut buffer, mut frames) = (Assembly::default(), BytesMut::new(), Vec::new());
+    let (mut rest, mut sizes) = (bytes, sizes.iter().cycle());
+    while let Some(size) = sizes.next().filter(|_| !rest.is_empty()) {
+        let (piece, after) = rest.split_at((*size).min(rest.len()));
+        buffer.extend_from_slice(piece);
+        rest = after;
+        loop {
+            match assembly.decode(&mut buffer) {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(framing) => return (frames, Some(framing)),
+            }
+        }
+    }
+    (frames, None)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -243,6 +286,23 @@ proptest! {
             );
             prop_assert_eq!(frame.message.unwrap(), message);
         }
+    }
+
+    // T14: what the network does to a stream changes nothing, not even the words of a refusal.
+    #[test]
+    fn any_bytes_give_the_same_messages_and_the_same_refusal_however_they_are_cut(
+        pieces in vec(piece(), 0..6),
+        change in option::of((any::<prop::sample::Index>(), any::<u8>())),
+        cuts in vec(prop_oneof![1..8usize, 1..400usize], 1..20),
+    ) {
+        let mut bytes = pieces.concat();
+        if let Some((place, byte)) = change.filter(|_| !bytes.is_empty()) {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        let whole = arrived(&bytes, &[usize::MAX]);
+        prop_assert_eq!(&arrived(&bytes, &[1]), &whole);
+        prop_assert_eq!(&arrived(&bytes, &cuts), &whole);
     }
 
     // DESIGN invariant 5.
@@ -291,6 +351,19 @@ fn a_header_is_refused_as_soon_as_its_bytes_show_that_it_is_none() {
     assert_eq!(refused(15, 0, HEADER_BYTES), (Code::MessageMalformed, 0), "numbers count from one");
     assert_eq!(refused(24, 0xff, HEADER_BYTES), (Code::MessageTooLarge, 7));
     assert!(decode(&mut BytesMut::from(&good[..31])).unwrap().is_none());
+}
+
+// Found by fuzzing: the refusal named up to four bytes, of which a slow network had brought one.
+#[test]
+fn a_wrong_beginning_is_refused_in_the_same_words_whether_more_of_it_has_come_or_not() {
+    for bytes in [&b"\0\0\0\0"[..], b"GET / HTTP/1.1", b"CXIQ\x01", b"CXxP"] {
+        let whole = arrived(bytes, &[usize::MAX]);
+        assert!(whole.1.is_some());
+        assert_eq!(arrived(bytes, &[1]), whole);
+    }
+    let (_, refused) = arrived(b"CXML", &[usize::MAX]);
+    let message = refused.unwrap().fault.message;
+    assert!(message.ends_with("not with [43, 58, 4d]"), "{message}");
 }
 
 #[test]
