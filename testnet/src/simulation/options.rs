@@ -4,9 +4,6 @@
 use hansa_core::{dice::Dice, mirror::Flaw};
 use std::fmt;
 
-/// How long things go wrong.
-pub const FAULTS_MS: u64 = 40_000;
-
 /// How a federation is, and how its world treats it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -28,6 +25,8 @@ pub struct Options {
     pub halt: bool,
     /// What clocks differ by at most.
     pub clocks_ms: u64,
+    /// How long things go wrong.
+    pub faults_ms: u64,
 }
 
 impl Options {
@@ -45,6 +44,7 @@ impl Options {
             slow: rate(dice, 20),
             halt: dice.below(6) == 0,
             clocks_ms: dice.below(2) * dice.below(5_000),
+            faults_ms: 30_000 + dice.below(90_000),
         }
     }
 }
@@ -120,7 +120,7 @@ impl Schedule {
         let pause = 200 + dice.below(3_000);
         let mut faults = Vec::new();
         let mut at = dice.below(1_000);
-        while at < FAULTS_MS {
+        while at < options.faults_ms {
             faults.push((at, Fault::drawn(&mut dice, &options)));
             at += 20 + dice.below(pause);
         }
@@ -184,6 +184,7 @@ impl Options {
             "slow" => self.slow = bounded(0, 100)?,
             "halt" => self.halt = value == "yes",
             "clocks-ms" => self.clocks_ms = number::<u32>(value)?.into(),
+            "faults-ms" => self.faults_ms = number::<u32>(value)?.into(),
             _ => return Err("there is no such option".to_owned()),
         }
         Ok(())
@@ -192,7 +193,7 @@ impl Options {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { members, pairs, clients, lost, twice, late, slow, halt, clocks_ms } = &self.options;
+        let Options { members, pairs, clients, lost, twice, late, slow, halt, clocks_ms, faults_ms } = &self.options;
         writeln!(out, "seed {}", self.seed)?;
         if let Some(flaw) = self.flaw {
             let name = Flaw::ALL.iter().find(|(known, _)| *known == flaw).map_or("", |(_, name)| *name);
@@ -201,6 +202,7 @@ impl fmt::Display for Schedule {
         writeln!(out, "option members {members}\noption pairs {pairs}\noption clients {clients}")?;
         writeln!(out, "option lost {lost}\noption twice {twice}\noption late {late}\noption slow {slow}")?;
         writeln!(out, "option halt {}\noption clocks-ms {clocks_ms}", if *halt { "yes" } else { "no" })?;
+        writeln!(out, "option faults-ms {faults_ms}")?;
         self.faults.iter().try_for_each(|(at, fault)| writeln!(out, "at {at} {fault}"))
     }
 }

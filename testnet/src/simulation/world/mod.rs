@@ -8,7 +8,7 @@ mod sessions;
 
 use super::{
     invariants::{Invariants, Violation, effects::Traffic, hold},
-    options::{FAULTS_MS, Schedule, SiteName},
+    options::{Schedule, SiteName},
     papers::{organization, subnode},
     people::{Client, Service},
     plan::{DEFINITIONS, WISHED, Wish, definition},
@@ -251,14 +251,14 @@ impl World {
         self.faulty = true;
         for person in 0..self.people.len() {
             if matches!(self.people[person], Person::Client(_)) {
-                let delay = self.dice.below(FAULTS_MS * 3 / 4);
+                let delay = self.dice.below(self.schedule.options.faults_ms * 3 / 4);
                 self.schedule(delay, Event::Attach { person });
             }
         }
         for index in 0..self.schedule.faults.len() {
             self.schedule(self.schedule.faults[index].0, Event::Fault { index });
         }
-        self.until(self.now.plus_ms(FAULTS_MS), |_| false)?;
+        self.until(self.now.plus_ms(self.schedule.options.faults_ms), |_| false)?;
 
         self.faulty = false;
         self.heal()?;
