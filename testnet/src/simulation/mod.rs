@@ -49,6 +49,18 @@ mod tests {
         }
     }
 
+    // Each was found by a search, and is what it is named for.
+    #[test]
+    fn what_broke_once_does_not_break_again() {
+        for (seed, _what) in [
+            (5_184, "what an active wrote behind its decision to follow was taken for its log"),
+            (1_000_385, "an active that must not serve alone gave up a mirror with a new disk, which waited for ever"),
+            (1_000_885, "the same, after a switch"),
+        ] {
+            told(seed);
+        }
+    }
+
     // X2: a failing seed is worth something only if it fails again.
     #[test]
     fn a_seed_always_tells_the_same_story() {

@@ -121,6 +121,8 @@ pub enum Message {
         epoch: u64,
         /// Which of its beats.
         nonce: u64,
+        /// Whether the active has a follower that it sends to; one that takes itself for that asks again.
+        knows: bool,
         /// Up to where entries were sent.
         sent: u64,
         /// Up to where entries count.

@@ -207,13 +207,13 @@ impl Turn<'_> {
         if is_due(self.life.beat_at) {
             self.life.beat += 1;
             let (nonce, epoch, committed) = (self.life.beat, self.epoch(), self.life.committed.sequence);
-            let sent = self.life.partner.sent_through;
+            let (knows, sent) = (self.life.partner.member.is_some(), self.life.partner.sent_through);
             if self.life.beats.len() == BEATS_MAX {
                 self.life.beats.pop_front();
             }
             self.life.beats.push_back((nonce, now));
             self.life.beat_at = Some(now.plus_ms(timing.beat_ms));
-            self.tell_partner(Message::Beat { epoch, nonce, sent, committed });
+            self.tell_partner(Message::Beat { epoch, nonce, knows, sent, committed });
         }
         if is_due(self.life.floor_at) {
             self.life.floor_at = Some(now.plus_ms(timing.floor_ms));

@@ -111,7 +111,7 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn beaten(&mut self, nonce: u64, sent: u64, committed: u64) {
+    pub(super) fn beaten(&mut self, nonce: u64, knows: bool, sent: u64, committed: u64) {
         if self.life.state == State::Takeover {
             // It has asked to be active: from here on it grants no lease.
             return;
@@ -120,7 +120,10 @@ impl Turn<'_> {
         let (epoch, member) = (self.epoch(), self.site.member);
         self.tell_partner(Message::BeatAck { epoch, member, nonce });
         self.counts(committed);
-        if self.life.joined {
+        if self.life.joined && !knows {
+            // The active gave it up while it was silent.
+            self.ask();
+        } else if self.life.joined {
             // What was lost on the way, in either direction, is said again.
             self.acknowledge();
             let behind = sent > self.life.history.tail().sequence;

@@ -163,8 +163,8 @@ impl<'a> Turn<'a> {
             Message::Append { previous, entries, committed, .. } if self.life.state.follows() => {
                 self.append(previous, entries, committed);
             }
-            Message::Beat { nonce, sent, committed, .. } if self.life.state.follows() => {
-                self.beaten(nonce, sent, committed);
+            Message::Beat { nonce, knows, sent, committed, .. } if self.life.state.follows() => {
+                self.beaten(nonce, knows, sent, committed);
             }
             Message::Tail { fork, nonce, .. } if self.life.state.follows() => self.tail(fork, nonce),
             Message::Snapshot { history, nonce, state, .. } if self.life.state.follows() => {
