@@ -53,6 +53,7 @@ mod tests {
     #[test]
     fn what_broke_once_does_not_break_again() {
         for (seed, _what) in [
+            (67, "what a disk said of entries that were cut was taken for those in their place"),
             (5_184, "what an active wrote behind its decision to follow was taken for its log"),
             (1_000_385, "an active that must not serve alone gave up a mirror with a new disk, which waited for ever"),
             (1_000_885, "the same, after a switch"),

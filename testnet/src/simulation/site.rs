@@ -384,6 +384,8 @@ impl Site {
                     (self.taken_in, self.ensemble) = (0, Ensemble::default());
                 }
                 did.push(Did::Cut { removed });
+                let durable = self.disk().position(self.disk().durable as u64);
+                self.pair_input(now, dice, pair::Input::Synced { durable })?;
             }
             pair::Effect::Write { entries } => {
                 for entry in entries {
@@ -418,6 +420,8 @@ impl Site {
                 disk.durable = disk.durable.min(disk.log.len());
                 self.told = disk.log.len();
                 did.push(Did::Follow);
+                let durable = self.disk().position(self.disk().durable as u64);
+                self.pair_input(now, dice, pair::Input::Synced { durable })?;
             }
             pair::Effect::Hold(hold) => self.held = hold,
             pair::Effect::Alarm(alarm) => did.push(Did::Alarm(alarm)),

@@ -309,7 +309,7 @@ pub enum Effect {
         /// Where the logs part; none where nobody knows.
         fork: Option<Fork>,
     },
-    /// Cut the log behind this position.
+    /// Cut the log behind this position, and say [`Input::Synced`].
     Cut {
         /// The last entry that stays.
         after: Position,
@@ -339,7 +339,7 @@ pub enum Effect {
     /// Take no new work, for another is about to serve.
     Pause,
     /// Do not serve (any more): what waits is dropped, and so is what came into the log behind the tail that the machine knew when it
-    /// decided.
+    /// decided. Say [`Input::Synced`] then.
     Follow {
         /// The tail.
         tail: Position,

@@ -348,9 +348,12 @@ impl<'a> Turn<'a> {
     }
 
     fn synced(&mut self, durable: Position) {
-        // What an active still wrote when it had decided to follow is no part of its log.
-        let tail = self.life.history.tail();
-        self.life.durable = if durable.sequence > tail.sequence { tail } else { durable };
+        // The disk may speak of entries that this machine has decided to cut, or has replaced since: those of another epoch at the same
+        // place, or behind the tail. It says again what it has when that is done.
+        if durable.sequence > 0 && self.life.history.epoch_of(durable.sequence) != Some(durable.epoch) {
+            return;
+        }
+        self.life.durable = durable;
         if self.life.state.follows() {
             self.follower_synced();
         } else {
