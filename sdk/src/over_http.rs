@@ -277,7 +277,7 @@ impl Up {
     /// Whole messages and fragments, as many as there are; nothing when no more come.
     async fn next(&mut self) -> Bytes {
         loop {
-            let end = whole(&self.read);
+            let end = Header::whole_bytes(&self.read);
             if end > 0 {
                 return self.read.split_to(end).freeze();
             }
@@ -288,19 +288,6 @@ impl Up {
             }
         }
     }
-}
-
-/// How many bytes the whole messages and fragments at the beginning have.
-fn whole(bytes: &[u8]) -> usize {
-    let mut end = 0;
-    while let Ok(Some(header)) = Header::decode(&bytes[end..]) {
-        let next = end + HEADER_BYTES + header.content_bytes as usize;
-        if next > bytes.len() {
-            break;
-        }
-        end = next;
-    }
-    end
 }
 
 #[cfg(test)]

@@ -326,7 +326,7 @@ async fn carry(body: Body, up: &mut WriteHalf<DuplexStream>) -> Result<(), axum:
 impl Down {
     /// Wait until a whole message or fragment is there, or nothing more comes. Dropped before it is ready, nothing is lost.
     async fn wait(&mut self) {
-        while !self.over && whole(&self.arrived) == 0 {
+        while !self.over && Header::whole_bytes(&self.arrived) == 0 {
             self.over = self.read().await == 0;
         }
         while !self.over && self.arrived.len() < limit::CXIP_HTTP_RESPONSE_BYTES_MAX {
@@ -344,25 +344,12 @@ impl Down {
 
     /// What is there, up to the end of a message or a fragment.
     fn take(&mut self) -> Bytes {
-        let end = whole(&self.arrived);
+        let end = Header::whole_bytes(&self.arrived);
         self.taken += end as u64;
         self.arrived.split_to(end).freeze()
     }
 
     fn is_over(&self) -> bool {
-        self.over && whole(&self.arrived) == 0
+        self.over && Header::whole_bytes(&self.arrived) == 0
     }
-}
-
-/// How many bytes the whole messages and fragments at the beginning have.
-fn whole(bytes: &[u8]) -> usize {
-    let mut end = 0;
-    while let Ok(Some(header)) = Header::decode(&bytes[end..]) {
-        let next = end + HEADER_BYTES + header.content_bytes as usize;
-        if next > bytes.len() {
-            break;
-        }
-        end = next;
-    }
-    end
 }

@@ -75,6 +75,20 @@ pub struct Header {
 }
 
 impl Header {
+    /// How many bytes the whole messages and fragments at the beginning of `bytes` have.
+    #[must_use]
+    pub fn whole_bytes(bytes: &[u8]) -> usize {
+        let mut end = 0;
+        while let Ok(Some(header)) = Self::decode(&bytes[end..]) {
+            let next = end + HEADER_BYTES + header.content_bytes as usize;
+            if next > bytes.len() {
+                break;
+            }
+            end = next;
+        }
+        end
+    }
+
     /// The header as it travels.
     #[must_use]
     pub fn encode(&self) -> [u8; HEADER_BYTES] {

@@ -11,7 +11,7 @@ mod follower;
 mod turn;
 
 use super::{
-    configuration::{Certified, Configuration, MemberId, Mode},
+    configuration::{Certified, Configuration, MemberId},
     flaw::Flaw,
     message::{Entry, Fork, History, Message, Position},
     register::Proposal,
@@ -451,14 +451,5 @@ impl Machine for Pair {
 
     fn is_kept(&self) -> bool {
         self.certified.is_some()
-    }
-}
-
-/// The pair's mode in a word, for receipts: how many sites an acknowledgement rests on (M2).
-#[must_use]
-pub fn durability(mode: Option<Mode>) -> &'static str {
-    match mode {
-        Some(Mode::Pair { .. }) => "two sites",
-        Some(Mode::Solo { .. }) | None => "one site",
     }
 }
