@@ -303,7 +303,7 @@ impl Site {
             Message::Prepare { base, .. } | Message::Accept { base, .. } | Message::Configured(base) => {
                 base.configuration.pair
             }
-            Message::Ask { pair } | Message::Floor { pair, .. } => *pair,
+            Message::Floor { pair, .. } => *pair,
             _ => self.organization,
         };
         if whose == self.organization {

@@ -227,11 +227,6 @@ pub enum Message {
         /// The ballot that it promised.
         promised: Ballot,
     },
-    /// To a witness: what is the latest that you know?
-    Ask {
-        /// The pair.
-        pair: OrganizationId,
-    },
     /// To a witness: the pair's log reaches at least to here.
     Floor {
         /// The pair.

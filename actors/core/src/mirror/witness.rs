@@ -201,7 +201,6 @@ impl Machine for Witness {
                 self.meet(base, &mut decision)?;
                 return Ok(decision);
             }
-            Message::Ask { .. } => return Ok(decision.effect(self.tell(from))),
             Message::Floor { epoch, position, .. } => {
                 // Only whoever is active tells how far its log is.
                 let active = self.base.as_ref().map(|base| base.configuration.mode.active().subnode);

@@ -220,7 +220,6 @@ fn word(message: &Message) -> String {
         }
         Message::Accepted { epoch, ballot, .. } => format!("accepted {} for {epoch}", ballot.round),
         Message::Refused { epoch, promised, .. } => format!("promised {} for {epoch}", promised.round),
-        Message::Ask { .. } => "what do you know".to_owned(),
         Message::Floor { position, .. } => format!("the log reaches {}", position.sequence),
     }
 }
