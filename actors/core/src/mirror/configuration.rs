@@ -212,13 +212,16 @@ pub struct Certified {
 pub enum Proof {
     /// The first one: the organization says so.
     Founded(Seal),
-    /// A quorum of the witnesses accepted it at one ballot: its epoch certificate.
+    /// A quorum of the witnesses accepted it at one ballot: its epoch certificate. Whoever sees it needs to know nothing before: the
+    /// organization itself said who its witnesses are.
     Decided {
+        /// The pair's first configuration, which names the witnesses.
+        founding: Box<Configuration>,
+        /// The organization's seal on it.
+        founded: Seal,
         /// The ballot.
         ballot: Ballot,
-        /// Those who could decide.
-        by: Witnesses,
-        /// Those who did.
+        /// The witnesses that decided.
         seals: Vec<(MemberId, Seal)>,
     },
 }
@@ -237,8 +240,16 @@ impl Certified {
         self.configuration.epoch
     }
 
-    /// Check that this is what it says. `known` is an earlier configuration of the same pair: if it is the one right before,
-    /// its witnesses are those that must have decided.
+    /// The pair's first configuration, with its organization's seal.
+    #[must_use]
+    pub fn founding(&self) -> (&Configuration, &Seal) {
+        match &self.proof {
+            Proof::Founded(seal) => (&self.configuration, seal),
+            Proof::Decided { founding, founded, .. } => (founding, founded),
+        }
+    }
+
+    /// Check that this is what it says, and of the same pair as `known`.
     ///
     /// # Errors
     /// [`Code::PairForged`].
@@ -247,34 +258,28 @@ impl Certified {
             let message = format!("epoch {} of a pair of {}: {why}", self.epoch(), self.configuration.pair.short());
             Err(Fault::new(Code::PairForged, message))
         };
-        if !self.configuration.witnesses.is_sound() {
-            return forged("its witnesses are named twice, are too many or too few for their quorum");
-        }
-        if known.is_some_and(|known| known.pair != self.configuration.pair) {
+        let (founding, founded) = self.founding();
+        if known.is_some_and(|known| known.pair != self.configuration.pair) || founding.pair != self.configuration.pair
+        {
             return forged("it is another organization's");
         }
-        match &self.proof {
-            Proof::Founded(seal) => {
-                if self.epoch() != 1 {
-                    return forged("only the first epoch is founded");
-                }
-                if !seal.is_by(&self.configuration.pair.0, Sealed::Founding, None, &self.configuration) {
-                    return forged("it is not sealed by the organization");
-                }
-            }
-            Proof::Decided { ballot, by, seals } => {
-                let right_before = known.filter(|known| known.epoch + 1 == self.epoch());
-                if !by.is_sound() || right_before.is_some_and(|known| known.witnesses != *by) {
-                    return forged("other witnesses decided than those of the epoch before");
-                }
-                let sealed = |(witness, seal): &&(MemberId, Seal)| {
-                    by.members.contains(witness)
-                        && seal.is_by(&witness.subnode.0, Sealed::Acceptance, Some(*ballot), &self.configuration)
-                };
-                let agreed: BTreeSet<_> = seals.iter().filter(sealed).map(|(witness, _)| *witness).collect();
-                if !by.decide(agreed.len()) {
-                    return forged("fewer witnesses sealed it than decide");
-                }
+        if !founding.witnesses.is_sound() {
+            return forged("its witnesses are named twice, are too many or too few for their quorum");
+        }
+        if founding.epoch != 1 || !founded.is_by(&founding.pair.0, Sealed::Founding, None, founding) {
+            return forged("its first epoch is not sealed by the organization");
+        }
+        if self.configuration.witnesses != founding.witnesses {
+            return forged("it names other witnesses than the organization did");
+        }
+        if let Proof::Decided { ballot, seals, .. } = &self.proof {
+            let sealed = |(witness, seal): &&(MemberId, Seal)| {
+                founding.witnesses.members.contains(witness)
+                    && seal.is_by(&witness.subnode.0, Sealed::Acceptance, Some(*ballot), &self.configuration)
+            };
+            let agreed: BTreeSet<_> = seals.iter().filter(sealed).map(|(witness, _)| *witness).collect();
+            if !founding.witnesses.decide(agreed.len()) {
+                return forged("fewer witnesses sealed it than decide");
             }
         }
         Ok(())

@@ -120,7 +120,8 @@ impl Proposal {
             return Outcome::Waiting;
         }
         let seals = seals.iter().map(|(witness, seal)| (*witness, seal.clone())).collect();
-        let proof = Proof::Decided { ballot, by: witnesses.clone(), seals };
+        let (founding, founded) = self.base.founding();
+        let proof = Proof::Decided { founding: Box::new(founding.clone()), founded: founded.clone(), ballot, seals };
         Outcome::Decided(Box::new(Certified { configuration: proposed.configuration.clone(), proof }))
     }
 }

@@ -171,8 +171,8 @@ impl Machine for Witness {
                 if ballot.by.subnode != from || configuration.pair != pair || wanted.pair != pair {
                     return refuse("a proposer proposes at another's ballot, or for another pair");
                 }
-                if wanted.epoch != configuration.epoch + 1 {
-                    return refuse("a proposal skips an epoch");
+                if wanted.epoch != configuration.epoch + 1 || wanted.witnesses != configuration.witnesses {
+                    return refuse("a proposal skips an epoch, or names other witnesses");
                 }
                 if !seal.is_by(&from.0, Sealed::Proposal, Some(*ballot), wanted) {
                     return refuse("a proposal is not sealed by its proposer");

@@ -2,35 +2,46 @@
 
 use super::{super::*, *};
 
-fn decided(seals_of: &[u8], by: Witnesses) -> Certified {
-    let base = founded(whole(), four());
-    let configuration = base.configuration.next(Mode::Solo { active: member(2) });
+fn decided(seals_of: &[u8], base: &Certified, epoch: u64) -> Certified {
+    let configuration = Configuration { epoch, ..base.configuration.next(Mode::Solo { active: member(2) }) };
     let at = ballot(3, 2);
     let seal =
         |witness: &u8| (member(*witness), Seal::new(&key(*witness), Sealed::Acceptance, Some(at), &configuration));
     let seals = seals_of.iter().map(seal).collect();
-    Certified { configuration, proof: Proof::Decided { ballot: at, by, seals } }
+    let (founding, founded) = base.founding();
+    let proof = Proof::Decided { founding: Box::new(founding.clone()), founded: founded.clone(), ballot: at, seals };
+    Certified { configuration, proof }
 }
 
-// M3: nobody is active but by a quorum of the witnesses that the epoch before names.
+// M3: nobody is active but by a quorum of the witnesses that the organization named, however much the hearer has missed.
 #[test]
 fn a_configuration_is_believed_by_a_quorum_of_the_right_witnesses_alone() {
     let base = founded(whole(), four());
     assert!(base.verify(None).is_ok());
-    let known = Some(&base.configuration);
-    assert!(decided(&[11, 12, 13], four()).verify(known).is_ok());
-    assert!(decided(&[11, 12], four()).verify(known).is_err(), "too few");
-    assert!(decided(&[11, 12, 12], four()).verify(known).is_err(), "one of them twice");
-    assert!(decided(&[11, 12, 21], four()).verify(known).is_err(), "one of them is none");
-    let strangers = Witnesses::new((21..25).map(member).collect());
-    assert!(decided(&[21, 22, 23], strangers).verify(known).is_err(), "others than those that were agreed on");
+    for (epoch, known) in [(2, Some(&base.configuration)), (9, Some(&base.configuration)), (9, None)] {
+        let decided = |seals_of: &[u8]| decided(seals_of, &base, epoch).verify(known);
+        assert!(decided(&[11, 12, 13]).is_ok());
+        assert!(decided(&[11, 12]).is_err(), "too few");
+        assert!(decided(&[11, 12, 12]).is_err(), "one of them twice");
+        assert!(decided(&[11, 12, 21]).is_err(), "one of them is none");
+
+        // Somebody makes witnesses of his own, and a founding of his own or the pair's.
+        let strangers = Witnesses::new((21..25).map(member).collect());
+        let invented = Configuration { witnesses: strangers.clone(), ..base.configuration.clone() };
+        let invented = Certified::founded(&key(201), invented);
+        assert!(super::papers::decided(&[21, 22, 23], &invented, epoch).verify(known).is_err(), "his own founding");
+        let mut borrowed = super::papers::decided(&[21, 22, 23], &base, epoch);
+        borrowed.configuration.witnesses = strangers;
+        assert!(borrowed.verify(known).is_err(), "the pair's founding");
+    }
     let mut quorum = four();
     quorum.quorum = 0;
-    assert!(decided(&[], quorum).verify(known).is_err(), "a quorum of none");
+    let none = founded(whole(), quorum);
+    assert!(decided(&[], &none, 2).verify(None).is_err(), "a quorum of none");
 
-    let mut changed = decided(&[11, 12, 13], four());
+    let mut changed = decided(&[11, 12, 13], &base, 2);
     changed.configuration.mode = Mode::Solo { active: member(1) };
-    assert!(changed.verify(known).is_err(), "the seals are for another");
+    assert!(changed.verify(None).is_err(), "the seals are for another");
     let foreign = Certified::founded(&key(201), base.configuration.clone());
     assert!(foreign.verify(None).is_err(), "another organization founds it");
     let late = Certified::founded(&key(200), Configuration { epoch: 2, ..base.configuration.clone() });
