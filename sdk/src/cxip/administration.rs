@@ -34,15 +34,15 @@ pub(super) fn write(buffer: &mut BytesMut, message: &Message) {
     }
 }
 
-/// JSON as a CDATA section, in which nothing has to be escaped but what would end it and what XML cannot say. Outside of
-/// its strings JSON has neither, and in them it has escapes of its own.
+/// JSON as CDATA sections, in which nothing has to be escaped but what would end one, a carriage return, which a reader of XML
+/// takes for the end of a line, and what XML cannot say at all. The last has an escape in JSON, in whose strings alone it can be.
 fn put(buffer: &mut BytesMut, json: &str) {
     buffer.extend_from_slice(b"<![CDATA[");
     let mut plain = 0;
     for (place, character) in json.char_indices() {
         let escaped = match character {
-            '>' if json[..place].ends_with("]]") => "\\u003e".to_owned(),
-            '\r' => "\\r".to_owned(),
+            '>' if json[..place].ends_with("]]") => "]]><![CDATA[>".to_owned(),
+            '\r' => "]]>&#13;<![CDATA[".to_owned(),
             character if is_xml(character) => continue,
             character => format!("\\u{:04x}", u32::from(character)),
         };
@@ -63,7 +63,7 @@ fn json(envelope: &Envelope) -> Result<String, Fault> {
         if let Some(section) = rest.strip_prefix("<![CDATA[") {
             let (inside, behind) =
                 section.split_once("]]>").ok_or_else(|| wrong("a CDATA section in it does not end"))?;
-            text.push_str(inside);
+            push_lines(&mut text, inside);
             rest = behind;
         } else if let Some(reference) = rest.strip_prefix('&') {
             // The longest reference to a character, &#x10ffff; with some zeros, is short.
@@ -78,7 +78,7 @@ fn json(envelope: &Envelope) -> Result<String, Fault> {
             if rest[..end].contains("]]>") {
                 return Err(wrong("']]>' in it ends no CDATA section"));
             }
-            text.push_str(&rest[..end]);
+            push_lines(&mut text, &rest[..end]);
             rest = &rest[end..];
         }
     }
@@ -89,6 +89,16 @@ fn json(envelope: &Envelope) -> Result<String, Fault> {
         return Err(wrong("there is none"));
     }
     Ok(text)
+}
+
+/// Text as it stands in the message: every end of a line in it is read as one line feed (XML 1.0, 2.11).
+fn push_lines(text: &mut String, written: &str) {
+    let mut lines = written.split('\r');
+    text.push_str(lines.next().unwrap_or_default());
+    for line in lines {
+        text.push('\n');
+        text.push_str(line.strip_prefix('\n').unwrap_or(line));
+    }
 }
 
 #[cfg(test)]
@@ -130,11 +140,26 @@ mod tests {
     fn json_words(json: &str) -> String {
         let inside = json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap();
         inside
-            .replace("\\u003e", ">")
             .replace("\\ufffe", "\u{fffe}")
             .replace("\\r", "\r")
             .replace("\\n", "\n")
             .replace("\\\"", "\"")
+    }
+
+    // Found by fuzzing: a carriage return was read as such and written as two other characters.
+    #[test]
+    fn what_was_read_is_written_so_that_it_is_read_as_the_same() {
+        for (inside, read) in [
+            ("<![CDATA[{\r\n\r}\r]]>", "{\n\n}\n"),
+            ("{\r\n}", "{\n}"),
+            ("{&#13;&#10;}&#13;", "{\r\n}\r"),
+            ("]]&gt;]]]]&gt;", "]]>]]]]>"),
+        ] {
+            let content = format!("<Administer xmlns='{NAMESPACE}'>{inside}</Administer>");
+            let first = message(Kind::Request, content.as_bytes()).unwrap();
+            assert_eq!(first, Message::Administer { request: read.to_owned() });
+            assert_eq!(there_and_back(&first), first);
+        }
     }
 
     #[test]
