@@ -3,7 +3,8 @@
 
 use crate::{
     clock,
-    house::{Common, ENDED, House},
+    common::{Common, ENDED},
+    house::House,
     journal::DiskState,
     shard::Order,
     stage::{self, Stage},

@@ -1,26 +1,25 @@
-//! A node's machines at work: recovery from store and journal, the shards, and the checkpoints that let the journal be
-//! cut. What the shards share is here too. It knows neither CXIP nor libp2p: what leaves the node goes to a [`World`].
+//! A node's machines at work: the shards, how they are started and resumed, and what is admitted to them. It knows neither CXIP nor libp2p: what leaves the node goes to a [`World`].
 
 use crate::{
     checkpoint,
-    journal::{Entry, Journal, JournalOptions, Release, Statistics},
-    recovery::{self, Recovered, Recovery},
-    shard::{Shard, Sight, Slot, Start, is_at_work},
-    store::{Change, RedbStore, Store as _, WriteBehind},
-    stored::{decode, encode},
-    supervisor::{Fatal, Supervisor},
-    switchboard::{Connected, Line, Lines, Switchboard},
+    common::{Common, ENDING},
+    journal::Statistics,
+    recovery::{Recovered, Recovery},
+    shard::{Shard, Sight, Start, is_at_work},
+    standby::Ground,
+    stored::decode,
+    supervisor::Fatal,
+    switchboard::{Connected, Line, Lines},
 };
 use hansa_core::{
     access::Access,
     address::{KeyBytes, Kind},
     code::{Code, Fault},
     directory::Directory,
-    dispatch::{Change as Redrawn, Housed, Input, Outward, Surroundings, Tally},
+    dispatch::{Housed, Input, Outward, Surroundings, Tally},
     ident::{OrganizationId, TopicAddress, TransactionId},
     limit,
     machine::Machine,
-    moment::Moment,
     topic::{self, Topic},
     transaction::{Catalogue, Instance, Loader},
 };
@@ -29,8 +28,8 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicUsize, Ordering},
     },
 };
 use tokio::task::JoinHandle;
@@ -85,32 +84,9 @@ impl HouseOptions {
     }
 }
 
-/// Ended machines are kept under a kind of their own, so that a start need not look through them.
-pub(crate) const ENDED: u8 = 0x80;
-/// Of those that ended and are not done yet, a start must know: their keys are under this kind as well.
-pub(crate) const ENDING: u8 = 0x40;
 /// Machines that a start resumes at once.
 const RESUMED_AT_ONCE: usize = 256;
 
-/// What all shards share.
-pub struct Common {
-    pub(crate) journal: Arc<Journal<Outward>>,
-    pub(crate) store: WriteBehind,
-    /// The sequence up to which the store has everything.
-    pub(crate) behind: AtomicU64,
-    pub(crate) switchboard: Switchboard,
-    surroundings: RwLock<Arc<Surroundings>>,
-    counters: Counters,
-}
-
-#[derive(Default)]
-struct Counters {
-    tallies: [AtomicU64; Tally::ALL.len()],
-    refused: AtomicU64,
-    open: AtomicU64,
-    topics: AtomicU64,
-    topics_bytes: AtomicU64,
-}
 
 /// A picture of the house for status and metrics.
 #[derive(Clone, Debug)]
@@ -129,108 +105,6 @@ pub struct HouseStatistics {
     pub tallies: Vec<(Tally, u64)>,
 }
 
-struct Gate(Arc<dyn World>);
-
-impl Release for Gate {
-    type Effect = Outward;
-    fn release(&mut self, effects: Vec<Outward>) {
-        for effect in effects {
-            self.0.outward(effect);
-        }
-    }
-}
-
-impl Common {
-    pub(crate) fn surroundings(&self) -> Arc<Surroundings> {
-        Arc::clone(&self.surroundings.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(crate) fn redraw(&self, change: Redrawn) {
-        let mut surroundings = self.surroundings.write().unwrap_or_else(PoisonError::into_inner);
-        *surroundings = Arc::new(surroundings.changed(change));
-    }
-
-    pub(crate) fn append<M: Housed>(&self, key: &M::Key, record: &[u8], now: Moment, effects: Vec<Outward>) -> u64 {
-        let mut address = key.to_bytes();
-        address.insert(0, M::KIND as u8);
-        self.journal.append(&[(&address[..], record)], now, effects)
-    }
-
-    pub(crate) fn release_later(&self, now: Moment, effects: Vec<Outward>) {
-        self.journal.append::<&[u8], &[u8]>(&[], now, effects);
-    }
-
-    pub(crate) fn count(&self, tally: Tally, times: u64) {
-        self.counters.tallies[tally as usize].fetch_add(times, Ordering::Relaxed);
-    }
-
-    pub(crate) fn refused(&self) {
-        self.counters.refused.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn opened<M: Housed>(&self, is_open: bool) {
-        let counter = match M::KIND {
-            Kind::Transaction => &self.counters.open,
-            Kind::Topic => &self.counters.topics,
-            _ => return,
-        };
-        if is_open {
-            counter.fetch_add(1, Ordering::Relaxed);
-        } else {
-            counter.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// A machine keeps more than before, or less.
-    pub(crate) fn kept<M: Housed>(&self, before: usize, after: usize) {
-        if M::KIND == Kind::Topic && before != after {
-            // One shard houses all topics, so nobody adds and subtracts at the same time.
-            let kept = self.counters.topics_bytes.load(Ordering::Relaxed);
-            let kept = (kept + after as u64).saturating_sub(before as u64);
-            self.counters.topics_bytes.store(kept, Ordering::Relaxed);
-        }
-    }
-
-    /// The machine as the store has it.
-    ///
-    /// # Errors
-    /// The store cannot be read, or holds what is no machine.
-    pub(crate) fn stored<M: Housed>(&self, key: &[u8]) -> Result<Option<Slot<M>>, Fault> {
-        recovery::stored(&self.store, key)
-    }
-
-    /// Take the machine out of the store; durable with the next checkpoint.
-    pub(crate) fn forget<M: Housed>(&self, key: &M::Key) {
-        let kinds = [0, ENDED, ENDING].map(|state| M::KIND as u8 | state);
-        self.store.change(kinds.map(|kind| Change { kind, key: key.to_bytes(), value: None }).to_vec());
-    }
-
-    /// Put the machine's state into the store; it is written with the next checkpoint.
-    pub(crate) fn keep<M: Housed>(&self, key: &M::Key, slot: &mut Slot<M>) {
-        let kind = M::KIND as u8;
-        let key = key.to_bytes();
-        let (is_open, is_ended) = (slot.machine.is_open(), slot.machine.is_ended());
-        let mut changes = Vec::with_capacity(3);
-        let mut change = |state, value| changes.push(Change { kind: kind | state, key: key.clone(), value });
-        if is_ended && slot.stored {
-            change(0, None);
-        }
-        if is_ended && is_open {
-            change(ENDING, Some(Vec::new()));
-        } else if is_ended && slot.stored {
-            change(ENDING, None);
-        }
-        let state = if is_ended { ENDED } else { 0 };
-        if slot.machine.is_kept() {
-            change(state, Some(encode(slot)));
-        } else if slot.stored {
-            change(state, None);
-        }
-        self.store.change(changes);
-        slot.stored = true;
-    }
-}
-
 /// The running house.
 pub struct House {
     pub(crate) common: Arc<Common>,
@@ -246,42 +120,11 @@ impl House {
     /// # Errors
     /// What is wrong with journal or store, and what to do about it.
     pub async fn open(options: HouseOptions, world: Arc<dyn World>, fatal: Fatal) -> Result<Arc<Self>, Fault> {
-        let store = RedbStore::open(&options.folder.join("lookup.redb"))?;
-        let position = store.position();
-        let store = WriteBehind::new(Box::new(store));
-        let mut recovery = Recovery::default();
-        let journal_options = JournalOptions {
-            segment_bytes: options.segment_bytes,
-            ..JournalOptions::new(options.folder.join("journal"))
-        };
-        let on_fatal = Arc::clone(&fatal);
-        let journal = Journal::open(
-            journal_options,
-            Gate(world),
-            Box::new(move |fault| on_fatal(fault)),
-            position.applied + 1,
-            &mut |entry: Entry| recovery.take(&store, &entry),
-        )?;
-        let common = Arc::new(Common {
-            journal: Arc::new(journal),
-            store,
-            behind: AtomicU64::new(position.applied),
-            switchboard: Switchboard::default(),
-            surroundings: RwLock::new(Arc::new(Surroundings::new(options.loader.clone()))),
-            counters: Counters::default(),
-        });
-        let (supervisor, _) = Supervisor::spawn(None, Supervisor, Arc::clone(&fatal))
-            .await
-            .map_err(|error| Fault::new(Code::Internal, format!("the supervisor did not start: {error}")))?;
-        let populated = Self::populate(common, options, supervisor.clone(), recovery, fatal).await;
-        if populated.is_err() {
-            supervisor.stop_children(None);
-            supervisor.stop(None);
-        }
-        populated
+        let (_, standby) = Ground::open(options, world, &fatal, true)?;
+        standby.serve(fatal).await
     }
 
-    async fn populate(
+    pub(crate) async fn populate(
         common: Arc<Common>,
         options: HouseOptions,
         supervisor: ActorRef<()>,
@@ -522,6 +365,18 @@ impl House {
                 .map(|(tally, _, _)| (*tally, counters.tallies[*tally as usize].load(Ordering::Relaxed)))
                 .collect(),
         }
+    }
+
+    /// Stop the shards at once, and leave journal and store as they are: another sub-node serves, and what these machines know that does
+    /// not count is dropped with them. The journal must not take appends any more; it goes on without this house.
+    pub async fn leave(&self) {
+        self.checkpoints.abort();
+        self.supervisor.stop_children_and_wait(None, None).await;
+        if let Err(error) = self.supervisor.stop_and_wait(None, None).await {
+            tracing::warn!(%error, "the supervisor of the shards did not end well");
+        }
+        // A checkpoint that is being made either has all that it needs, or fails because that does not count.
+        drop(self.checkpointing.lock().await);
     }
 
     /// Stop the shards after what they were told, make everything durable, and leave a fresh checkpoint.

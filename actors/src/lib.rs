@@ -7,7 +7,9 @@
 
 mod checkpoint;
 pub mod clock;
+mod common;
 mod difference;
+pub mod duties;
 pub mod history;
 pub mod house;
 pub mod journal;
@@ -15,6 +17,7 @@ pub mod listing;
 mod recovery;
 pub mod shard;
 pub mod stage;
+pub mod standby;
 pub mod store;
 mod stored;
 pub mod supervisor;

@@ -1,7 +1,7 @@
 //! Transactions by their ids, the newest first, wherever they are: awake, put away, or ended. The node's administration
 //! looks through them page by page; it decides how three places are read as one, and must not know what is looked for.
 
-use crate::{house::ENDED, house::House, stored::decode};
+use crate::{common::ENDED, house::House, stored::decode};
 use hansa_core::{
     address::{KeyBytes as _, Kind},
     code::Fault,

@@ -33,9 +33,23 @@ pub(crate) struct Recovery {
     pub(crate) entries: u64,
 }
 
+/// An entry that is taken in, from this sub-node's journal or the other's.
+#[derive(Clone, Copy)]
+pub(crate) struct Taken<'a> {
+    pub(crate) sequence: u64,
+    pub(crate) address: &'a [u8],
+    pub(crate) record: &'a [u8],
+}
+
+impl<'a> From<&'a Entry> for Taken<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        Self { sequence: entry.sequence, address: &entry.address, record: &entry.record }
+    }
+}
+
 impl Recovery {
     /// Take one entry in.
-    pub(crate) fn take(&mut self, store: &WriteBehind, entry: &Entry) -> Result<(), Fault> {
+    pub(crate) fn take(&mut self, store: &WriteBehind, entry: Taken<'_>) -> Result<(), Fault> {
         self.entries += 1;
         let kind = entry.address.first().copied().and_then(Kind::numbered);
         match kind {
@@ -46,14 +60,14 @@ impl Recovery {
             Some(Kind::Membership) => absorb(&mut self.membership, store, entry),
             Some(Kind::Topic) => absorb(&mut self.topics, store, entry),
             Some(Kind::Access) => absorb(&mut self.access, store, entry),
-            Some(Kind::Mailbox) | None => Err(unreadable(entry, "it is about a kind of machine that is not known")),
+            Some(Kind::Mailbox) | None => Err(unreadable(entry.sequence, "it is about a kind of machine that is not known")),
         }
     }
 }
 
-fn absorb<M: Housed>(machines: &mut Recovered<M>, store: &WriteBehind, entry: &Entry) -> Result<(), Fault> {
+fn absorb<M: Housed>(machines: &mut Recovered<M>, store: &WriteBehind, entry: Taken<'_>) -> Result<(), Fault> {
     let bytes = entry.address.get(1..).unwrap_or_default();
-    let key = M::Key::from_bytes(bytes).ok_or_else(|| unreadable(entry, "its address is not a key"))?;
+    let key = M::Key::from_bytes(bytes).ok_or_else(|| unreadable(entry.sequence, "its address is not a key"))?;
     let slot = match machines.entry(key) {
         std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
         std::collections::hash_map::Entry::Vacant(vacant) => {
@@ -64,7 +78,7 @@ fn absorb<M: Housed>(machines: &mut Recovered<M>, store: &WriteBehind, entry: &E
     if entry.sequence <= slot.applied {
         return Ok(());
     }
-    for record in &records::<M>(entry)? {
+    for record in &read::<M>(entry.sequence, entry.record)? {
         slot.machine.absorb(record);
     }
     slot.note(entry.sequence);
@@ -73,12 +87,16 @@ fn absorb<M: Housed>(machines: &mut Recovered<M>, store: &WriteBehind, entry: &E
 
 /// The records of an entry.
 pub(crate) fn records<M: Housed>(entry: &Entry) -> Result<Vec<M::Record>, Fault> {
-    ciborium::from_reader(&entry.record[..]).map_err(|error| unreadable(entry, &error.to_string()))
+    read::<M>(entry.sequence, &entry.record)
+}
+
+fn read<M: Housed>(sequence: u64, record: &[u8]) -> Result<Vec<M::Record>, Fault> {
+    ciborium::from_reader(record).map_err(|error| unreadable(sequence, &error.to_string()))
 }
 
 /// A machine as the store has it.
 pub(crate) fn stored<M: Housed>(store: &WriteBehind, key: &[u8]) -> Result<Option<Slot<M>>, Fault> {
-    for kind in [M::KIND as u8, M::KIND as u8 | crate::house::ENDED] {
+    for kind in [M::KIND as u8, M::KIND as u8 | crate::common::ENDED] {
         if let Some(bytes) = store.get(kind, key)? {
             return decode(&bytes).map(Some);
         }
@@ -86,6 +104,6 @@ pub(crate) fn stored<M: Housed>(store: &WriteBehind, key: &[u8]) -> Result<Optio
     Ok(None)
 }
 
-fn unreadable(entry: &Entry, what: &str) -> Fault {
-    Fault::new(Code::DataNewer, format!("entry {} of the journal cannot be read: {what}", entry.sequence))
+fn unreadable(sequence: u64, what: &str) -> Fault {
+    Fault::new(Code::DataNewer, format!("entry {sequence} of the journal cannot be read: {what}"))
 }

@@ -6,7 +6,7 @@
 
 use crate::{
     clock,
-    house::Common,
+    common::Common,
     stage::{self, Stage},
     trail::Trail,
 };

@@ -2,7 +2,8 @@
 //! what has ended (T11). The node's administration asks for it. It decides nothing about transactions.
 
 use crate::{
-    house::{ENDED, House},
+    common::ENDED,
+    house::House,
     listing::Which,
     shard::{Forgotten, Order},
     stored::decode,

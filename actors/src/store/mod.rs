@@ -68,6 +68,24 @@ pub trait Store: Send + Sync + 'static {
     fn position(&self) -> Position;
 }
 
+impl<S: Store> Store for std::sync::Arc<S> {
+    fn get(&self, kind: u8, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        (**self).get(kind, key)
+    }
+
+    fn scan(&self, kind: u8, from: &[u8], reverse: bool, count_max: usize) -> Result<Page, Fault> {
+        (**self).scan(kind, from, reverse, count_max)
+    }
+
+    fn commit(&self, changes: &Changes, position: Position) -> Result<(), Fault> {
+        (**self).commit(changes, position)
+    }
+
+    fn position(&self) -> Position {
+        (**self).position()
+    }
+}
+
 /// A store that forgets: for tests, and for nodes that keep nothing.
 #[derive(Default, Debug)]
 pub struct MemoryStore {

@@ -5,6 +5,7 @@ mod crashes;
 mod fixture;
 mod history;
 mod limits;
+mod pair;
 mod rest;
 mod restarts;
 mod runs;

@@ -1,0 +1,165 @@
+//! What all shards of a house share: journal, store, the ways to each other, what machines look at, and what is counted. It decides
+//! how a machine lies in the store. Shards, checkpoints and standby use it; it knows no actor.
+
+use crate::{
+    house::World,
+    journal::{Journal, Release},
+    recovery,
+    shard::Slot,
+    store::{Change, RedbStore, Store as _, WriteBehind},
+    stored::encode,
+    switchboard::Switchboard,
+};
+use hansa_core::{
+    address::{KeyBytes as _, Kind},
+    code::Fault,
+    dispatch::{Change as Redrawn, Housed, Outward, Surroundings, Tally},
+    machine::Machine as _,
+    moment::Moment,
+    transaction::Loader,
+};
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// Ended machines are kept under a kind of their own, so that a start need not look through them.
+pub(crate) const ENDED: u8 = 0x80;
+/// Of those that ended and are not done yet, a start must know: their keys are under this kind as well.
+pub(crate) const ENDING: u8 = 0x40;
+
+/// What all shards share.
+pub struct Common {
+    pub(crate) journal: Arc<Journal<Outward>>,
+    pub(crate) store: WriteBehind,
+    /// The sequence up to which the store has everything.
+    pub(crate) behind: AtomicU64,
+    pub(crate) switchboard: Switchboard,
+    pub(crate) surroundings: RwLock<Arc<Surroundings>>,
+    pub(crate) counters: Counters,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) tallies: [AtomicU64; Tally::ALL.len()],
+    pub(crate) refused: AtomicU64,
+    pub(crate) open: AtomicU64,
+    pub(crate) topics: AtomicU64,
+    pub(crate) topics_bytes: AtomicU64,
+}
+
+/// Lets out what the journal releases.
+pub(crate) struct Gate(pub(crate) Arc<dyn World>);
+
+impl Release for Gate {
+    type Effect = Outward;
+    fn release(&mut self, effects: Vec<Outward>) {
+        for effect in effects {
+            self.0.outward(effect);
+        }
+    }
+}
+
+impl Common {
+    /// What a house begins with: nothing but what journal and store have.
+    pub(crate) fn new(journal: Arc<Journal<Outward>>, store: Arc<RedbStore>, loader: Loader) -> Arc<Self> {
+        let behind = AtomicU64::new(store.position().applied);
+        Arc::new(Self {
+            journal,
+            store: WriteBehind::new(Box::new(store)),
+            behind,
+            switchboard: Switchboard::default(),
+            surroundings: RwLock::new(Arc::new(Surroundings::new(loader))),
+            counters: Counters::default(),
+        })
+    }
+
+    pub(crate) fn surroundings(&self) -> Arc<Surroundings> {
+        Arc::clone(&self.surroundings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn redraw(&self, change: Redrawn) {
+        let mut surroundings = self.surroundings.write().unwrap_or_else(PoisonError::into_inner);
+        *surroundings = Arc::new(surroundings.changed(change));
+    }
+
+    pub(crate) fn append<M: Housed>(&self, key: &M::Key, record: &[u8], now: Moment, effects: Vec<Outward>) -> u64 {
+        let mut address = key.to_bytes();
+        address.insert(0, M::KIND as u8);
+        self.journal.append(&[(&address[..], record)], now, effects)
+    }
+
+    pub(crate) fn release_later(&self, now: Moment, effects: Vec<Outward>) {
+        self.journal.append::<&[u8], &[u8]>(&[], now, effects);
+    }
+
+    pub(crate) fn count(&self, tally: Tally, times: u64) {
+        self.counters.tallies[tally as usize].fetch_add(times, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused(&self) {
+        self.counters.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn opened<M: Housed>(&self, is_open: bool) {
+        let counter = match M::KIND {
+            Kind::Transaction => &self.counters.open,
+            Kind::Topic => &self.counters.topics,
+            _ => return,
+        };
+        if is_open {
+            counter.fetch_add(1, Ordering::Relaxed);
+        } else {
+            counter.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A machine keeps more than before, or less.
+    pub(crate) fn kept<M: Housed>(&self, before: usize, after: usize) {
+        if M::KIND == Kind::Topic && before != after {
+            // One shard houses all topics, so nobody adds and subtracts at the same time.
+            let kept = self.counters.topics_bytes.load(Ordering::Relaxed);
+            let kept = (kept + after as u64).saturating_sub(before as u64);
+            self.counters.topics_bytes.store(kept, Ordering::Relaxed);
+        }
+    }
+
+    /// The machine as the store has it.
+    ///
+    /// # Errors
+    /// The store cannot be read, or holds what is no machine.
+    pub(crate) fn stored<M: Housed>(&self, key: &[u8]) -> Result<Option<Slot<M>>, Fault> {
+        recovery::stored(&self.store, key)
+    }
+
+    /// Take the machine out of the store; durable with the next checkpoint.
+    pub(crate) fn forget<M: Housed>(&self, key: &M::Key) {
+        let kinds = [0, ENDED, ENDING].map(|state| M::KIND as u8 | state);
+        self.store.change(kinds.map(|kind| Change { kind, key: key.to_bytes(), value: None }).to_vec());
+    }
+
+    /// Put the machine's state into the store; it is written with the next checkpoint.
+    pub(crate) fn keep<M: Housed>(&self, key: &M::Key, slot: &mut Slot<M>) {
+        let kind = M::KIND as u8;
+        let key = key.to_bytes();
+        let (is_open, is_ended) = (slot.machine.is_open(), slot.machine.is_ended());
+        let mut changes = Vec::with_capacity(3);
+        let mut change = |state, value| changes.push(Change { kind: kind | state, key: key.clone(), value });
+        if is_ended && slot.stored {
+            change(0, None);
+        }
+        if is_ended && is_open {
+            change(ENDING, Some(Vec::new()));
+        } else if is_ended && slot.stored {
+            change(ENDING, None);
+        }
+        let state = if is_ended { ENDED } else { 0 };
+        if slot.machine.is_kept() {
+            change(state, Some(encode(slot)));
+        } else if slot.stored {
+            change(state, None);
+        }
+        self.store.change(changes);
+        slot.stored = true;
+    }
+}

@@ -1,0 +1,129 @@
+//! What the pair machine wants done, done: in order, on the journal, on the network, and as happenings for the machines of the
+//! exchange. Called by [`super`] after every input; it decides nothing but how entries are cut into messages.
+
+use super::{Desk, Happening};
+use crate::clock;
+use hansa_core::{
+    code::Fault,
+    mirror::{Message, Position, pair},
+};
+
+/// Bytes of entries that travel in one message, unless a single one is larger.
+const APPEND_BYTES_MAX: usize = 512 << 10;
+
+impl Desk {
+    /// Do all that is wanted, and what comes of that.
+    ///
+    /// # Errors
+    /// The journal or the ledger failed.
+    pub(super) fn act(&mut self) -> Result<(), Fault> {
+        while let Some(effect) = self.wanted.pop_front() {
+            self.effect(effect)?;
+        }
+        Ok(())
+    }
+
+    /// The machine is told of something that was done for it; what it wants then comes behind what it wanted before.
+    fn done(&mut self, input: pair::Input) -> Result<(), Fault> {
+        if let Err(fault) = self.feed_pair(input)? {
+            tracing::error!(%fault, "the pair refused what was done for it");
+        }
+        Ok(())
+    }
+
+    fn effect(&mut self, effect: pair::Effect) -> Result<(), Fault> {
+        match effect {
+            pair::Effect::Send { to, message } => {
+                if to.0 != [0; 32] {
+                    self.say(to, message);
+                }
+            }
+            pair::Effect::Ship { epoch, after, through, committed, .. } => {
+                self.ship(epoch, after, through, committed)?;
+            }
+            pair::Effect::Answer { to, epoch, nonce, fork } => {
+                let fork = match fork {
+                    Some(fork) => self.journal.position(fork.sequence)?,
+                    None => None,
+                };
+                match fork.filter(|fork| fork.sequence + 1 >= self.journal.first()) {
+                    Some(fork) => self.say(to, Message::Tail { epoch, fork, nonce }),
+                    None => self.happen(Happening::MakeSnapshot { nonce, epoch }),
+                }
+            }
+            pair::Effect::Cut { after } => {
+                let durable = self.journal.cut(after)?;
+                self.forget();
+                self.done(pair::Input::Synced { durable })?;
+            }
+            pair::Effect::Write { entries } => {
+                if let Err(fault) = self.journal.write(entries) {
+                    // The machine asks again, and learns where the logs part.
+                    tracing::error!(%fault, "entries of the active do not continue this sub-node's log");
+                }
+            }
+            pair::Effect::Install { history, state } => self.happen(Happening::Install { history, state }),
+            pair::Effect::Commit { through } => {
+                self.journal.commit(through);
+                self.committed.send_replace(through);
+            }
+            pair::Effect::Serve { epoch } => {
+                self.journal.lead(epoch)?;
+                let mode = self.pair.certified().map(|certified| certified.configuration.mode);
+                let sites = if mode.is_some_and(|mode| mode.mirror().is_some()) { 2 } else { 1 };
+                self.happen(Happening::Serve { epoch, sites });
+            }
+            pair::Effect::Pause => self.happen(Happening::Pause),
+            pair::Effect::Follow { tail } => {
+                let durable = self.journal.follow(tail)?;
+                self.forget();
+                self.happen(Happening::Follow);
+                self.done(pair::Input::Synced { durable })?;
+            }
+            pair::Effect::Hold(hold) => self.journal.hold(hold),
+            pair::Effect::Alarm(alarm) => {
+                tracing::error!(?alarm, at = %clock::now().0, "the pair needs its operator");
+                self.happen(Happening::Alarm(alarm));
+            }
+        }
+        Ok(())
+    }
+
+    /// The log is another than it was: what is remembered of it is not true any more.
+    pub(super) fn forget(&mut self) {
+        self.seen.clear();
+        self.shipped = Position::default();
+    }
+
+    fn happen(&self, happening: Happening) {
+        // Who does not listen any more stops the node.
+        let _ = self.happenings.send(happening);
+    }
+
+    /// Send the follower the entries behind `after`, in messages of a bounded size.
+    fn ship(&mut self, epoch: u64, after: u64, through: u64, committed: u64) -> Result<(), Fault> {
+        let mut previous = if self.shipped.sequence == after && after > 0 {
+            self.shipped
+        } else {
+            match self.journal.position(after)? {
+                Some(position) => position,
+                None => return Ok(()),
+            }
+        };
+        while previous.sequence < through {
+            // What is not kept any more is not sent; the follower asks again, and gets a snapshot.
+            let entries = match self.journal.entries(previous.sequence, through, APPEND_BYTES_MAX) {
+                Ok(entries) => entries,
+                Err(fault) => {
+                    tracing::warn!(%fault, "entries for the other sub-node cannot be read");
+                    break;
+                }
+            };
+            let Some(last) = entries.last().map(|entry| entry.position) else { break };
+            self.say(self.site.partner, Message::Append { epoch, previous, entries, committed });
+            (previous, self.shipped) = (last, last);
+            self.done(pair::Input::Shipped { through: last })?;
+        }
+        Ok(())
+    }
+}

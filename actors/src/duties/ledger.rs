@@ -1,0 +1,160 @@
+//! What the duties of a sub-node must remember: who it is, its part in its own pair, and what it promised as a witness of others'
+//! (M3). It is a small journal of its own, never mirrored: a promise is one disk's. [`super`] alone writes and reads it.
+//!
+//! It decides how it is kept short: when it is opened with many entries, all that they come to is written once more, and what is
+//! before that is dropped.
+
+use super::word::Introduction;
+use crate::{
+    clock,
+    journal::{Entry, Journal, JournalOptions, Release},
+};
+use hansa_core::{
+    code::{Code, Fault},
+    ident::{OrganizationId, SubnodeId},
+    machine::Machine as _,
+    mirror::{Pair, Witness, pair, witness},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::Path};
+
+/// Entries at which an opened ledger is written anew.
+const ENTRIES_MAX: u64 = 1_000;
+const SEGMENT_BYTES: u64 = 1 << 20;
+
+/// One thing to remember.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Kept {
+    /// The numbers of the node's journal and of this ledger: with another of either it is somebody else.
+    Numbered { member: u64, witness: u64 },
+    /// Who the other sub-node of this pair is.
+    Partnered(SubnodeId),
+    /// Where it said that it is.
+    Introduced(Box<Introduction>),
+    /// This sub-node agreed to be a witness of this organization's pair.
+    Agreed(OrganizationId),
+    /// Of its own pair.
+    Pair(pair::Record),
+    /// Of another's.
+    Witness(OrganizationId, witness::Record),
+    /// All of its own pair.
+    PairWhole(Box<Pair>),
+    /// All of another's.
+    WitnessWhole(OrganizationId, Box<Witness>),
+}
+
+/// What the ledger comes to.
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) member: u64,
+    pub(super) witness: u64,
+    pub(super) partner: Option<SubnodeId>,
+    pub(super) introduced: Option<Box<Introduction>>,
+    pub(super) pair: Pair,
+    pub(super) witnesses: BTreeMap<OrganizationId, Witness>,
+}
+
+impl Known {
+    fn take(&mut self, kept: Kept) {
+        match kept {
+            Kept::Numbered { member, witness } => (self.member, self.witness) = (member, witness),
+            Kept::Partnered(partner) => {
+                if self.partner != Some(partner) {
+                    self.introduced = None;
+                }
+                self.partner = Some(partner);
+            }
+            Kept::Introduced(introduction) => self.introduced = Some(introduction),
+            Kept::Agreed(pair) => {
+                self.witnesses.entry(pair).or_insert_with(|| Witness::new(&pair));
+            }
+            Kept::Pair(record) => self.pair.absorb(&record),
+            Kept::Witness(pair, record) => {
+                self.witnesses.entry(pair).or_insert_with(|| Witness::new(&pair)).absorb(&record);
+            }
+            Kept::PairWhole(pair) => self.pair = *pair,
+            Kept::WitnessWhole(pair, witness) => {
+                self.witnesses.insert(pair, *witness);
+            }
+        }
+    }
+
+    fn whole(&self) -> Vec<Kept> {
+        let mut all = vec![Kept::Numbered { member: self.member, witness: self.witness }];
+        all.extend(self.partner.map(Kept::Partnered));
+        all.extend(self.introduced.clone().map(Kept::Introduced));
+        all.push(Kept::PairWhole(Box::new(self.pair.clone())));
+        all.extend(self.witnesses.iter().map(|(pair, witness)| Kept::WitnessWhole(*pair, Box::new(witness.clone()))));
+        all
+    }
+}
+
+/// The journal, open.
+pub(super) struct Ledger {
+    journal: Journal<()>,
+}
+
+struct Nothing;
+
+impl Release for Nothing {
+    type Effect = ();
+    fn release(&mut self, _: Vec<()>) {}
+}
+
+impl Ledger {
+    /// Open it, or begin it.
+    ///
+    /// # Errors
+    /// The disk, or what cannot be read on it.
+    pub(super) fn open(folder: &Path, fatal: crate::journal::Fatal) -> Result<(Self, Known), Fault> {
+        let options = JournalOptions { segment_bytes: SEGMENT_BYTES, ..JournalOptions::new(folder) };
+        let (mut known, mut entries) = (Known::default(), 0);
+        let journal = Journal::open(options, Nothing, fatal, 0, &mut |entry: Entry| {
+            entries += 1;
+            known.take(read(&entry)?);
+            Ok(())
+        })?;
+        let mut ledger = Self { journal };
+        if known.member == 0 {
+            known.member = number()?;
+            known.witness = number()?;
+            ledger.keep(&[Kept::Numbered { member: known.member, witness: known.witness }])?;
+        } else if entries > ENTRIES_MAX {
+            let whole = known.whole();
+            let before = ledger.journal.tail() + 1;
+            ledger.keep(&whole)?;
+            ledger.journal.truncate_before(before, 0)?;
+        }
+        Ok((ledger, known))
+    }
+
+    /// Remember this, across a crash, before it returns.
+    ///
+    /// # Errors
+    /// The disk.
+    pub(super) fn keep(&mut self, all: &[Kept]) -> Result<(), Fault> {
+        let items: Vec<_> = all.iter().map(|kept| ([0u8; 0], bytes(kept))).collect();
+        let tail = self.journal.append(&items, clock::now(), Vec::new());
+        self.journal.wait_durable(tail)
+    }
+}
+
+fn bytes(kept: &Kept) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(kept, &mut bytes).expect("encoding into memory cannot fail");
+    bytes
+}
+
+fn read(entry: &Entry) -> Result<Kept, Fault> {
+    ciborium::from_reader(&entry.record[..]).map_err(|error| {
+        let message = format!("entry {} of the sub-node's duties cannot be read: {error}", entry.sequence);
+        Fault::new(Code::DataNewer, message)
+    })
+}
+
+/// A number that nobody else has, and that is not zero.
+pub(super) fn number() -> Result<u64, Fault> {
+    let random = getrandom::u64()
+        .map_err(|error| Fault::new(Code::Internal, format!("the system gives no randomness: {error}")))?;
+    Ok(random.max(1))
+}

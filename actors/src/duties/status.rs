@@ -1,0 +1,107 @@
+//! The pair and the duties as people see them, for `hansa pair status`, metrics and the console. Decides what is worth telling.
+
+use super::{Desk, Introduction};
+use crate::clock;
+use hansa_core::{
+    ident::{OrganizationId, SubnodeId},
+    mirror::{Certified, MemberId, Mode, pair},
+    moment::Moment,
+};
+
+/// See above.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// What this sub-node is just now.
+    pub state: pair::State,
+    /// What holds, as far as it knows; none without a pair.
+    pub epoch: Option<u64>,
+    /// Who does what.
+    pub mode: Option<Mode>,
+    /// Who decides on the next configuration, and whether each is linked.
+    pub witnesses: Vec<(MemberId, bool)>,
+    /// The log's end.
+    pub tail: u64,
+    /// Up to where entries count.
+    pub committed: u64,
+    /// How many entries the other sub-node is behind, as far as the active knows.
+    pub lag_entries: u64,
+    /// Whether it is fit to take over: its log is known to be a beginning of the active's.
+    pub joined: bool,
+    /// Whether nobody else can be active just now, by the lease.
+    pub leased: bool,
+    /// The other sub-node.
+    pub partner: Option<Partner>,
+    /// The last time that this sub-node took over since its process started.
+    pub took_over: Option<Takeover>,
+    /// What is wrong.
+    pub alarm: Option<pair::Alarm>,
+    /// Whose witness this sub-node is.
+    pub duties: Vec<Duty>,
+}
+
+/// The other sub-node.
+#[derive(Clone, Debug)]
+pub struct Partner {
+    /// Which it is.
+    pub subnode: SubnodeId,
+    /// Where it said that it is.
+    pub introduction: Option<Box<Introduction>>,
+    /// Whether there is a link to it.
+    pub linked: bool,
+}
+
+/// A takeover.
+#[derive(Clone, Debug)]
+pub struct Takeover {
+    /// When.
+    pub at: Moment,
+    /// Which epoch began with it.
+    pub epoch: u64,
+    /// Why, for people.
+    pub why: String,
+}
+
+/// Whose witness a sub-node is.
+#[derive(Clone, Debug)]
+pub struct Duty {
+    /// Whose pair it is.
+    pub organization: OrganizationId,
+    /// The latest epoch that it knows of.
+    pub epoch: u64,
+}
+
+impl Desk {
+    pub(super) fn status(&self) -> Status {
+        let picture = self.pair.picture();
+        let configuration = picture.configuration;
+        let partner = self.site.partner;
+        let partner = (partner != SubnodeId([0; 32])).then(|| Partner {
+            subnode: partner,
+            introduction: self.introduced.clone(),
+            linked: self.linked.contains(&partner),
+        });
+        let witnesses = configuration.iter().flat_map(|it| &it.witnesses.members);
+        Status {
+            state: picture.state,
+            epoch: configuration.map(|it| it.epoch),
+            mode: configuration.map(|it| it.mode),
+            witnesses: witnesses.map(|it| (*it, self.linked.contains(&it.subnode))).collect(),
+            tail: picture.tail.sequence,
+            committed: picture.committed,
+            lag_entries: picture.tail.sequence.saturating_sub(picture.acknowledged),
+            joined: picture.joined,
+            leased: picture.lease_until.is_some_and(|until| until > clock::steady()),
+            partner,
+            took_over: self.took_over.clone(),
+            alarm: picture.alarm,
+            duties: self
+                .witnesses
+                .iter()
+                .map(|(organization, witness)| Duty {
+                    organization: *organization,
+                    epoch: witness.base().map_or(0, Certified::epoch),
+                })
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! A house that does not serve: journal and store of a sub-node, and machines that take in what counts, so that they can begin to
+//! serve at once (M2). It decides when what they took in goes to the store. The node's start makes one, serves with it, and makes
+//! another when the other sub-node of the pair serves; whether and when that is, it must not know.
+
+use crate::{
+    clock,
+    common::{Common, Gate},
+    house::{House, HouseOptions, World},
+    journal::{Entry, Journal, JournalOptions},
+    recovery::{Recovery, Taken},
+    shard::Slot,
+    store::{Position, RedbStore, Store as _},
+    supervisor::{Fatal, Supervisor},
+};
+use hansa_core::{
+    code::{Code, Fault},
+    directory::Directory,
+    dispatch::{Housed, Outward},
+    machine::Machine,
+    membership::Membership,
+};
+use ractor::Actor as _;
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+/// Bytes of entries that are read at once to take them in.
+const TAKEN_BYTES_MAX: usize = 4 << 20;
+/// Entries after which what was taken in goes to the store.
+const CHECKPOINT_ENTRIES: u64 = 100_000;
+/// The longest pause between two checkpoints while anything is taken in.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// Journal and store of a sub-node: what stays whether it serves or not.
+pub struct Ground {
+    options: HouseOptions,
+    journal: Arc<Journal<Outward>>,
+    store: Arc<RedbStore>,
+}
+
+/// See above.
+pub struct Standby {
+    common: Arc<Common>,
+    options: HouseOptions,
+    recovery: Recovery,
+    /// The last entry that was taken in.
+    taken: u64,
+    checkpoint: (u64, Instant),
+}
+
+impl Ground {
+    /// Open journal and store. With `counts_alone` everything in the journal counts, and is taken in at once: so it is without a pair.
+    /// Else what counts is told later, see [`Standby::take_through`].
+    ///
+    /// # Errors
+    /// What is wrong with journal or store, and what to do about it.
+    pub fn open(
+        options: HouseOptions,
+        world: Arc<dyn World>,
+        fatal: &Fatal,
+        counts_alone: bool,
+    ) -> Result<(Self, Standby), Fault> {
+        let store = Arc::new(RedbStore::open(&options.folder.join("lookup.redb"))?);
+        let position = store.position();
+        let journal_options = JournalOptions {
+            segment_bytes: options.segment_bytes,
+            ..JournalOptions::new(options.folder.join("journal"))
+        };
+        let on_fatal = Arc::clone(fatal);
+        let (mut recovery, reading) = (Recovery::default(), crate::store::WriteBehind::new(Box::new(Arc::clone(&store))));
+        let journal = Journal::open(
+            journal_options,
+            Gate(world),
+            Box::new(move |fault| on_fatal(fault)),
+            position.applied + 1,
+            &mut |entry: Entry| if counts_alone { recovery.take(&reading, Taken::from(&entry)) } else { Ok(()) },
+        )?;
+        let ground = Self { options, journal: Arc::new(journal), store };
+        let mut standby = ground.standby();
+        if counts_alone {
+            standby.taken = ground.journal.tail();
+        }
+        standby.recovery = recovery;
+        Ok((ground, standby))
+    }
+
+    /// The journal.
+    #[must_use]
+    pub fn journal(&self) -> &Arc<Journal<Outward>> {
+        &self.journal
+    }
+
+    /// Whether neither journal nor store has anything.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.journal.tail() == 0 && self.store.position().applied == 0
+    }
+
+    /// Machines as the store has them. The house that served before must be gone, see [`House::leave`].
+    #[must_use]
+    pub fn standby(&self) -> Standby {
+        let common = Common::new(Arc::clone(&self.journal), Arc::clone(&self.store), self.options.loader.clone());
+        let taken = self.store.position().applied;
+        Standby {
+            common,
+            options: self.options.clone(),
+            recovery: Recovery::default(),
+            taken,
+            checkpoint: (taken, Instant::now()),
+        }
+    }
+
+    /// Make everything durable and close the journal. Blocks.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn close(&self) -> Result<(), Fault> {
+        self.journal.close()
+    }
+}
+
+impl Standby {
+    /// The last entry that its machines took in.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Take in what counts, at most up to here, as far as the journal has it. Reads the journal, and blocks.
+    ///
+    /// # Errors
+    /// An entry is not kept any more, or cannot be read.
+    pub fn take_through(&mut self, through: u64) -> Result<(), Fault> {
+        while self.taken < through {
+            let entries = self.common.journal.entries(self.taken, through, TAKEN_BYTES_MAX)?;
+            let Some(last) = entries.last() else { break };
+            let last = last.position.sequence;
+            for entry in &entries {
+                let (address, record) = (&entry.address[..], &entry.record[..]);
+                let taken = Taken { sequence: entry.position.sequence, address, record };
+                self.recovery.take(&self.common.store, taken)?;
+            }
+            self.taken = last;
+        }
+        Ok(())
+    }
+
+    /// Whether [`Standby::checkpoint`] is due.
+    #[must_use]
+    pub fn is_checkpoint_due(&self) -> bool {
+        let grown = self.taken - self.checkpoint.0;
+        grown >= CHECKPOINT_ENTRIES || (grown > 0 && self.checkpoint.1.elapsed() >= PAUSE)
+    }
+
+    /// Write to the store what was taken in, and let the journal go that is behind it and not kept for those who look back. Blocks.
+    ///
+    /// # Errors
+    /// Journal or store failed; the journal still has everything.
+    pub fn checkpoint(&mut self) -> Result<(), Fault> {
+        let Self { common, recovery, .. } = self;
+        put_away(common, &mut recovery.transactions);
+        // These are never put away: they stay here as well.
+        keep(common, &mut recovery.links);
+        keep(common, &mut recovery.directory);
+        keep(common, &mut recovery.catalogue);
+        keep(common, &mut recovery.membership);
+        keep(common, &mut recovery.topics);
+        keep(common, &mut recovery.access);
+        common.purge(clock::now(), self.options.finished_keep_ms)?;
+        common.store.flush(Position { applied: self.taken })?;
+        common.behind.store(self.taken, Ordering::Release);
+        common.journal.truncate_before(self.taken + 1, self.options.journal_keep_bytes)?;
+        self.checkpoint = (self.taken, Instant::now());
+        Ok(())
+    }
+
+    /// The directory as it is here: where members can be reached.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn directory(&self) -> Result<Directory, Fault> {
+        let taken = self.recovery.directory.get(&()).map(|slot| slot.machine.clone());
+        self.or_stored(taken)
+    }
+
+    /// What federation this node is of, as far as it is known here.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn membership(&self) -> Result<Membership, Fault> {
+        let taken = self.recovery.membership.get(&()).map(|slot| slot.machine.clone());
+        self.or_stored(taken)
+    }
+
+    fn or_stored<M: Housed + Machine<Key = ()>>(&self, taken: Option<M>) -> Result<M, Fault> {
+        use hansa_core::address::KeyBytes as _;
+        if let Some(machine) = taken {
+            return Ok(machine);
+        }
+        let stored = self.common.stored::<M>(&().to_bytes())?;
+        Ok(stored.map_or_else(|| M::new(&()), |slot| slot.machine))
+    }
+
+    /// Start the shards with what was taken in. `fatal` is called when going on would be unsafe.
+    ///
+    /// # Errors
+    /// The store cannot be read, or a shard does not start.
+    pub async fn serve(self, fatal: Fatal) -> Result<Arc<House>, Fault> {
+        let (supervisor, _) = Supervisor::spawn(None, Supervisor, Arc::clone(&fatal))
+            .await
+            .map_err(|error| Fault::new(Code::Internal, format!("the supervisor did not start: {error}")))?;
+        let populated = House::populate(self.common, self.options, supervisor.clone(), self.recovery, fatal).await;
+        if populated.is_err() {
+            supervisor.stop_children(None);
+            supervisor.stop(None);
+        }
+        populated
+    }
+}
+
+fn keep<M: Housed>(common: &Common, machines: &mut HashMap<M::Key, Slot<M>>) {
+    for (key, slot) in machines.iter_mut().filter(|(_, slot)| slot.changed) {
+        slot.changed = false;
+        common.keep(key, slot);
+    }
+}
+
+fn put_away<M: Housed>(common: &Common, machines: &mut HashMap<M::Key, Slot<M>>) {
+    keep(common, machines);
+    machines.clear();
+    machines.shrink_to_fit();
+}
