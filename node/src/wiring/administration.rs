@@ -2,7 +2,7 @@
 
 use super::{Machines, views};
 use crate::admin::{Administration, protocol::*, time::Time};
-use hansa_actors::{clock, journal::DiskState, stage};
+use hansa_actors::{clock, journal::DiskState, shard::Sight, stage};
 use hansa_core::{
     access::{self, Rights, Verifier},
     code::{Code, Fault},
@@ -27,9 +27,15 @@ const SECRET_BYTES: usize = 16;
 impl Machines {
     async fn federation_status(&self) -> Option<FederationStatus> {
         let credentials = self.credentials().await?;
-        let members =
-            self.house.look::<Directory, _>(&(), |sight| sight.machine(&()).map_or(0, |all| all.members().count()));
-        Some(Self::federation_of(&credentials, members.await.unwrap_or_default() as u64))
+        let members = match self.housed() {
+            Some(house) => {
+                let count = |sight: &Sight<'_, Directory>| sight.machine(&()).map_or(0, |all| all.members().count());
+                house.look::<Directory, _>(&(), count).await
+            }
+            // A follower counts who is connected.
+            None => self.ways.peers.federation().map(|federation| federation.peers().len() + 1),
+        };
+        Some(Self::federation_of(&credentials, members.unwrap_or_default() as u64))
     }
 
     fn federation_of(credentials: &Credentials, members: u64) -> FederationStatus {
@@ -43,7 +49,8 @@ impl Machines {
     }
 
     async fn outboxes(&self) -> BTreeMap<OrganizationId, u64> {
-        let all = self.house.look_all::<Link, _>(|sight| {
+        let Some(house) = self.housed() else { return BTreeMap::new() };
+        let all = house.look_all::<Link, _>(|sight| {
             sight.awake().map(|(peer, link)| (*peer, link.outbox() as u64)).collect::<Vec<_>>()
         });
         all.await.into_iter().flatten().collect()
@@ -53,7 +60,7 @@ impl Machines {
         let outboxes = self.outboxes().await;
         let links = self.ways.peers.federation().map(hansa_federation::Handle::peers).unwrap_or_default();
         let own = self.own();
-        let known = self.house.look::<Directory, _>(&(), move |sight| {
+        let look = move |sight: &Sight<'_, Directory>| {
             let directory = sight.machine(&())?;
             Some(
                 directory
@@ -66,10 +73,13 @@ impl Machines {
                     })
                     .collect::<Vec<_>>(),
             )
-        });
+        };
+        // A follower knows who is connected to it, and no more.
+        let known = match self.housed() {
+            Some(house) => house.look::<Directory, _>(&(), look).await.flatten(),
+            None => None,
+        };
         let mut peers: BTreeMap<_, _> = known
-            .await
-            .flatten()
             .unwrap_or_default()
             .into_iter()
             .filter_map(|(organization, name, city, address)| {
@@ -100,7 +110,7 @@ impl Machines {
     }
 
     fn findings(&self) -> Vec<Fault> {
-        let statistics = self.house.statistics().journal;
+        let statistics = self.statistics().journal;
         let mut findings = Vec::new();
         match statistics.disk {
             DiskState::Ready => {}
@@ -117,7 +127,7 @@ impl Machines {
 impl Administration for Machines {
     async fn status(&self) -> Result<Status, Fault> {
         let configuration = &self.start.configuration;
-        let statistics = self.house.statistics();
+        let statistics = self.statistics();
         let tallies: BTreeMap<usize, u64> =
             statistics.tallies.iter().map(|(tally, count)| (*tally as usize, *count)).collect();
         let tally = |tally: Tally| tallies.get(&(tally as usize)).copied().unwrap_or_default();
@@ -144,7 +154,7 @@ impl Administration for Machines {
                 cxip_admin: self.cxip_admin.get().map(ToString::to_string),
             },
             peers: self.peers().await,
-            services: self.services().await?,
+            services: if self.housed().is_some() { self.services().await? } else { Vec::new() },
             journal: JournalStatus {
                 sequence: statistics.journal.tail,
                 durable: statistics.journal.durable,
@@ -180,7 +190,8 @@ impl Administration for Machines {
             .map(|peer| peer.organization)
             .collect();
         let own = self.own();
-        let entries = self.house.look::<Directory, _>(&(), move |sight| {
+        let house = self.house()?;
+        let entries = house.look::<Directory, _>(&(), move |sight| {
             sight.machine(&()).map(|directory| views::directory(&directory, own, &connected))
         });
         let mut entries = entries.await.flatten().unwrap_or_default();
@@ -197,14 +208,15 @@ impl Administration for Machines {
     }
 
     async fn services(&self) -> Result<Vec<Service>, Fault> {
-        let busy = self.house.look_all::<Mailbox, _>(|sight| {
+        let house = self.house()?;
+        let busy = house.look_all::<Mailbox, _>(|sight| {
             sight
                 .awake()
                 .map(|(name, mailbox)| (name.clone(), (mailbox.sessions(), mailbox.queued(), mailbox.in_flight())))
                 .collect::<Vec<_>>()
         });
         let busy: BTreeMap<_, _> = busy.await.into_iter().flatten().collect();
-        let surroundings = self.house.surroundings();
+        let surroundings = house.surroundings();
         let services = surroundings.offers().local().map(|service| {
             let (sessions, queued, in_flight) = busy.get(&service.name).copied().unwrap_or_default();
             Service {
@@ -220,7 +232,7 @@ impl Administration for Machines {
     }
 
     async fn topics(&self) -> Result<Vec<TopicEntry>, Fault> {
-        Ok(self.topic_entries().await)
+        self.topic_entries().await
     }
 
     async fn publish(
@@ -235,7 +247,7 @@ impl Administration for Machines {
 
     async fn define(&self, text: String) -> Result<Defined, Fault> {
         let text = Text::parse(text.as_bytes())?;
-        let surroundings = self.house.surroundings();
+        let surroundings = self.house()?.surroundings();
         let callable = surroundings.definitions().callable();
         let definition = Definition::parse_with(&text, callable).map_err(views::all_faults)?;
         let tracking = self.ask(|asker| Input::Catalogue(catalogue::Input::Define { asker, text })).await?;
@@ -248,13 +260,13 @@ impl Administration for Machines {
     }
 
     async fn libraries(&self) -> Result<Vec<LibraryEntry>, Fault> {
-        let surroundings = self.house.surroundings();
+        let surroundings = self.house()?.surroundings();
         let definitions = surroundings.definitions();
         Ok(definitions.libraries().iter().map(|library| views::library(library, definitions)).collect())
     }
 
     async fn library_source(&self, hash: LibraryHash) -> Result<LibrarySource, Fault> {
-        let surroundings = self.house.surroundings();
+        let surroundings = self.house()?.surroundings();
         let bytes = surroundings
             .definitions()
             .library_version(&hash)
@@ -267,7 +279,7 @@ impl Administration for Machines {
             .decode(bytes.as_bytes())
             .map_err(|error| Fault::new(Code::LibraryInvalid, format!("the library is not in base 64: {error}")))?;
         // Reading takes a while, so the machine is not the first to find that it is none.
-        self.house.surroundings().loader().load(&bytes)?;
+        self.house()?.surroundings().loader().load(&bytes)?;
         let bytes = catalogue::Bytes::new(&bytes);
         let hash = bytes.hash();
         let stored = name.clone();
@@ -285,7 +297,7 @@ impl Administration for Machines {
     }
 
     async fn definitions(&self) -> Result<Vec<DefinitionEntry>, Fault> {
-        let surroundings = self.house.surroundings();
+        let surroundings = self.house()?.surroundings();
         let definitions = surroundings.definitions();
         let entries = definitions.current().map(|(definition, defined)| DefinitionEntry {
             name: definition.name.clone(),
@@ -338,7 +350,7 @@ impl Administration for Machines {
     }
 
     async fn purge(&self, id: TransactionId) -> Result<Purged, Fault> {
-        self.house.purge(id).await?;
+        self.house()?.purge(id).await?;
         Ok(Purged { transaction: id })
     }
 
@@ -364,10 +376,11 @@ impl Administration for Machines {
     }
 
     async fn await_response(&self, id: TransactionId, timeout: Duration) -> Result<Awaited, Fault> {
+        let house = self.house()?;
         let response = self
             .ways
             .sessions
-            .response(id, |asker| self.house.admit(Input::Transaction(id, ToTransaction::Await { asker })));
+            .response(id, |asker| house.admit(Input::Transaction(id, ToTransaction::Await { asker })));
         match tokio::time::timeout(timeout, response).await {
             Ok(response) => Ok(views::awaited(response?)),
             Err(_) => {
@@ -390,7 +403,7 @@ impl Administration for Machines {
     }
 
     async fn accounts(&self) -> Result<Vec<AccountEntry>, Fault> {
-        Ok(account_entries(self.house.surroundings().accounts()))
+        Ok(account_entries(self.house()?.surroundings().accounts()))
     }
 
     async fn add_account(
@@ -463,7 +476,7 @@ impl Administration for Machines {
     }
 
     async fn readings(&self) -> Vec<Reading> {
-        let statistics = self.house.statistics();
+        let statistics = self.statistics();
         let journal = &statistics.journal;
         let mut readings = vec![
             Reading::gauge(

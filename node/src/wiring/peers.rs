@@ -31,13 +31,25 @@ const FRAME_DEPTH_MAX: usize = 32;
 /// Sub-nodes, and where each can be reached.
 type Whereabouts = Vec<(SubnodeId, Vec<String>)>;
 
+/// The way to one peer. What still waits on it is lost with it.
+struct Way {
+    messages: mpsc::UnboundedSender<ToPeer>,
+    sending: tokio::task::AbortHandle,
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        self.sending.abort();
+    }
+}
+
 /// The way to the peers.
 pub struct Peers {
     organization: SigningKey,
     federation: Arc<OnceLock<Handle>>,
     /// Where sub-nodes are, as the recovered directory tells before the federation is there; none once it is.
     learned_early: Mutex<Option<Whereabouts>>,
-    ways: Mutex<HashMap<OrganizationId, mpsc::UnboundedSender<ToPeer>>>,
+    ways: Mutex<HashMap<OrganizationId, Way>>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -76,10 +88,16 @@ impl Peers {
                 organization: self.organization.clone(),
                 federation: Arc::clone(&self.federation),
             };
-            self.runtime.spawn(sending.run(messages));
-            way
+            let sending = self.runtime.spawn(sending.run(messages)).abort_handle();
+            Way { messages: way, sending }
         });
-        let _ = way.send(message);
+        let _ = way.messages.send(message);
+    }
+
+    /// Drop what waits for peers: this sub-node does not serve any more. What was not taken in, the links of the one that
+    /// does send again.
+    pub fn forget_ways(&self) {
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Pass a directory record on to all connected peers but one.
@@ -196,12 +214,21 @@ pub async fn attend(machines: Arc<Machines>, mut events: mpsc::Receiver<Event>) 
             }
             Event::PeerDown { organization, reason, .. } => {
                 tracing::info!(peer = %machines.name_of(&organization), reason, "a member is not connected any more");
-                machines.house.deliver(Input::Link(organization, link::Input::Disconnected));
+                if let Some(house) = machines.housed() {
+                    house.deliver(Input::Link(organization, link::Input::Disconnected));
+                }
             }
             Event::Arrived { organization, frame, credit, .. } => {
-                if let Err(fault) = arrived(&machines, organization, frame).await {
-                    tracing::warn!(peer = %machines.name_of(&organization), code = %fault.code, "refused: {}", fault.message);
-                    machines.frame_refused();
+                match arrived(&machines, organization, frame).await {
+                    Ok(()) => {}
+                    // Sent before the peer heard that this sub-node follows; it sends it again to the one that serves.
+                    Err(fault) if fault.code == Code::NotActive => {
+                        tracing::debug!(peer = %machines.name_of(&organization), "not taken in by a follower");
+                    }
+                    Err(fault) => {
+                        tracing::warn!(peer = %machines.name_of(&organization), code = %fault.code, "refused: {}", fault.message);
+                        machines.frame_refused();
+                    }
                 }
                 drop(credit);
             }
@@ -230,14 +257,14 @@ pub async fn attend(machines: Arc<Machines>, mut events: mpsc::Receiver<Event>) 
 async fn arrived(machines: &Machines, from: OrganizationId, frame: Frame) -> Result<(), Fault> {
     match frame {
         Frame::Position { accepted_through } => {
-            machines.house.deliver(Input::Link(from, link::Input::Connected { accepted_through }));
+            machines.house()?.deliver(Input::Link(from, link::Input::Connected { accepted_through }));
         }
         Frame::Digest(versions) => {
-            machines.admit(Input::Directory(directory::Input::Digest { from, versions })).await;
+            machines.admit(Input::Directory(directory::Input::Digest { from, versions })).await?;
         }
         Frame::Records(records) => {
             for signed in records {
-                machines.admit(Input::Directory(directory::Input::Arrived { from, signed })).await;
+                machines.admit(Input::Directory(directory::Input::Arrived { from, signed })).await?;
             }
         }
         Frame::Confirm(signed) => {
@@ -246,13 +273,13 @@ async fn arrived(machines: &Machines, from: OrganizationId, frame: Frame) -> Res
                 return Err(Fault::new(Code::FrameRefused, "a receipt is not the sender's own, or not for this node"));
             }
             let accepted_through = receipt.accepted_through;
-            machines.admit(Input::Link(from, link::Input::Confirmed { accepted_through })).await;
+            machines.admit(Input::Link(from, link::Input::Confirmed { accepted_through })).await?;
         }
         Frame::Forward(frames) => {
             for signed in frames {
                 let ForwardBody { sequence, body, .. } = ForwardBody::open(&signed, from, machines.own())?;
                 let frame = Numbered { sequence, body: read_body(&body)? };
-                machines.admit(Input::Link(from, link::Input::Arrived(frame))).await;
+                machines.admit(Input::Link(from, link::Input::Arrived(frame))).await?;
             }
         }
     }
@@ -268,15 +295,21 @@ fn read_body(bytes: &[u8]) -> Result<Body, Fault> {
 impl Machines {
     /// A member is connected: its link says how far its frames were accepted, and the directories are compared.
     fn peer_up(&self, peer: OrganizationId) {
-        self.house.deliver(Input::Link(peer, link::Input::Opened));
-        self.house.deliver(Input::Directory(directory::Input::Connected { peer }));
+        let Some(house) = self.housed() else { return };
+        house.deliver(Input::Link(peer, link::Input::Opened));
+        house.deliver(Input::Directory(directory::Input::Connected { peer }));
     }
 
     /// Deliver what a peer sent as soon as there is room. Meanwhile the peer's credit is used up, and it waits.
-    async fn admit(&self, input: Input) {
-        while !self.house.has_room(&input) {
+    async fn admit(&self, input: Input) -> Result<(), Fault> {
+        loop {
+            // Asked each time: it may stop to serve meanwhile.
+            let house = self.house()?;
+            if house.has_room(&input) {
+                house.deliver(input);
+                return Ok(());
+            }
             tokio::time::sleep(FULL_PAUSE).await;
         }
-        self.house.deliver(input);
     }
 }

@@ -32,11 +32,19 @@ struct Seat {
     account: Option<AccountName>,
 }
 
+/// Who is connected.
+#[derive(Default)]
+struct Seats {
+    /// Why nobody may come just now.
+    closed: Option<Fault>,
+    all: HashMap<SessionId, Seat>,
+}
+
 /// The sessions that are open.
 #[derive(Default)]
 pub struct Sessions {
     last: AtomicU64,
-    open: RwLock<HashMap<SessionId, Seat>>,
+    open: RwLock<Seats>,
     /// The services that each session performs.
     services: Mutex<HashMap<SessionId, Vec<ServiceName>>>,
     /// The topics that each session takes publications of.
@@ -51,18 +59,45 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Sessions {
-    /// A new session.
+    /// A new session. Where none is let in, it is over at once: nobody holds its way.
     pub fn open(&self, account: Option<AccountName>, way: mpsc::UnboundedSender<ToSession>) -> SessionId {
         let session = SessionId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
-        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(session, Seat { way, account });
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        if open.closed.is_none() {
+            open.all.insert(session, Seat { way, account });
+        }
         session
     }
 
     /// The session is over. What it performed and subscribed to is given back, to be told to mailboxes and topics.
     pub fn close(&self, session: SessionId) -> (Vec<ServiceName>, BTreeSet<TopicAddress>) {
-        self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&session);
+        self.open.write().unwrap_or_else(PoisonError::into_inner).all.remove(&session);
         let services = locked(&self.services).remove(&session).unwrap_or_default();
         (services, locked(&self.topics).remove(&session).unwrap_or_default())
+    }
+
+    /// Sessions are let in: from the beginning, and again after [`Sessions::close_all`].
+    pub fn let_in(&self) {
+        self.open.write().unwrap_or_else(PoisonError::into_inner).closed = None;
+    }
+
+    fn is_open(&self) -> Result<(), Fault> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).closed.clone().map_or(Ok(()), Err)
+    }
+
+    /// Every session is cut, and no more are let in; the node's own questions are answered with `why`.
+    pub fn close_all(&self, why: &Fault) {
+        {
+            let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+            open.closed = Some(why.clone());
+            open.all.clear();
+        }
+        for (_, answer) in locked(&self.questions).drain() {
+            let _ = answer.send(Err(why.clone()));
+        }
+        for answer in locked(&self.responses).drain().flat_map(|(_, answers)| answers) {
+            let _ = answer.send(Err(why.clone()));
+        }
     }
 
     /// The session takes publications of a topic.
@@ -72,7 +107,7 @@ impl Sessions {
 
     /// The account that a session came as.
     pub fn account(&self, session: SessionId) -> Option<AccountName> {
-        self.open.read().unwrap_or_else(PoisonError::into_inner).get(&session)?.account.clone()
+        self.open.read().unwrap_or_else(PoisonError::into_inner).all.get(&session)?.account.clone()
     }
 
     /// The session registers a service.
@@ -86,7 +121,7 @@ impl Sessions {
 
     /// How many connections there are.
     pub fn count(&self) -> usize {
-        self.open.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.open.read().unwrap_or_else(PoisonError::into_inner).all.len()
     }
 
     /// Tell a session something; what it was not told because it is over is given back.
@@ -96,7 +131,7 @@ impl Sessions {
             return None;
         }
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        match open.get(&session) {
+        match open.all.get(&session) {
             Some(seat) => seat.way.send(message).err().map(|unsent| unsent.0),
             None => Some(message),
         }
@@ -107,7 +142,8 @@ impl Sessions {
         let number = self.last_question.fetch_add(1, Ordering::Relaxed) + 1;
         let (answer, answered) = oneshot::channel();
         locked(&self.questions).insert(number, answer);
-        if let Err(fault) = question(Asker { session: OWN, message: number }) {
+        // Looked at behind that: whoever closes answers what was there before.
+        if let Err(fault) = self.is_open().and_then(|()| question(Asker { session: OWN, message: number })) {
             locked(&self.questions).remove(&number);
             return Err(fault);
         }
@@ -128,7 +164,7 @@ impl Sessions {
             waiting.retain(|answer| !answer.is_closed());
             waiting.push(answer);
         }
-        question(Asker { session: OWN, message: number })?;
+        self.is_open().and_then(|()| question(Asker { session: OWN, message: number }))?;
         answered.await.unwrap_or_else(|_| Err(Self::stopping()))
     }
 
@@ -200,5 +236,34 @@ mod tests {
         let (services, topics) = sessions.close(session);
         assert_eq!((services.len(), topics.len()), (1, 1));
         assert_eq!(sessions.tell(session, message.clone()), Some(message));
+    }
+
+    // M4: a sub-node that does not serve any more holds no connection and leaves no question open.
+    #[tokio::test]
+    async fn when_all_are_cut_nobody_is_left_waiting_and_none_comes_in_before_it_is_let_in() {
+        let sessions = Sessions::default();
+        let (way, mut told) = mpsc::unbounded_channel();
+        sessions.open(None, way);
+        let gone = || Fault::new(Code::NotActive, "elsewhere");
+        let asked = sessions.ask(|_| {
+            sessions.close_all(&gone());
+            Ok(())
+        });
+        assert_eq!(asked.await.unwrap_err().code, Code::NotActive);
+        sessions.let_in();
+        let awaited = sessions.response(TransactionId(7), |_| {
+            sessions.close_all(&gone());
+            Ok(())
+        });
+        assert_eq!(awaited.await.unwrap_err().code, Code::NotActive);
+        assert_eq!((told.recv().await, sessions.count()), (None, 0), "its way is let go of");
+        assert_eq!(sessions.ask(|_| panic!("nobody is there to ask")).await.unwrap_err().code, Code::NotActive);
+        let (way, mut told) = mpsc::unbounded_channel();
+        sessions.open(None, way);
+        assert_eq!((told.recv().await, sessions.count()), (None, 0));
+        sessions.let_in();
+        let (way, _told) = mpsc::unbounded_channel();
+        sessions.open(None, way);
+        assert_eq!(sessions.count(), 1);
     }
 }

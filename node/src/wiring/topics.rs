@@ -12,15 +12,16 @@ use hansa_core::{
 };
 
 impl Machines {
-    pub(super) async fn topic_entries(&self) -> Vec<TopicEntry> {
-        let topics = self.house.look_all::<Topic, _>(|sight| {
+    pub(super) async fn topic_entries(&self) -> Result<Vec<TopicEntry>, Fault> {
+        let house = self.house()?;
+        let topics = house.look_all::<Topic, _>(|sight| {
             let seen = sight.awake().map(|(address, topic)| {
                 let subscribers: Vec<_> = topic.subscribers().collect();
                 (address.clone(), topic.published(), topic.kept(), topic.kept_bytes(), topic.oldest(), subscribers)
             });
             seen.collect::<Vec<_>>()
         });
-        let surroundings = self.house.surroundings();
+        let surroundings = house.surroundings();
         let name = |organization: &OrganizationId| surroundings.offers().name(organization).cloned();
         let mut entries: Vec<_> = topics
             .await
@@ -58,7 +59,7 @@ impl Machines {
             })
             .collect();
         entries.sort_by(|one, other| (&one.topic, one.organization).cmp(&(&other.topic, other.organization)));
-        entries
+        Ok(entries)
     }
 
     pub(super) async fn publish_own(

@@ -22,11 +22,11 @@ const CLOCK_LEEWAY_MS: u64 = 24 * 3_600_000;
 impl Machines {
     /// One transaction, awake or put away.
     pub(super) async fn transaction(&self, id: TransactionId) -> Result<Instance, Fault> {
-        Ok(self.house.trailed(id).await?.machine)
+        Ok(self.house()?.trailed(id).await?.machine)
     }
 
     fn definition_of(&self, machine: &Instance) -> Option<Arc<Definition>> {
-        self.house.surroundings().definitions().version(&machine.definition_hash()?).cloned()
+        self.housed()?.surroundings().definitions().version(&machine.definition_hash()?).cloned()
     }
 
     fn picture(&self, id: TransactionId, machine: &Instance) -> Result<Picture, Fault> {
@@ -43,7 +43,7 @@ impl Machines {
         loop {
             // A list without a filter needs no more than it has; one with a filter goes on in steps.
             let step = count_max.saturating_sub(page.transactions.len()).clamp(16, limit::LIST_STEP);
-            let found = self.house.transactions_before(before, sought.which(), step).await?;
+            let found = self.house()?.transactions_before(before, sought.which(), step).await?;
             looked += found.transactions.len();
             for (id, machine) in found.transactions {
                 if sought.is_past(id) {
@@ -82,13 +82,13 @@ impl Machines {
     pub(super) async fn transaction_shown(&self, id: TransactionId) -> Result<Show, Fault> {
         let machine = self.transaction(id).await?;
         let picture = self.picture(id, &machine)?;
-        Ok(views::show(&picture, self.house.surroundings().offers()))
+        Ok(views::show(&picture, self.house()?.surroundings().offers()))
     }
 
     pub(super) async fn history_page(&self, id: TransactionId, after: u64) -> Result<HistoryPage, Fault> {
-        let trailed = self.house.trailed(id).await?;
-        let history = self.house.history(id, &trailed, after).await?;
-        let surroundings = self.house.surroundings();
+        let trailed = self.house()?.trailed(id).await?;
+        let history = self.house()?.history(id, &trailed, after).await?;
+        let surroundings = self.house()?.surroundings();
         let definition = self.definition_of(&trailed.machine);
         let mut teller = Teller::new(definition.as_deref(), surroundings.offers());
         let entries = history.episodes.into_iter().map(|episode| {
@@ -124,7 +124,7 @@ impl Machines {
     }
 
     pub(super) async fn replayed(&self, id: TransactionId) -> Result<Replayed, Fault> {
-        let replay = self.house.replay(id).await?;
+        let replay = self.house()?.replay(id).await?;
         let (definition, version, state) = self.headline(id, &replay.stored)?;
         let bound = self.definition_of(&replay.stored).ok_or_else(|| {
             Fault::new(Code::Internal, format!("the definition that transaction {id} runs is not here"))
@@ -151,7 +151,7 @@ impl Machines {
         replayed.proven.push(format!("a new machine that takes in these {records} records is the stored transaction"));
         // The definition of a name may be another one by now.
         let definitions = Definitions::of([bound]);
-        let around = Around { definitions, ..self.house.surroundings().transactions().clone() };
+        let around = Around { definitions, ..self.house()?.surroundings().transactions().clone() };
         let all: Vec<_> = replay.entries.into_iter().flat_map(|(_, records)| records).collect();
         let work = tokio::task::spawn_blocking(move || rehearsal::replay(id, &around, &all));
         match work.await {
@@ -167,7 +167,7 @@ impl Machines {
     }
 
     pub(super) fn versions_of_definition(&self, name: &DefinitionName) -> Result<Vec<DefinitionVersion>, Fault> {
-        let surroundings = self.house.surroundings();
+        let surroundings = self.house()?.surroundings();
         let versions = surroundings.definitions().versions(name);
         if versions.is_empty() {
             return Err(no_definition(name));
@@ -186,7 +186,7 @@ impl Machines {
         name: DefinitionName,
         version: Option<DefinitionHash>,
     ) -> Result<DefinitionSource, Fault> {
-        let surroundings = self.house.surroundings();
+        let surroundings = self.house()?.surroundings();
         let definitions = surroundings.definitions();
         let current = definitions.named(&name).ok_or_else(|| no_definition(&name))?;
         let definition = match version {
@@ -229,9 +229,9 @@ impl Machines {
     }
 
     pub(super) async fn recovered(&self, id: TransactionId) -> Result<Recovered, Fault> {
-        self.house.recover(id).await?;
+        self.house()?.recover(id).await?;
         let machine = self.transaction(id).await?;
-        let shown = views::show(&self.picture(id, &machine)?, self.house.surroundings().offers());
+        let shown = views::show(&self.picture(id, &machine)?, self.house()?.surroundings().offers());
         let asked_again = shown.operations.iter().flat_map(|operation| {
             let unanswered = operation.performers.iter().filter(|performer| performer.state == OperationState::Running);
             unanswered.map(move |performer| {
@@ -244,12 +244,12 @@ impl Machines {
     }
 
     pub(super) async fn all_recovered(&self, before: Option<TransactionId>) -> Result<RecoveredPart, Fault> {
-        let upkeep = self.house.recover_all(before).await?;
+        let upkeep = self.house()?.recover_all(before).await?;
         Ok(RecoveredPart { recovered: upkeep.done, next: upkeep.next })
     }
 
     pub(super) async fn ended_purged(&self, before: Time, from: Option<TransactionId>) -> Result<PurgedPart, Fault> {
-        let upkeep = self.house.purge_ended_before(before.0, from).await?;
+        let upkeep = self.house()?.purge_ended_before(before.0, from).await?;
         Ok(PurgedPart { purged: upkeep.done, looked: upkeep.looked, next: upkeep.next })
     }
 }
@@ -270,7 +270,7 @@ impl Sought {
         let organization = match &filter.organization {
             None => None,
             Some(named) => {
-                let surroundings = machines.house.surroundings();
+                let surroundings = machines.house()?.surroundings();
                 let found = surroundings.offers().organization(named);
                 let unknown = || {
                     Fault::new(

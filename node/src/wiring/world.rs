@@ -11,20 +11,21 @@ use hansa_core::{
     session::ToSession,
     signed::{Purpose, Signed},
 };
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 /// The ways out of the node.
 pub struct Ways {
     pub sessions: Arc<Sessions>,
     pub peers: Peers,
     pub organization: SigningKey,
-    /// The house, once it is open: some of what leaves comes back.
-    pub house: OnceLock<Weak<House>>,
+    /// The house, while this sub-node serves: some of what leaves comes back.
+    pub house: RwLock<Weak<House>>,
 }
 
 impl Ways {
     fn deliver(&self, input: Input) {
-        if let Some(house) = self.house.get().and_then(Weak::upgrade) {
+        let house = self.house.read().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if let Some(house) = house {
             house.deliver(input);
         }
     }
