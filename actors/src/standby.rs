@@ -18,14 +18,19 @@ use hansa_core::{
     dispatch::{Housed, Outward},
     machine::Machine,
     membership::Membership,
+    mirror::History,
 };
 use ractor::Actor as _;
+use serde_bytes::ByteBuf;
 use std::{
     collections::HashMap,
+    path::Path,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
+/// The file that is there while a snapshot is put in place.
+const INSTALLING: &str = "installing";
 /// Bytes of entries that are read at once to take them in.
 const TAKEN_BYTES_MAX: usize = 4 << 20;
 /// Entries after which what was taken in goes to the store.
@@ -62,6 +67,7 @@ impl Ground {
         fatal: &Fatal,
         counts_alone: bool,
     ) -> Result<(Self, Standby), Fault> {
+        empty_half_installed(&options.folder)?;
         let store = Arc::new(RedbStore::open(&options.folder.join("lookup.redb"))?);
         let position = store.position();
         let journal_options = JournalOptions {
@@ -110,6 +116,43 @@ impl Ground {
             taken,
             checkpoint: (taken, Instant::now()),
         }
+    }
+
+    /// All machines as the last checkpoint has them, for a sub-node that needs more than the journal keeps; and what log they reflect.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// Store or journal cannot be read.
+    pub fn snapshot(&self) -> Result<(History, Vec<u8>), Fault> {
+        let (position, page) = self.store.export()?;
+        let mut history = self.journal.history();
+        match self.journal.position(position.applied)? {
+            Some(reflected) => history.cut(reflected),
+            None => {
+                let message = format!("entry {} is not kept any more, so no snapshot can be made", position.applied);
+                return Err(Fault::new(Code::JournalFailed, message));
+            }
+        }
+        let page: Vec<_> =
+            page.into_iter().map(|(key, value)| (ByteBuf::from(key), ByteBuf::from(value))).collect();
+        let mut state = Vec::new();
+        ciborium::into_writer(&page, &mut state).expect("encoding into memory cannot fail");
+        Ok((history, state))
+    }
+
+    /// Put a snapshot in the place of journal and store. A crash in the middle leaves a disk that counts as empty. Blocks.
+    ///
+    /// # Errors
+    /// The snapshot is none, or the disk.
+    pub fn install(&self, history: &History, state: &[u8]) -> Result<(), Fault> {
+        let page: Vec<(ByteBuf, ByteBuf)> = ciborium::from_reader(state)
+            .map_err(|error| Fault::new(Code::FrameRefused, format!("a snapshot cannot be read: {error}")))?;
+        let page = page.into_iter().map(|(key, value)| (key.into_vec(), value.into_vec())).collect();
+        let marker = self.options.folder.join(INSTALLING);
+        std::fs::write(&marker, "").map_err(|error| disk_fault(&marker, &error))?;
+        self.journal.install(history)?;
+        self.store.replace(&page, Position { applied: history.tail().sequence })?;
+        std::fs::remove_file(&marker).map_err(|error| disk_fault(&marker, &error))
     }
 
     /// Make everything durable and close the journal. Blocks.
@@ -218,6 +261,27 @@ impl Standby {
         }
         populated
     }
+}
+
+/// A snapshot that was not put in place wholly has left nothing that could be gone on from.
+fn empty_half_installed(folder: &Path) -> Result<(), Fault> {
+    let marker = folder.join(INSTALLING);
+    if !marker.exists() {
+        return Ok(());
+    }
+    tracing::warn!(folder = %folder.display(), "a snapshot was not put in place wholly: journal and store begin empty");
+    let (journal, store) = (folder.join("journal"), folder.join("lookup.redb"));
+    let gone = |result: std::io::Result<()>| match result {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    gone(std::fs::remove_dir_all(&journal)).map_err(|error| disk_fault(&journal, &error))?;
+    gone(std::fs::remove_file(&store)).map_err(|error| disk_fault(&store, &error))?;
+    std::fs::remove_file(&marker).map_err(|error| disk_fault(&marker, &error))
+}
+
+fn disk_fault(path: &Path, error: &std::io::Error) -> Fault {
+    Fault::new(Code::JournalFailed, format!("{} cannot be changed: {error}", path.display()))
 }
 
 fn keep<M: Housed>(common: &Common, machines: &mut HashMap<M::Key, Slot<M>>) {

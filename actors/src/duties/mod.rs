@@ -36,7 +36,7 @@ use seen::Seen;
 use std::{
     any::Any,
     collections::{BTreeMap, BTreeSet, VecDeque},
-    path::PathBuf,
+    path::Path,
     sync::{Arc, mpsc},
     thread::JoinHandle,
     time::Duration,
@@ -92,8 +92,8 @@ pub enum Happening {
 
 /// How the duties of a sub-node are begun.
 pub struct Start {
-    /// The folder of their own journal.
-    pub folder: PathBuf,
+    /// Their own journal, see [`Opened`].
+    pub opened: Opened,
     /// The node's journal.
     pub journal: Arc<Journal<Outward>>,
     /// Whether journal and store were empty: then the disk is another than it was.
@@ -108,14 +108,46 @@ pub struct Start {
     pub on_mirror_lost: OnMirrorLost,
     /// Pairs that this sub-node will be a witness of, at most; none if it does not offer that.
     pub witnessed_max: usize,
-    /// What this sub-node was told when it was made the mirror of another; used once.
-    pub paired: Option<Paired>,
     /// Who carries words.
     pub carrier: Box<dyn Carrier>,
     /// Who does what the exchange has to do.
     pub happenings: notices::UnboundedSender<Happening>,
     /// Called when the ledger or the journal fails, for nothing can be promised then.
     pub fatal: Arc<dyn Fn(Fault) + Send + Sync>,
+}
+
+/// What the duties remember, before they begin: whether there is a pair says how the node's journal is to be read.
+pub struct Opened {
+    ledger: Ledger,
+    known: ledger::Known,
+}
+
+impl Opened {
+    /// Open the duties' own journal in this folder, or begin it. `paired` is what this sub-node was told when it was made the mirror
+    /// of another, and counts if it is of no pair yet. `fatal` is called when nothing can be remembered any more.
+    ///
+    /// # Errors
+    /// The disk, what cannot be read on it, or a certificate that proves nothing.
+    pub fn open(folder: &Path, paired: Option<Paired>, fatal: &Arc<dyn Fn(Fault) + Send + Sync>) -> Result<Self, Fault> {
+        let on_fatal = Arc::clone(fatal);
+        let (mut ledger, mut known) = Ledger::open(folder, Box::new(move |fault| on_fatal(fault)))?;
+        if let Some(Paired { partner, certified }) = paired
+            && known.pair.certified().is_none()
+        {
+            certified.verify(None)?;
+            let record = pair::Record::Adopted(certified);
+            known.pair.absorb(&record);
+            known.partner = Some(partner);
+            ledger.keep(&[Kept::Partnered(partner), Kept::Pair(record)])?;
+        }
+        Ok(Self { ledger, known })
+    }
+
+    /// Whether this sub-node is of a pair.
+    #[must_use]
+    pub fn is_paired(&self) -> bool {
+        self.known.pair.certified().is_some()
+    }
 }
 
 /// What makes a sub-node the mirror of another.
@@ -215,12 +247,10 @@ impl Duties {
     /// The ledger cannot be read or written.
     pub fn start(start: Start) -> Result<Self, Fault> {
         let fatal = Arc::clone(&start.fatal);
-        let on_fatal = Arc::clone(&fatal);
-        let (ledger, known) = Ledger::open(&start.folder, Box::new(move |fault| on_fatal(fault)))?;
         let (arrivals, arriving) = mpsc::channel();
         let (committed, committing) = watch::channel(0);
         let seen = Arc::new(Seen::new(arrivals.clone()));
-        let mut desk = Desk::new(start, ledger, known, seen, committed)?;
+        let mut desk = Desk::new(start, seen, committed)?;
         desk.begin()?;
         let thread = std::thread::Builder::new().name("duties".into()).spawn(move || {
             if let Err(fault) = desk.run(&arriving) {
@@ -330,22 +360,8 @@ impl Duties {
 }
 
 impl Desk {
-    fn new(
-        start: Start,
-        mut ledger: Ledger,
-        mut known: ledger::Known,
-        seen: Arc<Seen>,
-        committed: watch::Sender<u64>,
-    ) -> Result<Self, Fault> {
-        if let Some(Paired { partner, certified }) = &start.paired
-            && known.pair.certified().is_none()
-        {
-            certified.verify(None)?;
-            let record = pair::Record::Adopted(certified.clone());
-            known.pair.absorb(&record);
-            known.partner = Some(*partner);
-            ledger.keep(&[Kept::Partnered(*partner), Kept::Pair(record)])?;
-        }
+    fn new(start: Start, seen: Arc<Seen>, committed: watch::Sender<u64>) -> Result<Self, Fault> {
+        let Opened { mut ledger, mut known } = start.opened;
         if start.is_blank && known.pair.certified().is_some_and(|certified| is_member(certified, known.member)) {
             // What this disk had is gone: as a member it is somebody new, and comes back as a learner.
             tracing::warn!("the journal is empty, although this sub-node was a member of its pair: it joins as a new one");

@@ -135,6 +135,46 @@ impl RedbStore {
     }
 }
 
+impl RedbStore {
+    /// Everything that it has, as it was at one commit, and that commit's position: keys each with the byte of their kind before them.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn export(&self) -> Result<(Position, Page), Fault> {
+        self.with(|database| {
+            let transaction = database.begin_read()?;
+            let applied = transaction.open_table(META)?.get(META_APPLIED)?.map_or(0, |applied| applied.value());
+            let entries = transaction.open_table(ENTRIES)?;
+            let owned = |entry: (redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>)| {
+                (entry.0.value().to_vec(), entry.1.value().to_vec())
+            };
+            let page: Result<Page, StorageError> = entries.range::<&[u8]>(..)?.map(|entry| entry.map(owned)).collect();
+            Ok((Position { applied }, page?))
+        })
+    }
+
+    /// Put what another has in the place of all that this one has, at once.
+    ///
+    /// # Errors
+    /// The store cannot be written; then it has what it had.
+    pub fn replace(&self, page: &Page, position: Position) -> Result<(), Fault> {
+        self.with(|database| {
+            let mut transaction = database.begin_write()?;
+            transaction.set_quick_repair(true);
+            transaction.delete_table(ENTRIES)?;
+            let mut entries = transaction.open_table(ENTRIES)?;
+            for (key, value) in page {
+                entries.insert(key.as_slice(), value.as_slice())?;
+            }
+            drop(entries);
+            transaction.open_table(META)?.insert(META_APPLIED, position.applied)?;
+            transaction.commit()?;
+            self.applied.store(position.applied, Ordering::Release);
+            Ok(())
+        })
+    }
+}
+
 impl Store for RedbStore {
     fn get(&self, kind: u8, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
         let key = entry_key(kind, key);

@@ -3,7 +3,7 @@
 
 use ed25519_dalek::SigningKey;
 use hansa_actors::{
-    duties::{Carrier, Duties, Happening, Paired, Start, Word},
+    duties::{Carrier, Duties, Happening, Opened, Paired, Start, Word},
     house::{HouseOptions, World},
     journal::Journal,
     standby::{Ground, Standby},
@@ -94,14 +94,15 @@ impl Node {
         let released = Arc::<Counting>::default();
         let fatal: Arc<dyn Fn(hansa_core::code::Fault) + Send + Sync> = Arc::new(|fault| panic!("{fault}"));
         let options = HouseOptions { segment_bytes: 1 << 20, ..HouseOptions::new(folder.path()) };
-        let is_single = paired.is_none() && !folder.path().join("paired").exists();
-        let (ground, standby) = Ground::open(options, Arc::clone(&released) as _, &fatal, is_single).unwrap();
+        let opened = Opened::open(&folder.path().join("duty"), paired, &fatal).unwrap();
+        let counts_alone = !opened.is_paired();
+        let (ground, standby) = Ground::open(options, Arc::clone(&released) as _, &fatal, counts_alone).unwrap();
         let key = transport(number, side);
         let subnode = SubnodeId(id(&key));
         let owner = OrganizationId(id(&organization(number)));
         let (happen, happenings) = mpsc::unbounded_channel();
         let duties = Duties::start(Start {
-            folder: folder.path().join("duty"),
+            opened,
             journal: Arc::clone(ground.journal()),
             is_blank: ground.is_blank(),
             organization: organization(number),
@@ -109,7 +110,6 @@ impl Node {
             timing: Timing::LAN,
             on_mirror_lost: OnMirrorLost::Solo,
             witnessed_max: 2,
-            paired,
             carrier: Box::new(Wire { lines: lines.clone(), from: subnode, organization: owner }),
             happenings: happen,
             fatal,
@@ -212,7 +212,6 @@ fn join(
     certified: Box<hansa_core::mirror::Certified>,
     folder: Arc<tempfile::TempDir>,
 ) -> Node {
-    std::fs::write(folder.path().join("paired"), "").unwrap();
     let paired = Paired { partner: active.subnode, certified };
     let mirror = Node::start(lines, 1, 1, folder, Some(paired));
     mirror.mend();
@@ -295,10 +294,9 @@ async fn a_pair_that_was_stopped_as_a_whole_goes_on_where_it_was() {
         node.ground.close().unwrap();
         Arc::clone(&node._folder)
     });
-    let before = hashes(&active.entries_closed());
+    let before = hashes(&active.entries());
     drop((active, mirror));
     let [first, second] = folders;
-    std::fs::write(first.path().join("paired"), "").unwrap();
     let mirror = Node::start(&lines, 1, 1, second, None);
     mirror.mend();
     let active = Node::start(&lines, 1, 0, first, None);
@@ -348,11 +346,4 @@ async fn happened(node: &mut Node, wanted: impl Fn(&Happening) -> bool) -> bool 
         }
     }
     false
-}
-
-impl Node {
-    /// What the log has, of a journal that is closed.
-    fn entries_closed(&self) -> Vec<Entry> {
-        self.entries()
-    }
 }

@@ -209,6 +209,12 @@ impl Directory {
         self.members.values()
     }
 
+    /// Where each sub-node of each member can be reached.
+    #[must_use]
+    pub fn whereabouts(&self) -> Vec<(SubnodeId, Vec<String>)> {
+        self.members.values().flat_map(learned).collect()
+    }
+
     /// The services of this node.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
         self.services.values()
@@ -426,7 +432,7 @@ impl Machine for Directory {
                 Decision { effects: effects.collect(), ..Decision::nothing() }
             }
             Input::Resumed => {
-                let subnodes = self.members.values().flat_map(learned).collect();
+                let subnodes = self.whereabouts();
                 Decision::nothing().effect(Effect::Learn { subnodes }).effect(Effect::Redraw(self.offers()))
             }
             Input::Due => Decision::nothing(),

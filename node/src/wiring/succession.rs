@@ -1,0 +1,235 @@
+//! Does in this node what its duties tell: serve, pause, follow, take in what counts. One task, so that these come one after the
+//! other, in the order in which they were decided. It decides nothing; [`super::serving`] is what it means to serve.
+
+use super::{
+    Machines,
+    role::{Part, Partner},
+};
+use hansa_actors::{
+    duties::{Carrier, Duties, Happening, Introduction, Word},
+    standby::{Ground, Standby},
+    supervisor::Fatal,
+};
+use hansa_core::{
+    code::{Code, Fault},
+    ident::SubnodeId,
+    mirror::pair::Alarm,
+};
+use hansa_federation::{DutyEvent, Frame};
+use serde_bytes::ByteBuf;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc;
+
+/// How often a follower looks whether a checkpoint is due, and where members are.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// See above.
+pub(super) struct Succession {
+    pub(super) machines: Arc<Machines>,
+    pub(super) ground: Arc<Ground>,
+    pub(super) duties: Arc<Duties>,
+    pub(super) happenings: mpsc::UnboundedReceiver<Happening>,
+    /// What takes in what counts, while this sub-node follows.
+    pub(super) standby: Option<Standby>,
+    pub(super) fatal: Fatal,
+}
+
+impl Succession {
+    /// Until the duties end. What cannot be done here ends the node: going on could serve with what does not count.
+    pub(super) async fn run(mut self) {
+        let mut committed = self.duties.committed();
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            let done = tokio::select! {
+                biased;
+                happening = self.happenings.recv() => match happening {
+                    Some(happening) => self.happened(happening).await,
+                    None => return,
+                },
+                counted = committed.changed(), if self.standby.is_some() => match counted {
+                    Ok(()) => {
+                        let through = *committed.borrow_and_update();
+                        self.stand_by(move |standby| standby.take_through(through)).await
+                    }
+                    Err(_) => return,
+                },
+                _ = look.tick() => self.look().await,
+            };
+            if let Err(fault) = done {
+                tracing::error!(code = %fault.code, "{}", fault.message);
+                return (self.fatal)(fault);
+            }
+        }
+    }
+
+    async fn happened(&mut self, happening: Happening) -> Result<(), Fault> {
+        match happening {
+            Happening::Serve { epoch, .. } => self.serve(epoch).await,
+            Happening::Pause => {
+                self.machines.pause(true);
+                Ok(())
+            }
+            Happening::Follow => self.follow().await,
+            Happening::Changed => self.changed().await,
+            Happening::MakeSnapshot { nonce, epoch } => self.snapshot(nonce, epoch).await,
+            Happening::Install { history, state } => {
+                let ground = Arc::clone(&self.ground);
+                self.standby = None;
+                let installed = blocking(move || ground.install(&history, &state).map(|()| history)).await;
+                self.standby = Some(self.ground.standby());
+                self.duties.installed(installed);
+                Ok(())
+            }
+            Happening::Alarm(alarm) => {
+                tracing::error!(alarm = alarm_word(alarm), "the pair needs its operator: see `hansa pair status`");
+                Ok(())
+            }
+        }
+    }
+
+    async fn serve(&mut self, epoch: u64) -> Result<(), Fault> {
+        self.machines.role.set(Part::Serving { epoch });
+        if let Some(mut standby) = self.standby.take() {
+            let begun = Instant::now();
+            let journal = Arc::clone(self.ground.journal());
+            let standby = blocking(move || {
+                // All of the log is this sub-node's to go on from.
+                let tail = journal.tail();
+                journal.wait_durable(tail)?;
+                standby.take_through(tail)?;
+                Ok(standby)
+            });
+            let house = standby.await?.serve(Arc::clone(&self.fatal)).await?;
+            self.machines.follow_with(None);
+            self.machines.begin_serving(house).await?;
+            tracing::info!(epoch, took = ?begun.elapsed(), "this sub-node serves");
+        }
+        self.machines.pause(false);
+        if let Some(federation) = self.machines.ways.peers.federation() {
+            federation.set_serving(epoch);
+        }
+        Ok(())
+    }
+
+    async fn follow(&mut self) -> Result<(), Fault> {
+        self.machines.role.set(Part::Following);
+        if let Some(federation) = self.machines.ways.peers.federation() {
+            federation.set_serving(0);
+        }
+        if let Some(house) = self.machines.stop_serving() {
+            house.leave().await;
+        }
+        self.machines.pause(false);
+        self.machines.follow_with(Some(Arc::clone(self.ground.journal())));
+        self.standby = Some(self.ground.standby());
+        tracing::info!("this sub-node follows");
+        Ok(())
+    }
+
+    async fn changed(&self) -> Result<(), Fault> {
+        let status = self.duties.status().await?;
+        if status.state.follows() && self.standby.is_some() {
+            self.machines.role.set(Part::Following);
+        }
+        let introduced = status.partner.and_then(|partner| partner.introduction);
+        let partner = introduced.map(|introduction| {
+            let Introduction { certificate, federation, cxip } = *introduction;
+            Partner::introduced(self.machines.own(), certificate, federation, cxip)
+        });
+        match partner.transpose() {
+            Ok(partner) => {
+                if let Some(partner) = &partner {
+                    let whereabouts = vec![(partner.subnode, partner.certified.addresses.clone())];
+                    self.machines.ways.peers.learn(whereabouts);
+                }
+                self.machines.role.meet(partner);
+            }
+            Err(fault) => tracing::warn!(%fault, "the other sub-node is not what it says"),
+        }
+        self.machines.introduce().await;
+        Ok(())
+    }
+
+    /// What a follower does now and then.
+    async fn look(&mut self) -> Result<(), Fault> {
+        let Some(standby) = &self.standby else { return Ok(()) };
+        self.machines.ways.peers.learn(standby.directory()?.whereabouts());
+        if let Some(credentials) = standby.membership()?.credentials() {
+            self.machines.remember(credentials.clone());
+        }
+        if standby.is_checkpoint_due() {
+            self.stand_by(Standby::checkpoint).await?;
+        }
+        Ok(())
+    }
+
+    async fn snapshot(&self, nonce: u64, epoch: u64) -> Result<(), Fault> {
+        let made = match self.machines.housed() {
+            Some(house) => {
+                house.checkpoint().await?;
+                let ground = Arc::clone(&self.ground);
+                Some(blocking(move || ground.snapshot()).await?)
+            }
+            None => None,
+        };
+        self.duties.snapshot_made(nonce, epoch, made);
+        Ok(())
+    }
+
+    async fn stand_by(
+        &mut self,
+        work: impl FnOnce(&mut Standby) -> Result<(), Fault> + Send + 'static,
+    ) -> Result<(), Fault> {
+        let Some(mut standby) = self.standby.take() else { return Ok(()) };
+        let standby = blocking(move || work(&mut standby).map(|()| standby));
+        self.standby = Some(standby.await?);
+        Ok(())
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
+    let worked = tokio::task::spawn_blocking(work).await;
+    worked.unwrap_or_else(|error| Err(Fault::new(Code::Internal, format!("work on the journal ended: {error}"))))
+}
+
+/// An alarm in words, for the log and for `hansa pair status`.
+pub fn alarm_word(alarm: Alarm) -> &'static str {
+    match alarm {
+        Alarm::MemoryLost => {
+            "this sub-node's disk lost entries that it had acknowledged: empty its data folder and join it to the pair again"
+        }
+        Alarm::Diverged => "the two logs differ where they must not: stop the mirror, empty its data folder, and join it again",
+        Alarm::ActiveSilent => {
+            "the active sub-node is silent, and this one is not fit to take over: it does not have everything yet"
+        }
+    }
+}
+
+/// Carries the duties' words over the federation.
+pub(super) struct Post(pub(super) Arc<Machines>);
+
+impl Carrier for Post {
+    fn tell(&self, to: SubnodeId, word: &Word) {
+        let Some(federation) = self.0.ways.peers.federation() else { return };
+        if let Err(unsent) = federation.tell(to, Frame::Pair(ByteBuf::from(word.bytes()))) {
+            tracing::debug!(subnode = %to.short(), %unsent, "a word of the pair was not sent");
+        }
+    }
+}
+
+/// Take what other sub-nodes say to the duties, until the federation ends.
+pub(super) async fn attend(duties: Arc<Duties>, mut events: mpsc::Receiver<DutyEvent>) {
+    while let Some(event) = events.recv().await {
+        match event {
+            DutyEvent::PairUp { subnode, .. } => duties.linked(subnode),
+            DutyEvent::PairDown { subnode } => duties.unlinked(subnode),
+            DutyEvent::Told { subnode, organization, bytes, credit } => match Word::read(&bytes) {
+                Ok(word) => duties.told(subnode, organization, word, credit),
+                Err(fault) => tracing::warn!(subnode = %subnode.short(), %fault, "refused"),
+            },
+        }
+    }
+}
