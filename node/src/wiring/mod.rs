@@ -12,6 +12,7 @@ pub mod role;
 mod serving;
 #[allow(dead_code)]
 mod sessions;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -29,9 +30,12 @@ use crate::{
 };
 use hansa_actors::{
     clock,
+    duties::{self, Duties, Happening, Opened},
     house::{House, HouseOptions},
     journal::Journal,
     stage::{self, Stage},
+    standby::Ground,
+    supervisor::Fatal,
 };
 use hansa_core::{
     access::Rights,
@@ -56,7 +60,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, OnceLock, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -65,6 +69,9 @@ use world::Ways;
 
 /// How long a node waits at its start until it listens for members.
 const LISTEN_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How long a node that stops waits until the other sub-node of its pair has everything.
+const REST_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// What a node is started with. The folder is locked by the caller for as long as the node lives.
 #[derive(Debug)]
@@ -113,6 +120,10 @@ pub struct Machines {
     followed: RwLock<Option<Arc<Journal<Outward>>>>,
     /// The papers that were heard of last.
     papers: RwLock<Option<Credentials>>,
+    /// The duties of this sub-node, and what it stands on; none before it has started.
+    pair: OnceLock<(Arc<Duties>, Arc<Ground>)>,
+    /// Whether no new work is taken, because another sub-node is about to serve.
+    paused: AtomicBool,
     ways: Arc<Ways>,
     cxip: OnceLock<SocketAddr>,
     cxip_admin: OnceLock<SocketAddr>,
@@ -145,7 +156,7 @@ impl Node {
             house: RwLock::default(),
         });
         let (fail, failed) = watch::channel(None);
-        let fatal = Arc::new(move |fault: Fault| {
+        let fatal: Fatal = Arc::new(move |fault: Fault| {
             // Going on could lose what was acknowledged, so the process ends; `commands::run` says why.
             fail.send_replace(Some(fault));
         });
@@ -159,18 +170,37 @@ impl Node {
             role: Role::default(),
             followed: RwLock::default(),
             papers: RwLock::default(),
+            pair: OnceLock::new(),
+            paused: AtomicBool::new(false),
             ways: Arc::clone(&ways),
             cxip: OnceLock::new(),
             cxip_admin: OnceLock::new(),
             room: OnceLock::new(),
             frames_refused: AtomicU64::new(0),
         });
-        // There is no pair, so there is nobody to ask.
-        let house = House::open(options, ways as _, fatal).await?;
-        machines.role.set(Part::Serving { epoch: 1 });
+        let opened = Opened::open(&machines.start.folder.duty(), machines.start.folder.paired()?, &fatal)?;
+        let is_paired = opened.is_paired();
+        let (ground, standby) = Ground::open(options, ways as _, &fatal, !is_paired)?;
+        let ground = Arc::new(ground);
+        let (happen, happenings) = mpsc::unbounded_channel();
+        let duties = Duties::start(machines.duties_start(opened, &ground, happen, &fatal))?;
+        let duties = Arc::new(duties);
+        assert!(machines.pair.set((Arc::clone(&duties), Arc::clone(&ground))).is_ok(), "a node starts once");
         let started = async {
-            machines.begin_serving(house).await?;
-            machines.listen().await
+            let standby = if is_paired {
+                // Whether it serves, the witnesses say.
+                machines.follow_with(Some(Arc::clone(ground.journal())));
+                Some(standby)
+            } else {
+                let house = standby.serve(Arc::clone(&fatal)).await?;
+                machines.role.set(Part::Serving { epoch: 1 });
+                machines.begin_serving(house).await?;
+                None
+            };
+            let listeners = machines.listen(!is_paired).await?;
+            let succession = Succession { machines: Arc::clone(&machines), ground, duties, happenings, standby, fatal };
+            tokio::spawn(succession.run());
+            Ok(listeners)
         };
         match started.await {
             Ok(listeners) => Ok(Self { machines, listeners, failed }),
@@ -218,6 +248,7 @@ impl Node {
         if let Some(administering) = administering {
             administering.stop().await;
         }
+        self.machines.hand_over().await;
         attaching.stop().await;
         if let Some(over_http) = over_http {
             over_http.stop().await;
@@ -241,8 +272,9 @@ fn house_options(start: &Start) -> Result<HouseOptions, Fault> {
 
 impl Machines {
     /// Listen for members, then for services and clients, whether this sub-node serves or follows.
-    async fn listen(self: &Arc<Self>) -> Result<Listeners, Fault> {
-        let (handle, events) = hansa_federation::start(hansa_federation::Start {
+    async fn listen(self: &Arc<Self>, serves: bool) -> Result<Listeners, Fault> {
+        let (handle, events, duty_events) = hansa_federation::start(hansa_federation::Start {
+            serving: u64::from(serves),
             identity: self.identity.clone(),
             credentials: self.credentials().await,
             terms_hash: terms_hash(),
@@ -252,6 +284,7 @@ impl Machines {
         let events = self.listening(events).await?;
         self.introduce().await;
         tokio::spawn(peers::attend(Arc::clone(self), events));
+        tokio::spawn(succession::attend(self.duties(), duty_events));
         let address = self.start.configuration.cxip().listen().to_string();
         let security = Security::configured(self.start.configuration.cxip())?;
         let attaching = Listener::start(&address, security.clone(), Arc::clone(self)).await?;
@@ -368,13 +401,27 @@ impl Machines {
     }
 
     async fn close(&self) {
+        // What leaves in a pair waits for the other sub-node, so the federation is needed until the machines are at rest.
+        let stopped = match (self.housed(), self.pair.get()) {
+            (Some(house), _) => match tokio::time::timeout(REST_WAIT_MAX, house.stop()).await {
+                Ok(stopped) => stopped,
+                Err(_) => {
+                    tracing::warn!("the other sub-node does not have everything; it stays in this one's journal");
+                    Ok(())
+                }
+            },
+            (None, Some((_, ground))) => ground.close(),
+            (None, None) => Ok(()),
+        };
+        if let Err(fault) = stopped {
+            tracing::error!(code = %fault.code, "{}", fault.message);
+        }
+        if let Some((duties, _)) = self.pair.get() {
+            let duties = Arc::clone(duties);
+            let _ = tokio::task::spawn_blocking(move || duties.end()).await;
+        }
         if let Some(federation) = self.ways.peers.federation() {
             federation.stop().await;
-        }
-        if let Some(house) = self.housed()
-            && let Err(fault) = house.stop().await
-        {
-            tracing::error!(code = %fault.code, "{}", fault.message);
         }
     }
 }
@@ -405,6 +452,12 @@ impl Door for Machines {
     fn deliver(&self, asker: Asker, input: FromSession) -> Result<(), Fault> {
         if let Some(account) = self.ways.sessions.account(asker.session) {
             self.permit(&account, &input)?;
+        }
+        if self.paused.load(Ordering::Acquire)
+            && matches!(input, FromSession::Submit { .. } | FromSession::Publish { .. })
+        {
+            // Soon this connection is cut, and the other sub-node takes it.
+            return Err(Fault::new(Code::Busy, "another sub-node is about to serve"));
         }
         match &input {
             FromSession::Register { service, .. } => self.ways.sessions.performs(asker.session, &service.name),

@@ -6,25 +6,27 @@ use super::{
     role::{Part, Partner},
 };
 use hansa_actors::{
-    duties::{Carrier, Duties, Happening, Introduction, Word},
+    duties::{Carrier, Duties, Happening, Introduction, Opened, Start, Word},
     standby::{Ground, Standby},
     supervisor::Fatal,
 };
 use hansa_core::{
     code::{Code, Fault},
     ident::SubnodeId,
-    mirror::pair::Alarm,
+    mirror::pair::{Alarm, State},
 };
 use hansa_federation::{DutyEvent, Frame};
 use serde_bytes::ByteBuf;
 use std::{
-    sync::Arc,
+    sync::{Arc, Weak, atomic::Ordering},
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
 
 /// How often a follower looks whether a checkpoint is due, and where members are.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a node that stops waits for the other sub-node to serve.
+const HAND_OVER_MAX: Duration = Duration::from_secs(3);
 
 /// See above.
 pub(super) struct Succession {
@@ -190,6 +192,69 @@ impl Succession {
     }
 }
 
+impl Machines {
+    /// What this node's duties are begun with.
+    pub(super) fn duties_start(
+        self: &Arc<Self>,
+        opened: Opened,
+        ground: &Ground,
+        happenings: mpsc::UnboundedSender<Happening>,
+        fatal: &Fatal,
+    ) -> Start {
+        let configuration = &self.start.configuration;
+        Start {
+            opened,
+            journal: Arc::clone(ground.journal()),
+            is_blank: ground.is_blank(),
+            organization: self.keys.organization.clone(),
+            key: self.keys.node.clone(),
+            timing: configuration.pair().timing(),
+            on_mirror_lost: configuration.pair().on_mirror_lost(),
+            witnessed_max: configuration.witness().pairs_max(),
+            carrier: Box::new(Post(Arc::downgrade(self))),
+            happenings,
+            fatal: Arc::clone(fatal),
+        }
+    }
+
+    /// The duties of this sub-node; they begin before anything is listened to.
+    pub(super) fn duties(&self) -> Arc<Duties> {
+        Arc::clone(&self.pair.get().expect("duties begin with the node").0)
+    }
+
+    /// No new work is taken, or is again.
+    fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+    }
+
+    /// Tell the partner where this sub-node is.
+    pub(super) fn introduce_to_partner(&self) {
+        let Some(cxip) = self.announced_cxip() else { return };
+        let certificate = self.identity.certificate.clone();
+        self.duties().introduce(Introduction { certificate, federation: self.addresses(), cxip });
+    }
+
+    /// Where services and clients are told to come.
+    fn announced_cxip(&self) -> Option<String> {
+        let listening = self.cxip.get()?;
+        Some(self.start.configuration.cxip().announce().map_or_else(|| listening.to_string(), ToOwned::to_owned))
+    }
+
+    /// A node that stops lets the other sub-node serve before, if there is one that can: that takes a moment, and a takeover seconds.
+    pub(super) async fn hand_over(&self) {
+        let Some((duties, _)) = self.pair.get() else { return };
+        let Ok(status) = duties.status().await else { return };
+        if status.state != State::ActivePair {
+            return;
+        }
+        match tokio::time::timeout(HAND_OVER_MAX, duties.switch()).await {
+            Ok(Ok(())) => tracing::info!("the other sub-node serves"),
+            Ok(Err(fault)) => tracing::warn!(%fault, "the other sub-node does not serve, and takes over by itself"),
+            Err(_) => tracing::warn!("the other sub-node did not take over in time, and does so by itself"),
+        }
+    }
+}
+
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
     let worked = tokio::task::spawn_blocking(work).await;
     worked.unwrap_or_else(|error| Err(Fault::new(Code::Internal, format!("work on the journal ended: {error}"))))
@@ -209,11 +274,12 @@ pub fn alarm_word(alarm: Alarm) -> &'static str {
 }
 
 /// Carries the duties' words over the federation.
-pub(super) struct Post(pub(super) Arc<Machines>);
+pub(super) struct Post(Weak<Machines>);
 
 impl Carrier for Post {
     fn tell(&self, to: SubnodeId, word: &Word) {
-        let Some(federation) = self.0.ways.peers.federation() else { return };
+        let Some(machines) = self.0.upgrade() else { return };
+        let Some(federation) = machines.ways.peers.federation() else { return };
         if let Err(unsent) = federation.tell(to, Frame::Pair(ByteBuf::from(word.bytes()))) {
             tracing::debug!(subnode = %to.short(), %unsent, "a word of the pair was not sent");
         }
