@@ -113,7 +113,7 @@ impl House {
 
 impl Common {
     /// Forget transactions that ended long ago (T11).
-    fn purge(&self, now: Moment, keep_ms: u64) -> Result<(), Fault> {
+    pub(crate) fn purge(&self, now: Moment, keep_ms: u64) -> Result<(), Fault> {
         let kind = Kind::Transaction as u8 | ENDED;
         let before = Moment(now.0.saturating_sub(keep_ms));
         // One that began later cannot have ended earlier.

@@ -14,7 +14,6 @@ use hansa_core::{
     address::{KeyBytes as _, Kind},
     code::Fault,
     dispatch::{Change as Redrawn, Housed, Outward, Surroundings, Tally},
-    machine::Machine as _,
     moment::Moment,
     transaction::Loader,
 };
