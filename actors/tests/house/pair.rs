@@ -6,7 +6,7 @@ use hansa_actors::{
     duties::{Carrier, Duties, Happening, Opened, Paired, Start, Word},
     house::{HouseOptions, World},
     journal::Journal,
-    standby::{Ground, Standby},
+    standby::Ground,
 };
 use hansa_core::{
     dispatch::Outward,
@@ -71,7 +71,6 @@ struct Node {
     lines: Lines,
     duties: Arc<Duties>,
     ground: Ground,
-    standby: Standby,
     happenings: mpsc::UnboundedReceiver<Happening>,
     released: Arc<Counting>,
     _folder: Arc<tempfile::TempDir>,
@@ -96,7 +95,7 @@ impl Node {
         let options = HouseOptions { segment_bytes: 1 << 20, ..HouseOptions::new(folder.path()) };
         let opened = Opened::open(&folder.path().join("duty"), paired, &fatal).unwrap();
         let counts_alone = !opened.is_paired();
-        let (ground, standby) = Ground::open(options, Arc::clone(&released) as _, &fatal, counts_alone).unwrap();
+        let (ground, _) = Ground::open(options, Arc::clone(&released) as _, &fatal, counts_alone).unwrap();
         let key = transport(number, side);
         let subnode = SubnodeId(id(&key));
         let owner = OrganizationId(id(&organization(number)));
@@ -116,7 +115,7 @@ impl Node {
         });
         let duties = Arc::new(duties.unwrap());
         lines.0.lock().unwrap().there.insert(subnode, (owner, Arc::clone(&duties)));
-        Self { subnode, lines: lines.clone(), duties, ground, standby, happenings, released, _folder: folder }
+        Self { subnode, lines: lines.clone(), duties, ground, happenings, released, _folder: folder }
     }
 
     fn journal(&self) -> &Journal<Outward> {
