@@ -47,6 +47,8 @@ use tokio::sync::{mpsc as notices, oneshot, watch};
 const ASKING_MS: u64 = 3_000;
 /// How long a planned change may take before the operator hears that it did not come about.
 const SWITCHING_MS: u64 = 15_000;
+/// Characters of another's reason that are shown.
+const REASON_CHARACTERS_MAX: usize = 200;
 /// The longest sleep: the clock may be set, and the machine may be suspended, which a sleep does not notice.
 const SLEEP_MAX: Duration = Duration::from_millis(250);
 
@@ -177,7 +179,7 @@ enum Arrival {
         _credit: Box<dyn Any + Send>,
     },
     Introducing(Box<Introduction>),
-    AskWitnesses(Vec<SubnodeId>, oneshot::Sender<Vec<MemberId>>),
+    AskWitnesses(Vec<SubnodeId>, oneshot::Sender<Asked>),
     Found(Vec<MemberId>, oneshot::Sender<Result<(), Fault>>),
     Partnered(SubnodeId, oneshot::Sender<Result<Box<Certified>, Fault>>),
     Switch(oneshot::Sender<Result<(), Fault>>),
@@ -204,12 +206,21 @@ impl std::fmt::Debug for Duties {
     }
 }
 
+/// What members said who were asked to be witnesses.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// Who will be one.
+    pub agreed: Vec<MemberId>,
+    /// Who will not, and why, for people.
+    pub declined: Vec<(SubnodeId, String)>,
+}
+
 /// Members are being asked to be witnesses.
 struct Asking {
     unanswered: BTreeSet<SubnodeId>,
-    agreed: Vec<MemberId>,
+    asked: Asked,
     until: Moment,
-    answer: oneshot::Sender<Vec<MemberId>>,
+    answer: oneshot::Sender<Asked>,
 }
 
 /// The thread's state.
@@ -287,11 +298,11 @@ impl Duties {
         self.arrive(Arrival::Introducing(Box::new(introduction)));
     }
 
-    /// Ask these to be witnesses; gives who agreed.
+    /// Ask these to be witnesses; gives what they said within some seconds.
     ///
     /// # Errors
     /// [`Code::NodeStopped`].
-    pub async fn ask_witnesses(&self, candidates: Vec<SubnodeId>) -> Result<Vec<MemberId>, Fault> {
+    pub async fn ask_witnesses(&self, candidates: Vec<SubnodeId>) -> Result<Asked, Fault> {
         self.ask(|answer| Arrival::AskWitnesses(candidates, answer)).await
     }
 
@@ -445,9 +456,10 @@ impl Desk {
             self.pair_input(pair::Input::Due)?;
         }
         if self.asking.as_ref().is_some_and(|asking| asking.until <= now || asking.unanswered.is_empty())
-            && let Some(asking) = self.asking.take()
+            && let Some(Asking { unanswered, mut asked, answer, .. }) = self.asking.take()
         {
-            let _ = asking.answer.send(asking.agreed);
+            asked.declined.extend(unanswered.into_iter().map(|subnode| (subnode, "it did not answer".to_owned())));
+            let _ = answer.send(asked);
         }
         if self.switching.as_ref().is_some_and(|(until, _)| *until <= now)
             && let Some((_, answer)) = self.switching.take()
@@ -482,7 +494,7 @@ impl Desk {
                 }
                 let until = clock::steady().plus_ms(ASKING_MS);
                 let unanswered = candidates.into_iter().collect();
-                self.asking = Some(Asking { unanswered, agreed: Vec::new(), until, answer });
+                self.asking = Some(Asking { unanswered, asked: Asked::default(), until, answer });
             }
             Arrival::Found(witnesses, answer) => {
                 let founded = self.found(witnesses);
@@ -601,16 +613,17 @@ impl Desk {
                     && witness.subnode == from
                     && asking.unanswered.remove(&from)
                 {
-                    asking.agreed.push(witness);
+                    asking.asked.agreed.push(witness);
                 }
                 Ok(())
             }
             Word::Decline { reason } => {
-                if let Some(asking) = &mut self.asking {
-                    asking.unanswered.remove(&from);
+                if let Some(asking) = &mut self.asking
+                    && asking.unanswered.remove(&from)
+                {
+                    let reason = reason.chars().filter(|one| !one.is_control()).take(REASON_CHARACTERS_MAX).collect();
+                    asking.asked.declined.push((from, reason));
                 }
-                let reason: String = reason.chars().filter(|one| !one.is_control()).take(200).collect();
-                tracing::info!(subnode = %from.short(), reason, "a member will not be a witness");
                 Ok(())
             }
         }

@@ -193,9 +193,9 @@ async fn pair(lines: &Lines) -> (Node, Node, Vec<Node>) {
     for node in witnesses.iter().chain([&active]) {
         node.mend();
     }
-    let agreed = active.duties.ask_witnesses(witnesses.iter().map(|witness| witness.subnode).collect()).await.unwrap();
-    assert_eq!(agreed.len(), 4);
-    active.duties.found(agreed).await.unwrap();
+    let asked = active.duties.ask_witnesses(witnesses.iter().map(|witness| witness.subnode).collect()).await.unwrap();
+    assert_eq!((asked.agreed.len(), asked.declined.len()), (4, 0));
+    active.duties.found(asked.agreed).await.unwrap();
     active.until("serving alone", |status| status.state == State::ActiveSolo).await;
     let partner = SubnodeId(id(&transport(1, 1)));
     let certified = active.duties.partnered(partner).await.unwrap();
