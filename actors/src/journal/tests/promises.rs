@@ -269,7 +269,7 @@ fn a_segment_of_a_newer_format_is_left_alone() {
     let disk = MemoryDisk::new();
     long_journal(&disk).close().unwrap();
     let name = disk.names().pop().unwrap();
-    disk.change(&name, |bytes| bytes[8] = 2);
+    disk.change(&name, |bytes| bytes[8] = 3);
     let before = disk.bytes(&name);
     assert_eq!(code_of(recover(&disk, 0)), Code::DataNewer);
     assert_eq!(disk.bytes(&name), before);
