@@ -163,8 +163,8 @@ impl<E: Send + 'static> Journal<E> {
                 break Ok(());
             }
             if let Some(ended) = &progress.ended {
-                let closed = Fault::new(Code::JournalFailed, "the journal was closed before the entry was appended");
-                break Err(ended.clone().err().unwrap_or(closed));
+                let closed = || format!("the journal was closed before entry {sequence} counted");
+                break Err(ended.clone().err().unwrap_or_else(|| Fault::new(Code::JournalFailed, closed())));
             }
             progress = self.shared.progressed.wait(progress).unwrap_or_else(PoisonError::into_inner);
         };

@@ -315,12 +315,12 @@ impl<E: Send + 'static> Journal<E> {
     /// another takes nothing: it gives what its tail is.
     pub fn append<A: AsRef<[u8]>, B: AsRef<[u8]>>(&self, items: &[(A, B)], moment: Moment, effects: Vec<E>) -> u64 {
         let mut queue = locked(&self.shared.queue);
+        if queue.mode == Mode::Following {
+            return queue.tail;
+        }
         if queue.closed {
             queue.tail += items.len() as u64;
             self.shared.tail.store(queue.tail, Ordering::Release);
-            return queue.tail;
-        }
-        if queue.mode == Mode::Following {
             return queue.tail;
         }
         if !items.is_empty() {
@@ -369,6 +369,9 @@ impl<E: Send + 'static> Journal<E> {
         let queue = locked(&self.shared.queue);
         if queue.closed || queue.closing {
             return Err(Fault::new(Code::JournalFailed, "the journal is closed"));
+        }
+        if queue.mode == Mode::Following {
+            return Err(Fault::new(Code::PairNotReady, "this sub-node follows the other one of its pair"));
         }
         if queue.frames.len() >= options.queue_bytes_max {
             return Err(Fault::new(Code::Busy, format!("{} journal bytes wait for the disk", queue.frames.len())));

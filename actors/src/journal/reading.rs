@@ -114,11 +114,11 @@ impl<'a> Chain<'a> {
 
     /// The next entry, which must be there.
     pub fn next(&mut self) -> Result<Link<'_>, Lost> {
-        let (name, sequence) = (self.name.clone(), self.last.sequence + 1);
+        let (name, sequence) = (&self.name, self.last.sequence + 1);
         let unreadable = |error| Lost::Unreadable(name.clone(), error);
         let missing = |offset| {
             let why = "the segment ends, or is damaged, before the entry that is looked for";
-            Err(Lost::Broken(broken(self.disk, &name, offset, sequence, why)))
+            Err(Lost::Broken(broken(self.disk, name, offset, sequence, why)))
         };
         let header = loop {
             let bytes = self.window.at(self.offset, FRAME_HEADER_BYTES as u64).map_err(unreadable)?;
@@ -137,7 +137,7 @@ impl<'a> Chain<'a> {
         });
         let Some(format::Body { address, record, hash }) = body else {
             let why = "the entry does not continue the chain of those before it";
-            return Err(Lost::Broken(broken(self.disk, &name, offset, sequence, why)));
+            return Err(Lost::Broken(broken(self.disk, name, offset, sequence, why)));
         };
         let hash = hash.try_into().expect("a hash was cut");
         let position = Position { sequence, epoch: header.epoch, hash };

@@ -81,10 +81,10 @@ impl Spares {
             let wanted = state.wanted_bytes.unwrap_or(self.shared.segment_bytes).max(bytes);
             state.wanted_bytes = Some(wanted);
             self.shared.changed.notify_all();
-            if let Some(fault) = state.obstacle.clone() {
-                if state.closing || fault.code != Code::DiskFull || !waits(&fault) {
-                    return Err(fault);
-                }
+            if let Some(fault) = state.obstacle.clone()
+                && (state.closing || fault.code != Code::DiskFull || !waits(&fault))
+            {
+                return Err(fault);
             }
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
