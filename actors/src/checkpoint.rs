@@ -88,8 +88,10 @@ impl House {
             stage::measured(Stage::Store, || {
                 common.purge(clock::now(), keep_ms)?;
                 // What the store is given has absorbed records up to the tail of that moment, and shards go on putting
-                // machines away; the store must never be ahead of the journal.
-                common.store.flush_when(Position { applied }, || common.journal.wait_durable(common.journal.tail()))?;
+                // machines away; the store must never be ahead of what counts.
+                common
+                    .store
+                    .flush_when(Position { applied }, || common.journal.wait_committed(common.journal.tail()))?;
                 common.behind.store(applied, Ordering::Release);
                 common.journal.truncate_before(applied + 1, keep_bytes).map(|_| ())
             })

@@ -274,6 +274,9 @@ codes! {
     DataNewer "data-newer"
         "The data directory was written by a newer version of hansa."
         "Install that version or a newer one; an older one would damage what it does not know.";
+    DataOlder "data-older"
+        "The data directory was written by an older version of hansa, in a layout that this version does not read."
+        "Nothing was changed. Go on with the older version, or start with a new data directory and submit again what is still to be done.";
     DataPermissions "data-permissions"
         "A private key can be read by others."
         "Run `chmod 600` on the file that the message names, and consider replacing the key.";

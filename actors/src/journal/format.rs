@@ -3,18 +3,21 @@
 //!
 //! All integers are little-endian. A segment begins with a header of [`SEGMENT_HEADER_BYTES`]:
 //! ```text
-//!   0  magic "HANSAJRN"      8  format version u32   12  zero u32      16  first sequence u64
-//!  24  salt, 16 bytes       40  hash of the entry before the first, 32 bytes
-//!  72  BLAKE3 of bytes 0..72, 32 bytes: also the key of this segment's header checks   104  zeros up to 128
+//!   0  magic "HANSAJRN"      8  format version u32   12  begins anew u32    16  first sequence u64
+//!  24  salt, 16 bytes       40  hash of the entry before the first, 32 bytes   72  epoch of that entry u64
+//!  80  BLAKE3 of bytes 0..80, 32 bytes: also the key of this segment's header checks   112  zeros up to 128
 //! ```
-//! Frames follow, each aligned to eight bytes:
+//! A segment that begins anew stands for all that was before it (see `recovery`). Frames follow, each aligned to eight bytes:
 //! ```text
 //!   0  magic "ENTR"/"MARK"   4  address bytes u32     8  record bytes u32   12  zero u32
 //!  16  sequence u64         24  epoch u64            32  moment u64         40  durable_before u64
 //!  48  header check: the first 8 bytes of BLAKE3 over bytes 0..48, keyed with the segment's key
 //!  56  address, record, zeros up to eight bytes, then (entries only) the hash:
-//!      BLAKE3(hash of the entry before ‖ everything of this frame before the hash)
+//!      BLAKE3(hash of the entry before ‖ sequence ‖ epoch ‖ moment ‖ address bytes ‖ record bytes ‖ address ‖ record)
 //! ```
+//! The hash covers what both sub-nodes of a pair have in common, and nothing of how one of them wrote it down: two logs with
+//! the same hash are the same up to there, in whatever segments and batches they lie.
+//!
 //! No magic is zero, so zeros are the end. The header check makes a header recognizable *without* the entry before it,
 //! which is what tells a torn tail from corruption (see `recovery`); because its key holds a salt that never leaves the
 //! segment, no document that somebody has journaled can look like a header.
@@ -22,21 +25,26 @@
 //! A mark is a frame without address, record and hash. It says only "everything up to `durable_before` was durable when
 //! I was written", so that the last batch before a pause is protected as if another batch had followed.
 
-use blake3::{Hash, Hasher};
-use hansa_core::moment::Moment;
+use blake3::Hasher;
+use hansa_core::{mirror::Position, moment::Moment};
 
-pub(super) const FORMAT_VERSION: u32 = 1;
+pub(super) const FORMAT_VERSION: u32 = 2;
 pub(super) const SEGMENT_HEADER_BYTES: usize = 128;
 pub(super) const FRAME_HEADER_BYTES: usize = 56;
 pub(super) const HASH_BYTES: usize = 32;
 pub(super) const MARK_BYTES: usize = FRAME_HEADER_BYTES;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"HANSAJRN";
-const SEGMENT_CHECKED_BYTES: usize = 72;
+const SEGMENT_CHECKED_BYTES: usize = 80;
+const SEGMENT_KEY_END: usize = SEGMENT_CHECKED_BYTES + HASH_BYTES;
 const ENTRY_MAGIC: &[u8; 4] = b"ENTR";
 const MARK_MAGIC: &[u8; 4] = b"MARK";
 const CHECKED_BYTES: usize = 48;
+const EPOCH_OFFSET: usize = 24;
 const DURABLE_BEFORE_OFFSET: usize = 40;
+
+/// In place of the epoch of a pushed entry: the writer stamps its own when it seals.
+pub(super) const OPEN_EPOCH: u64 = 0;
 
 /// What keys the header checks of one segment.
 pub(super) type SegmentKey = [u8; 32];
@@ -44,8 +52,10 @@ pub(super) type SegmentKey = [u8; 32];
 /// The header of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
-    pub first_sequence: u64,
-    pub previous: Hash,
+    /// The entry before the first.
+    pub previous: Position,
+    /// What lies in segments before this one is left over and does not count.
+    pub begins_anew: bool,
     pub key: SegmentKey,
 }
 
@@ -54,22 +64,26 @@ pub(super) struct SegmentHeader {
 pub(super) enum HeaderFlaw {
     /// Written by a newer format.
     Newer(u32),
+    /// Written by an older format.
+    Older(u32),
     /// Not what was written.
     Damaged,
 }
 
 impl SegmentHeader {
     /// The bytes of a new header, and the header as recovery will read it.
-    pub fn create(first_sequence: u64, previous: Hash, salt: [u8; 16]) -> (Self, [u8; SEGMENT_HEADER_BYTES]) {
+    pub fn create(previous: Position, begins_anew: bool, salt: [u8; 16]) -> (Self, [u8; SEGMENT_HEADER_BYTES]) {
         let mut bytes = [0u8; SEGMENT_HEADER_BYTES];
         bytes[..8].copy_from_slice(SEGMENT_MAGIC);
         bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-        bytes[16..24].copy_from_slice(&first_sequence.to_le_bytes());
+        bytes[12..16].copy_from_slice(&u32::from(begins_anew).to_le_bytes());
+        bytes[16..24].copy_from_slice(&(previous.sequence + 1).to_le_bytes());
         bytes[24..40].copy_from_slice(&salt);
-        bytes[40..72].copy_from_slice(previous.as_bytes());
+        bytes[40..72].copy_from_slice(&previous.hash);
+        bytes[72..80].copy_from_slice(&previous.epoch.to_le_bytes());
         let key: SegmentKey = blake3::hash(&bytes[..SEGMENT_CHECKED_BYTES]).into();
-        bytes[72..104].copy_from_slice(&key);
-        (Self { first_sequence, previous, key }, bytes)
+        bytes[SEGMENT_CHECKED_BYTES..SEGMENT_KEY_END].copy_from_slice(&key);
+        (Self { previous, begins_anew, key }, bytes)
     }
 
     pub fn parse(bytes: &[u8]) -> Result<Self, HeaderFlaw> {
@@ -78,16 +92,22 @@ impl SegmentHeader {
             return Err(HeaderFlaw::Damaged);
         }
         // Magic and version are all that a later format promises to keep.
-        let version = u32_at(bytes, 8);
-        if version > FORMAT_VERSION {
-            return Err(HeaderFlaw::Newer(version));
+        match u32_at(bytes, 8) {
+            FORMAT_VERSION => {}
+            version @ 1.. if version < FORMAT_VERSION => return Err(HeaderFlaw::Older(version)),
+            0 => return Err(HeaderFlaw::Damaged),
+            version => return Err(HeaderFlaw::Newer(version)),
         }
         let key: SegmentKey = blake3::hash(&bytes[..SEGMENT_CHECKED_BYTES]).into();
-        if bytes[72..104] != key || bytes[104..].iter().any(|&byte| byte != 0) {
+        if bytes[SEGMENT_CHECKED_BYTES..SEGMENT_KEY_END] != key
+            || bytes[SEGMENT_KEY_END..].iter().any(|&byte| byte != 0)
+        {
             return Err(HeaderFlaw::Damaged);
         }
-        let previous: [u8; 32] = bytes[40..72].try_into().expect("32 bytes were cut");
-        Ok(Self { first_sequence: u64_at(bytes, 16), previous: previous.into(), key })
+        let sequence = u64_at(bytes, 16).checked_sub(1).ok_or(HeaderFlaw::Damaged)?;
+        let hash = bytes[40..72].try_into().expect("32 bytes were cut");
+        let previous = Position { sequence, epoch: u64_at(bytes, 72), hash };
+        Ok(Self { previous, begins_anew: u32_at(bytes, 12) != 0, key })
     }
 }
 
@@ -161,7 +181,7 @@ impl FrameHeader {
     }
 }
 
-/// Lays an entry behind what is in `buffer`; check, `durable_before` and hash stay open until [`seal`].
+/// Lays an entry behind what is in `buffer`; check, `durable_before`, hash and an [`OPEN_EPOCH`] stay open until [`seal`].
 pub(super) fn push_entry(
     buffer: &mut Vec<u8>,
     sequence: u64,
@@ -204,20 +224,70 @@ pub(super) fn pushed_entry(frames: &[u8]) -> FrameHeader {
     FrameHeader::fields(&frames[..FRAME_HEADER_BYTES], FrameKind::Entry)
 }
 
-/// Completes a pushed entry, exactly `frame`, as the successor of `previous`; gives its hash.
-pub(super) fn seal(frame: &mut [u8], durable_before: u64, key: &SegmentKey, previous: &Hash) -> Hash {
+/// Where the pushed entry at the start of `frames` will be in the chain, and the bytes of its frame; none if that is open.
+pub(super) fn pushed_position(frames: &[u8]) -> Option<(Position, usize)> {
+    let header = pushed_entry(frames);
+    let bytes = usize::try_from(header.frame_bytes()).ok()?;
+    let hash = frames[bytes - HASH_BYTES..bytes].try_into().ok()?;
+    let position = Position { sequence: header.sequence, epoch: header.epoch, hash };
+    (header.epoch != OPEN_EPOCH).then_some((position, bytes))
+}
+
+/// Notes in the last frame of `buffer`, which is not sealed, what its hash will be.
+pub(super) fn note_hash(buffer: &mut [u8], hash: &[u8; HASH_BYTES]) {
+    let place = buffer.len() - HASH_BYTES;
+    buffer[place..].copy_from_slice(hash);
+}
+
+/// Completes a pushed entry, exactly `frame`, at this epoch as the successor of `previous`; gives its hash.
+pub(super) fn seal(
+    frame: &mut [u8],
+    epoch: u64,
+    durable_before: u64,
+    key: &SegmentKey,
+    previous: &[u8; HASH_BYTES],
+) -> [u8; HASH_BYTES] {
+    frame[EPOCH_OFFSET..EPOCH_OFFSET + 8].copy_from_slice(&epoch.to_le_bytes());
     frame[DURABLE_BEFORE_OFFSET..CHECKED_BYTES].copy_from_slice(&durable_before.to_le_bytes());
     let check = header_check(frame, key);
     frame[CHECKED_BYTES..FRAME_HEADER_BYTES].copy_from_slice(&check);
-    let (content, hash_place) = frame.split_at_mut(frame.len() - HASH_BYTES);
-    let hash = chain_hash(previous, content);
-    hash_place.copy_from_slice(hash.as_bytes());
+    let header = FrameHeader::fields(frame, FrameKind::Entry);
+    let Body { address, record, .. } = body(frame, &header).expect("a pushed entry is whole");
+    let hash = chain_hash(previous, &header, address, record);
+    note_hash(frame, &hash);
     hash
 }
 
-/// The hash of a frame that holds `content` before its hash.
-pub(super) fn chain_hash(previous: &Hash, content: &[u8]) -> Hash {
-    Hasher::new().update(previous.as_bytes()).update(content).finalize()
+/// What an entry's frame holds behind its header.
+pub(super) struct Body<'a> {
+    pub address: &'a [u8],
+    pub record: &'a [u8],
+    pub hash: &'a [u8],
+}
+
+/// The parts of an entry's whole frame; none if anything but zeros fills it up, for the hash does not cover that.
+pub(super) fn body<'a>(frame: &'a [u8], header: &FrameHeader) -> Option<Body<'a>> {
+    let (address, rest) = frame[FRAME_HEADER_BYTES..].split_at_checked(header.address_bytes as usize)?;
+    let (record, rest) = rest.split_at_checked(header.record_bytes as usize)?;
+    let (padding, hash) = rest.split_at_checked(rest.len().checked_sub(HASH_BYTES)?)?;
+    padding.iter().all(|&byte| byte == 0).then_some(Body { address, record, hash })
+}
+
+/// The hash of an entry behind the one with `previous`.
+pub(super) fn chain_hash(
+    previous: &[u8; HASH_BYTES],
+    header: &FrameHeader,
+    address: &[u8],
+    record: &[u8],
+) -> [u8; HASH_BYTES] {
+    let mut fixed = [0u8; HASH_BYTES + 32];
+    fixed[..32].copy_from_slice(previous);
+    fixed[32..40].copy_from_slice(&header.sequence.to_le_bytes());
+    fixed[40..48].copy_from_slice(&header.epoch.to_le_bytes());
+    fixed[48..56].copy_from_slice(&header.moment.0.to_le_bytes());
+    fixed[56..60].copy_from_slice(&header.address_bytes.to_le_bytes());
+    fixed[60..].copy_from_slice(&header.record_bytes.to_le_bytes());
+    Hasher::new().update(&fixed).update(address).update(record).finalize().into()
 }
 
 fn header_check(header: &[u8], key: &SegmentKey) -> [u8; 8] {

@@ -3,15 +3,23 @@
 //!
 //! The shell appends what machines recorded, together with the effects that rest on it, and goes on at once. One writer
 //! thread ([`writer`]) takes all that has queued up, writes it with one write, syncs once, and hands the effects to the
-//! [`Release`]. When a journal is opened, [`recovery`] verifies the chain and hands every entry back; [`reading`] finds single
-//! ones again while it runs. [`mod@format`] says how entries lie in a file, [`disk`] how a file is reached, [`spare`] prepares
-//! the next one.
+//! [`Release`] when what they rest on counts ([`gate`]). When a journal is opened, [`recovery`] verifies the chain and hands every
+//! entry back ([`epochs`] finds how long its epochs reach); [`reading`] finds single ones again while it runs. [`mod@format`] says
+//! how entries lie in a file, [`disk`] how a file is reached, [`spare`] prepares the next one.
+//!
+//! In a pair both sub-nodes have the same log: [`orders`] says which of them writes it, [`cutting`] takes off what did not count,
+//! and [`recent`] feeds the one that follows.
 //!
 //! Addresses and records are bytes here; what they mean, the journal must not know.
 
+mod cutting;
 pub mod disk;
+mod epochs;
 mod format;
+mod gate;
+mod orders;
 mod reading;
+mod recent;
 mod recovery;
 mod spare;
 mod statistics;
@@ -20,15 +28,20 @@ mod tests;
 mod writer;
 
 pub use blake3::Hash;
+pub use orders::Watch;
 pub use reading::OnEntry;
 pub use statistics::{DiskState, Statistics};
 
 use disk::{Disk, FolderDisk};
-use format::SEGMENT_HEADER_BYTES;
+use format::{OPEN_EPOCH, SEGMENT_HEADER_BYTES};
+use gate::{Gate, Waiters};
 use hansa_core::{
     code::{Code, Fault},
+    mirror::{History, Position},
     moment::Moment,
 };
+use orders::{Mode, Order};
+use recent::{Begun, Recent};
 use spare::Spares;
 use std::{
     collections::VecDeque,
@@ -36,7 +49,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -50,9 +63,9 @@ pub struct JournalOptions {
     pub folder: PathBuf,
     /// Length of a segment file.
     pub segment_bytes: u64,
-    /// The epoch that new entries carry.
+    /// The epoch that new entries carry until [`Journal::lead`] names another; a later one that the log has goes before it.
     pub epoch: u64,
-    /// Entries not yet durable at which [`Journal::admits`] answers busy.
+    /// Entries not yet durable, or effects that wait until what they rest on counts, at which [`Journal::admits`] answers busy.
     pub queue_entries_max: u64,
     /// Bytes that wait for the writer at which [`Journal::admits`] answers busy.
     pub queue_bytes_max: usize,
@@ -60,6 +73,9 @@ pub struct JournalOptions {
     pub full_retry_delay_ms: u64,
     /// Rest after which a mark vouches for the last batch.
     pub idle_mark_delay_ms: u64,
+    /// Bytes of the newest entries that are kept in memory while the journal is watched; those that are not durable yet are kept
+    /// in any case.
+    pub recent_bytes_max: usize,
 }
 
 impl JournalOptions {
@@ -74,6 +90,7 @@ impl JournalOptions {
             queue_bytes_max: 64 << 20,
             full_retry_delay_ms: 1_000,
             idle_mark_delay_ms: 1_000,
+            recent_bytes_max: 32 << 20,
         }
     }
 }
@@ -101,8 +118,8 @@ pub struct Entry {
 pub trait Release: Send + 'static {
     /// What leaves the node.
     type Effect: Send + 'static;
-    /// Called on the writer thread, in the order of appending, when everything before `effects` is durable. The journal
-    /// stands still until it returns.
+    /// Called on the writer thread, in the order of appending, when everything before `effects` counts: on its own what is durable,
+    /// in a pair what is committed, too. The journal stands still until it returns.
     fn release(&mut self, effects: Vec<Self::Effect>);
 }
 
@@ -118,6 +135,15 @@ struct Queue<E> {
     groups: VecDeque<(u64, usize)>,
     /// The last sequence assigned.
     tail: u64,
+    /// The last entry, as long as it is known: until something is appended, whose place in the chain is only known when it is sealed.
+    last: Option<Position>,
+    mode: Mode,
+    /// For the writer to do before anything else. Whoever gave one waits for it.
+    orders: VecDeque<Order>,
+    /// More may leave than before.
+    gate_changed: bool,
+    /// Somebody waits until the writer takes what is queued.
+    room_wanted: bool,
     /// The writer sleeps and must be woken.
     writer_waits: bool,
     /// No more is to come: the writer ends when the queue is empty.
@@ -126,12 +152,19 @@ struct Queue<E> {
     closed: bool,
 }
 
+impl<E> Queue<E> {
+    /// Whether there is something to write or to let out.
+    fn has_work(&self) -> bool {
+        !self.frames.is_empty() || !self.groups.is_empty() || self.gate_changed
+    }
+}
+
 /// What the writer has done.
 struct Progress {
     statistics: Statistics,
     /// Set when the writer has ended: without a fault, if everything became durable.
     ended: Option<Result<(), Fault>>,
-    waiters: usize,
+    waiters: Waiters,
 }
 
 struct Shared<E> {
@@ -139,17 +172,30 @@ struct Shared<E> {
     disk: Arc<dyn Disk>,
     queue: Mutex<Queue<E>>,
     queued: Condvar,
+    /// The writer took what was queued.
+    room: Condvar,
     progress: Mutex<Progress>,
     progressed: Condvar,
     /// Copies of the queue's tail and of what is durable, for readers that take no lock.
     tail: AtomicU64,
     durable: AtomicU64,
+    gate: Gate,
+    /// Effects that the writer keeps until what they rest on counts.
+    kept_effects: AtomicUsize,
+    /// How long the epochs of what is durable reach.
+    history: Mutex<History>,
+    recent: Mutex<Recent>,
+    cursor: Mutex<Begun>,
     /// The writer itself met a full disk, and tries again.
     write_full: AtomicBool,
     spares: Spares,
     /// The segments on disk, the oldest first.
     segments: Mutex<VecDeque<SegmentPlace>>,
     segments_dropped: AtomicU64,
+    /// How often the log was cut: changed with the lock on `segments`, before anything is taken away.
+    cuts: AtomicU64,
+    /// Only one removes segments at a time.
+    removing: Mutex<()>,
 }
 
 /// A segment on disk.
@@ -165,7 +211,6 @@ struct SegmentPlace {
 pub struct Journal<E: Send + 'static> {
     shared: Arc<Shared<E>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    truncating: Mutex<()>,
 }
 
 /// The first entry that a journal keeps, without opening it; none if there is no journal. A look-up store that lies
@@ -175,7 +220,7 @@ pub fn first_kept_sequence(folder: &Path) -> Result<Option<u64>, Fault> {
         return Ok(None);
     }
     let disk = FolderDisk::new(folder).map_err(|error| no_folder(folder, &error))?;
-    Ok(recovery::segments(&disk)?.first().copied())
+    recovery::first_kept(&disk)
 }
 
 impl<E: Send + 'static> Journal<E> {
@@ -213,20 +258,37 @@ impl<E: Send + 'static> Journal<E> {
                 frames: Vec::new(),
                 effects: Vec::new(),
                 groups: VecDeque::new(),
-                tail: recovered.tail,
+                tail: recovered.tail.sequence,
+                last: Some(recovered.tail),
+                mode: Mode::Opened,
+                orders: VecDeque::new(),
+                gate_changed: false,
+                room_wanted: false,
                 writer_waits: false,
                 closing: false,
                 closed: false,
             }),
             queued: Condvar::new(),
-            progress: Mutex::new(Progress { statistics: Statistics::default(), ended: None, waiters: 0 }),
+            room: Condvar::new(),
+            progress: Mutex::new(Progress {
+                statistics: Statistics::default(),
+                ended: None,
+                waiters: Waiters::default(),
+            }),
             progressed: Condvar::new(),
-            tail: AtomicU64::new(recovered.tail),
-            durable: AtomicU64::new(recovered.tail),
+            tail: AtomicU64::new(recovered.tail.sequence),
+            durable: AtomicU64::new(recovered.tail.sequence),
+            gate: Gate::default(),
+            kept_effects: AtomicUsize::new(0),
+            history: Mutex::new(recovered.history.clone()),
+            recent: Mutex::default(),
+            cursor: Mutex::default(),
             write_full: AtomicBool::new(false),
             spares: Spares::start(Arc::clone(&disk), options.segment_bytes, retry_delay)?,
             segments: Mutex::new(recovery::places(disk.as_ref(), &recovered.segments)?),
             segments_dropped: AtomicU64::new(0),
+            cuts: AtomicU64::new(0),
+            removing: Mutex::default(),
             options,
             disk,
         });
@@ -235,7 +297,7 @@ impl<E: Send + 'static> Journal<E> {
             thread.map_err(|error| Fault::new(Code::Internal, format!("no thread can be started: {error}")))
         });
         match started {
-            Ok(thread) => Ok(Self { shared, thread: Mutex::new(Some(thread)), truncating: Mutex::new(()) }),
+            Ok(thread) => Ok(Self { shared, thread: Mutex::new(Some(thread)) }),
             Err(fault) => {
                 shared.spares.end();
                 Err(fault)
@@ -249,18 +311,25 @@ impl<E: Send + 'static> Journal<E> {
     /// A crash before they are durable may keep the first of the items and lose the rest: what must be kept or lost
     /// together belongs into one item.
     ///
-    /// What is appended to a journal that was closed or has failed is lost, and its effects are never released.
+    /// What is appended to a journal that was closed or has failed is lost, and its effects are never released. One that follows
+    /// another takes nothing: it gives what its tail is.
     pub fn append<A: AsRef<[u8]>, B: AsRef<[u8]>>(&self, items: &[(A, B)], moment: Moment, effects: Vec<E>) -> u64 {
         let mut queue = locked(&self.shared.queue);
+        if queue.mode == Mode::Following {
+            return queue.tail;
+        }
         if queue.closed {
             queue.tail += items.len() as u64;
             self.shared.tail.store(queue.tail, Ordering::Release);
             return queue.tail;
         }
+        if !items.is_empty() {
+            queue.last = None;
+        }
         for (address, record) in items {
             queue.tail += 1;
             let Queue { frames, tail, .. } = &mut *queue;
-            format::push_entry(frames, *tail, self.shared.options.epoch, moment, address.as_ref(), record.as_ref());
+            format::push_entry(frames, *tail, OPEN_EPOCH, moment, address.as_ref(), record.as_ref());
         }
         let tail = queue.tail;
         if !effects.is_empty() {
@@ -290,9 +359,19 @@ impl<E: Send + 'static> Journal<E> {
         if entries >= options.queue_entries_max {
             return Err(Fault::new(Code::Busy, format!("{entries} journal entries wait for the disk")));
         }
+        let kept = self.shared.kept_effects.load(Ordering::Relaxed);
+        if kept as u64 >= options.queue_entries_max {
+            return Err(Fault::new(
+                Code::Busy,
+                format!("{kept} effects wait until the other sub-node has what they rest on"),
+            ));
+        }
         let queue = locked(&self.shared.queue);
         if queue.closed || queue.closing {
             return Err(Fault::new(Code::JournalFailed, "the journal is closed"));
+        }
+        if queue.mode == Mode::Following {
+            return Err(Fault::new(Code::PairNotReady, "this sub-node follows the other one of its pair"));
         }
         if queue.frames.len() >= options.queue_bytes_max {
             return Err(Fault::new(Code::Busy, format!("{} journal bytes wait for the disk", queue.frames.len())));
@@ -318,46 +397,36 @@ impl<E: Send + 'static> Journal<E> {
         locked(&self.shared.segments).front().map_or(1, |segment| segment.first)
     }
 
-    /// Blocks until `sequence` is durable; an error says that it never will be.
-    pub fn wait_durable(&self, sequence: u64) -> Result<(), Fault> {
-        let mut progress = locked(&self.shared.progress);
-        progress.waiters += 1;
-        let outcome = loop {
-            if self.durable() >= sequence {
-                break Ok(());
-            }
-            if let Some(ended) = &progress.ended {
-                let closed = Fault::new(Code::JournalFailed, "the journal was closed before the entry was appended");
-                break Err(ended.clone().err().unwrap_or(closed));
-            }
-            progress = self.shared.progressed.wait(progress).unwrap_or_else(PoisonError::into_inner);
-        };
-        progress.waiters -= 1;
-        outcome
+    /// How long the epochs of what is durable reach: for each that wrote entries, the last of them, as far back as entries are kept.
+    #[must_use]
+    pub fn history(&self) -> History {
+        locked(&self.shared.history).clone()
     }
 
     /// Drops whole segments whose entries all lie before `sequence`, oldest first, until all that are left take at most
     /// `keep_bytes`; gives how many.
     pub fn truncate_before(&self, sequence: u64, keep_bytes: u64) -> Result<usize, Fault> {
-        let _one_at_a_time = locked(&self.truncating);
+        let _one_at_a_time = locked(&self.shared.removing);
         let mut dropped = 0;
         loop {
             let oldest = {
-                let segments = locked(&self.shared.segments);
+                let mut segments = locked(&self.shared.segments);
                 let kept_bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
-                match (segments.front(), segments.get(1)) {
-                    (Some(oldest), Some(next)) if next.first <= sequence && kept_bytes > keep_bytes => oldest.first,
-                    _ => return Ok(dropped),
+                match segments.get(1) {
+                    // Out of the list first: whoever finds a file gone sees that it is meant to be.
+                    Some(next) if next.first <= sequence && kept_bytes > keep_bytes => segments.pop_front(),
+                    _ => None,
                 }
             };
+            let Some(oldest) = oldest else { return Ok(dropped) };
             // Synced one by one: a crash must never leave a gap, which recovery refuses.
             let disk = &self.shared.disk;
-            let name = recovery::segment_name(oldest);
+            let name = recovery::segment_name(oldest.first);
             disk.remove(&name).and_then(|()| disk.sync_folder()).map_err(|error| {
+                locked(&self.shared.segments).push_front(oldest);
                 let message = format!("the journal segment {}/{name} cannot be removed: {error}", disk.place());
                 Fault::new(Code::JournalFailed, message)
             })?;
-            locked(&self.shared.segments).pop_front();
             self.shared.segments_dropped.fetch_add(1, Ordering::Relaxed);
             dropped += 1;
         }
@@ -365,13 +434,13 @@ impl<E: Send + 'static> Journal<E> {
 
     /// Hands those entries of `address` that lie in the ranges of `wanted`, which ascend, to `on_entry`, until that says
     /// to stop. Entries that are no longer kept are passed over. Every entry on the way is checked against the chain of
-    /// its segment. It waits for the disk, and blocks.
+    /// its segment. It waits until they count, and blocks.
     ///
     /// # Errors
-    /// What is wanted never becomes durable, the disk cannot be read, or the chain is broken ([`Code::JournalBroken`]).
+    /// What is wanted never counts, the disk cannot be read, or the chain is broken ([`Code::JournalBroken`]).
     pub fn read(&self, address: &[u8], wanted: &[RangeInclusive<u64>], on_entry: OnEntry<'_>) -> Result<(), Fault> {
         let Some(last) = wanted.last() else { return Ok(()) };
-        self.wait_durable(*last.end())?;
+        self.wait_committed(*last.end())?;
         let segments: Vec<u64> = locked(&self.shared.segments).iter().map(|segment| segment.first).collect();
         reading::read(self.shared.disk.as_ref(), &segments, address, wanted, on_entry)
     }
@@ -393,13 +462,14 @@ impl<E: Send + 'static> Journal<E> {
         };
         (statistics.first, statistics.segments, statistics.segment_bytes) = (first, segments, segment_bytes);
         statistics.segments_dropped = self.shared.segments_dropped.load(Ordering::Relaxed);
-        (statistics.tail, statistics.durable) = (self.tail(), self.durable());
+        (statistics.tail, statistics.durable, statistics.committed) = (self.tail(), self.durable(), self.committed());
         statistics.queued_bytes = locked(&self.shared.queue).frames.len();
         statistics
     }
 
-    /// Makes everything appended durable, lets its effects out and ends the writer. An error says what became of the
-    /// rest: on a full disk it is lost, but nobody was told of it.
+    /// Makes everything appended durable, lets those effects out that may leave and ends the writer; in a pair, effects whose
+    /// entries do not count yet are dropped. An error says what became of the rest: on a full disk it is lost, but nobody was told
+    /// of it.
     pub fn close(&self) -> Result<(), Fault> {
         locked(&self.shared.queue).closing = true;
         self.shared.queued.notify_all();

@@ -1,6 +1,6 @@
-//! Decides how single entries are found again while the journal runs, for whoever looks back (history, audit, replay):
-//! the segment by its first sequence, and in it every entry up to the last that is wanted, each checked against the
-//! chain. `Journal::read` alone calls it. It changes nothing, and must not know what entries mean.
+//! Decides how single entries are found again while the journal runs, for whoever looks back (history, audit, replay) or is
+//! behind (a follower): the segment by its first sequence, and in it every entry up to the last that is wanted, each checked
+//! against the chain. It changes nothing, and must not know what entries mean.
 //!
 //! A segment is read through a window, so memory does not grow with its length. What is read is durable before the
 //! reading begins, so the writer, which appends behind it, is never in the way.
@@ -8,11 +8,14 @@
 use super::{
     Entry,
     disk::{Disk, Segment},
-    format::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, HASH_BYTES, SEGMENT_HEADER_BYTES, chain_hash},
+    format::{self, FRAME_HEADER_BYTES, FrameHeader, FrameKind, SEGMENT_HEADER_BYTES, SegmentKey, chain_hash},
+    recent::bytes_of,
     recovery::{self, broken, segment_name},
 };
-use blake3::Hash;
-use hansa_core::code::Fault;
+use hansa_core::{
+    code::Fault,
+    mirror::{self, Position},
+};
 use std::{
     io,
     ops::{ControlFlow, RangeInclusive},
@@ -23,6 +26,23 @@ const WINDOW_BYTES: u64 = 256 << 10;
 
 /// What is done with an entry that was wanted: whether to go on.
 pub type OnEntry<'a> = &'a mut dyn FnMut(Entry) -> Result<ControlFlow<()>, Fault>;
+
+/// Why a segment could not be followed.
+pub(super) enum Lost {
+    /// The file of this name is gone, or cannot be read.
+    Unreadable(String, io::Error),
+    /// It is not what was written.
+    Broken(Fault),
+}
+
+impl Lost {
+    pub fn fault(self, disk: &dyn Disk) -> Fault {
+        match self {
+            Self::Unreadable(name, error) => recovery::unreadable(disk, &name, &error),
+            Self::Broken(fault) => fault,
+        }
+    }
+}
 
 /// The part of a segment that is in memory.
 struct Window {
@@ -54,6 +74,79 @@ impl Window {
     }
 }
 
+/// The chain of one segment, followed entry by entry.
+pub(super) struct Chain<'a> {
+    disk: &'a dyn Disk,
+    name: String,
+    window: Window,
+    key: SegmentKey,
+    /// The last entry that was followed; before the first, the last of the segment before.
+    pub last: Position,
+    offset: u64,
+}
+
+/// An entry that continues the chain.
+pub(super) struct Link<'a> {
+    pub header: FrameHeader,
+    pub position: Position,
+    pub previous: [u8; 32],
+    pub address: &'a [u8],
+    pub record: &'a [u8],
+}
+
+impl<'a> Chain<'a> {
+    /// Begin with the segment whose first entry is `first`.
+    pub fn open(disk: &'a dyn Disk, first: u64) -> Result<Self, Lost> {
+        let name = segment_name(first);
+        let opened = Window::open(disk, &name).and_then(|mut window| {
+            let header = window.at(0, SEGMENT_HEADER_BYTES as u64)?.unwrap_or_default();
+            let header = recovery::parse_header(disk, &name, header);
+            Ok((window, header))
+        });
+        let (window, header) = opened.map_err(|error| Lost::Unreadable(name.clone(), error))?;
+        let header = header.map_err(Lost::Broken)?;
+        if header.previous.sequence + 1 != first {
+            return Err(Lost::Broken(broken(disk, &name, 0, first, "the segment's header is of another segment")));
+        }
+        let (last, offset) = (header.previous, SEGMENT_HEADER_BYTES as u64);
+        Ok(Self { disk, name, window, key: header.key, last, offset })
+    }
+
+    /// The next entry, which must be there.
+    pub fn next(&mut self) -> Result<Link<'_>, Lost> {
+        let (name, sequence) = (&self.name, self.last.sequence + 1);
+        let unreadable = |error| Lost::Unreadable(name.clone(), error);
+        let missing = |offset| {
+            let why = "the segment ends, or is damaged, before the entry that is looked for";
+            Err(Lost::Broken(broken(self.disk, name, offset, sequence, why)))
+        };
+        let header = loop {
+            let bytes = self.window.at(self.offset, FRAME_HEADER_BYTES as u64).map_err(unreadable)?;
+            match bytes.and_then(|bytes| FrameHeader::parse(bytes, &self.key)) {
+                Some(mark) if mark.kind == FrameKind::Mark => self.offset += mark.frame_bytes(),
+                Some(header) => break header,
+                None => return missing(self.offset),
+            }
+        };
+        let (offset, previous) = (self.offset, self.last.hash);
+        let Some(frame) = self.window.at(offset, header.frame_bytes()).map_err(unreadable)? else {
+            return missing(offset);
+        };
+        let body = format::body(frame, &header).filter(|body| {
+            header.sequence == sequence && chain_hash(&previous, &header, body.address, body.record) == body.hash
+        });
+        let Some(format::Body { address, record, hash }) = body else {
+            let why = "the entry does not continue the chain of those before it";
+            return Err(Lost::Broken(broken(self.disk, name, offset, sequence, why)));
+        };
+        let hash = hash.try_into().expect("a hash was cut");
+        let position = Position { sequence, epoch: header.epoch, hash };
+        self.last = position;
+        self.offset += header.frame_bytes();
+        Ok(Link { header, position, previous, address, record })
+    }
+}
+
 /// Hand those entries of `address` to `on_entry` that lie in `wanted`, which ascends, and in a segment of `segments`.
 /// A segment that is dropped meanwhile is passed over like those that were dropped before.
 pub(super) fn read(
@@ -68,13 +161,11 @@ pub(super) fn read(
         let from = wanted.partition_point(|range| *range.end() < first);
         let until = wanted.partition_point(|range| *range.start() <= last);
         let Some(here) = wanted.get(from..until).filter(|here| !here.is_empty()) else { continue };
-        let name = segment_name(first);
-        match read_segment(disk, &name, first, address, here, last, on_entry) {
-            Ok(Ok(ControlFlow::Continue(()))) => {}
-            Ok(Ok(ControlFlow::Break(()))) => return Ok(()),
-            Ok(Err(fault)) => return Err(fault),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(recovery::unreadable(disk, &name, &error)),
+        match read_segment(disk, first, address, here, last, on_entry) {
+            Ok(ControlFlow::Continue(())) => {}
+            Ok(ControlFlow::Break(())) => return Ok(()),
+            Err(Lost::Unreadable(_, error)) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(lost) => return Err(lost.fault(disk)),
         }
     }
     Ok(())
@@ -83,53 +174,24 @@ pub(super) fn read(
 /// Follow the chain of one segment up to the last entry that is wanted of it.
 fn read_segment(
     disk: &dyn Disk,
-    name: &str,
     first: u64,
     address: &[u8],
     wanted: &[RangeInclusive<u64>],
     last: u64,
     on_entry: OnEntry<'_>,
-) -> io::Result<Result<ControlFlow<()>, Fault>> {
-    let mut window = Window::open(disk, name)?;
-    let header = window.at(0, SEGMENT_HEADER_BYTES as u64)?.unwrap_or_default();
-    let header = match recovery::parse_header(disk, name, header) {
-        Ok(header) => header,
-        Err(fault) => return Ok(Err(fault)),
-    };
+) -> Result<ControlFlow<()>, Lost> {
+    let mut chain = Chain::open(disk, first)?;
     let last = wanted.last().map_or(last, |range| last.min(*range.end()));
-    let (mut sequence, mut previous, mut offset) = (first - 1, header.previous, SEGMENT_HEADER_BYTES as u64);
-    while sequence < last {
-        let parsed = window.at(offset, FRAME_HEADER_BYTES as u64)?.and_then(|it| FrameHeader::parse(it, &header.key));
-        let frame = match &parsed {
-            Some(frame) => window.at(offset, frame.frame_bytes())?,
-            None => None,
-        };
-        let (Some(parsed), Some(frame)) = (parsed, frame) else {
-            let why = "the segment ends, or is damaged, before the entry that is looked for";
-            return Ok(Err(broken(disk, name, offset, sequence + 1, why)));
-        };
-        offset += parsed.frame_bytes();
-        if parsed.kind == FrameKind::Mark {
-            continue;
-        }
-        let (content, hash) = frame.split_at(frame.len() - HASH_BYTES);
-        let expected = chain_hash(&previous, content);
-        if parsed.sequence != sequence + 1 || expected.as_bytes() != hash {
-            let why = "the entry does not continue the chain of those before it";
-            return Ok(Err(broken(disk, name, offset, sequence + 1, why)));
-        }
-        sequence = parsed.sequence;
-        if let Some(entry) = entry(&parsed, content, previous, expected, address)
-            && is_wanted(wanted, sequence)
-        {
-            match on_entry(entry) {
-                Ok(ControlFlow::Continue(())) => {}
+    while chain.last.sequence < last {
+        let link = chain.next()?;
+        if link.address == address && is_wanted(wanted, link.position.sequence) {
+            match on_entry(link.to_entry()).map_err(Lost::Broken)? {
+                ControlFlow::Continue(()) => {}
                 done => return Ok(done),
             }
         }
-        previous = expected;
     }
-    Ok(Ok(ControlFlow::Continue(())))
+    Ok(ControlFlow::Continue(()))
 }
 
 fn is_wanted(wanted: &[RangeInclusive<u64>], sequence: u64) -> bool {
@@ -137,16 +199,81 @@ fn is_wanted(wanted: &[RangeInclusive<u64>], sequence: u64) -> bool {
     wanted.get(place).is_some_and(|range| range.contains(&sequence))
 }
 
-/// The entry, if it is one of `wanted`.
-fn entry(header: &FrameHeader, content: &[u8], previous: Hash, hash: Hash, wanted: &[u8]) -> Option<Entry> {
-    let (address, rest) = content[FRAME_HEADER_BYTES..].split_at_checked(header.address_bytes as usize)?;
-    (address == wanted).then(|| Entry {
-        sequence: header.sequence,
-        epoch: header.epoch,
-        moment: header.moment,
-        address: address.to_vec(),
-        record: rest[..header.record_bytes as usize].to_vec(),
-        previous,
-        hash,
-    })
+impl Link<'_> {
+    fn to_entry(&self) -> Entry {
+        Entry {
+            sequence: self.position.sequence,
+            epoch: self.position.epoch,
+            moment: self.header.moment,
+            address: self.address.to_vec(),
+            record: self.record.to_vec(),
+            previous: self.previous.into(),
+            hash: self.position.hash.into(),
+        }
+    }
+
+    fn to_mirrored(&self) -> mirror::Entry {
+        let (address, record) = (self.address.to_vec(), self.record.to_vec());
+        mirror::Entry { position: self.position, moment: self.header.moment, address, record }
+    }
+}
+
+/// Which segment has the entry behind this one, or will have it.
+pub(super) fn segment_behind(segments: &[u64], sequence: u64) -> Option<usize> {
+    segments.partition_point(|first| *first <= sequence + 1).checked_sub(1)
+}
+
+/// Where an entry is that lies in one of `segments`, or right before them.
+pub(super) fn position(disk: &dyn Disk, segments: &[u64], sequence: u64) -> Result<Position, Lost> {
+    let place = segment_behind(segments, sequence).unwrap_or_default();
+    let mut chain = Chain::open(disk, segments[place])?;
+    while chain.last.sequence < sequence {
+        chain.next()?;
+    }
+    Ok(chain.last)
+}
+
+/// Where a reader of entries ended.
+pub(super) struct Cursor {
+    segment: u64,
+    offset: u64,
+    pub last: Position,
+}
+
+/// Entries behind `after` up to `through`, which are in `segments`, as many as fit into `bytes_max`, but at least one.
+pub(super) fn entries(
+    disk: &dyn Disk,
+    segments: &[u64],
+    begun: Option<Cursor>,
+    after: u64,
+    through: u64,
+    bytes_max: usize,
+) -> Result<(Vec<mirror::Entry>, Cursor), Lost> {
+    let mut place = segment_behind(segments, after).unwrap_or_default();
+    let mut chain = Chain::open(disk, segments[place])?;
+    if let Some(begun) = begun.filter(|begun| begun.segment == segments[place]) {
+        (chain.offset, chain.last) = (begun.offset, begun.last);
+    }
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    loop {
+        let (offset, last) = (chain.offset, chain.last);
+        let cursor = Cursor { segment: segments[place], offset, last };
+        if last.sequence >= through {
+            return Ok((entries, cursor));
+        }
+        if segments.get(place + 1).is_some_and(|next| *next == last.sequence + 1) {
+            place += 1;
+            chain = Chain::open(disk, segments[place])?;
+            continue;
+        }
+        let link = chain.next()?;
+        if link.position.sequence > after {
+            let entry = link.to_mirrored();
+            bytes += bytes_of(&entry);
+            if bytes > bytes_max && !entries.is_empty() {
+                return Ok((entries, cursor));
+            }
+            entries.push(entry);
+        }
+    }
 }

@@ -18,6 +18,10 @@
 //! The last batch before a crash has no successor that could vouch for it; a mark, written when the journal is closed or
 //! rests, vouches for it in the ordinary case.
 //!
+//! # A log that begins anew
+//! A follower that is given a snapshot goes on behind it, in a segment that says that it begins anew. From the moment that this
+//! segment has its name, what is before it is left over; recovery takes that away.
+//!
 //! # What is done to the tail
 //! The torn rest is zeroed. What was read from the last batch is written again and synced before anything rests on it:
 //! after a failed sync the page cache may show bytes that the disk does not have, and call them clean.
@@ -25,11 +29,13 @@
 use super::{
     Entry, SegmentPlace,
     disk::{Disk, Segment},
-    format::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, HASH_BYTES, HeaderFlaw, SEGMENT_HEADER_BYTES, SegmentHeader},
-    format::{SegmentKey, chain_hash},
+    epochs,
+    format::{self, FrameHeader, FrameKind, HeaderFlaw, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKey, chain_hash},
 };
-use blake3::Hash;
-use hansa_core::code::{Code, Fault};
+use hansa_core::{
+    code::{Code, Fault},
+    mirror::{History, Position},
+};
 use std::{collections::VecDeque, io};
 
 /// The name of the segment that is being prepared; never anything that was acknowledged.
@@ -75,10 +81,10 @@ pub(super) struct Recovered {
     pub segments: Vec<u64>,
     /// The segment to append to, its key and where; none if the journal is new.
     pub active: Option<(Box<dyn Segment>, SegmentKey, u64)>,
-    /// The last entry, or zero.
-    pub tail: u64,
-    /// Its hash, or zeros.
-    pub hash: Hash,
+    /// The last entry.
+    pub tail: Position,
+    /// How long its epochs reach, as far back as entries are kept.
+    pub history: History,
     /// Whether nothing vouches for the last entries yet.
     pub unmarked: bool,
 }
@@ -94,8 +100,8 @@ pub(super) fn recover(
     }
     // A name that a crashed process saw need not be durable; from here on it is.
     disk.sync_folder().map_err(|error| unreadable(disk, "", &error))?;
-    let segments = segments(disk)?;
-    let mut state = Walk { sequence: 0, hash: Hash::from([0; 32]), offset: 0, batch_offset: 0, marked: true };
+    let segments = without_left_over(disk, segments(disk)?)?;
+    let mut state = Walk { marked: true, ..Walk::default() };
     let mut active = None;
     if let Some(&first) = segments.first() {
         if replay_from != 0 && first > replay_from {
@@ -108,14 +114,15 @@ pub(super) fn recover(
             let segment = read_segment(disk, &name, &mut buffer)?;
             let header = parse_header(disk, &name, &buffer)?;
             if index == start {
-                (state.sequence, state.hash) = (first.saturating_sub(1), header.previous);
+                state.tail = header.previous;
+                state.history = epochs::before(disk, &segments[..start], header.previous);
             }
-            if header.first_sequence != first || header.previous != state.hash || state.sequence + 1 != first {
+            if header.previous != state.tail || state.tail.sequence + 1 != first {
                 return Err(broken(disk, &name, 0, first, "it does not continue the segment before it"));
             }
             state.walk(&buffer, &header.key, replay_from, on_entry)?;
             match segments.get(index + 1) {
-                Some(&next) if next == state.sequence + 1 => {
+                Some(&next) if next == state.tail.sequence + 1 => {
                     if buffer[state.offset..].iter().any(|&byte| byte != 0) {
                         tracing::warn!(
                             folder = disk.place(),
@@ -127,7 +134,7 @@ pub(super) fn recover(
                 Some(&next) => {
                     let why =
                         format!("the entry is not whole, but later ones follow: the next segment begins at {next}");
-                    return Err(broken(disk, &name, state.offset as u64, state.sequence + 1, &why));
+                    return Err(broken(disk, &name, state.offset as u64, state.tail.sequence + 1, &why));
                 }
                 None => {
                     state.cut_tail(disk, &name, segment.as_ref(), &mut buffer, &header.key)?;
@@ -136,10 +143,39 @@ pub(super) fn recover(
             }
         }
     }
-    if replay_from > state.sequence + 1 {
-        return Err(missing(disk, replay_from - 1, &format!("ends at entry {}", state.sequence)));
+    let Walk { tail, history, marked, .. } = state;
+    if replay_from > tail.sequence + 1 {
+        return Err(missing(disk, replay_from - 1, &format!("ends at entry {}", tail.sequence)));
     }
-    Ok(Recovered { segments, active, tail: state.sequence, hash: state.hash, unmarked: !state.marked })
+    Ok(Recovered { segments, active, tail, history, unmarked: !marked })
+}
+
+/// The place of the last segment that begins anew, if there is something left over before it.
+fn begins_anew(disk: &dyn Disk, segments: &[u64]) -> Option<usize> {
+    let is_first = |first: &u64| {
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        // What cannot be read is refused when it is needed.
+        let read = disk.open(&segment_name(*first)).and_then(|segment| segment.read(0, &mut bytes));
+        read.is_ok() && SegmentHeader::parse(&bytes).is_ok_and(|header| header.begins_anew)
+    };
+    segments.iter().rposition(is_first).filter(|place| *place > 0)
+}
+
+fn without_left_over(disk: &dyn Disk, mut segments: Vec<u64>) -> Result<Vec<u64>, Fault> {
+    let Some(place) = begins_anew(disk, &segments) else { return Ok(segments) };
+    for first in segments.drain(..place) {
+        let name = segment_name(first);
+        tracing::info!(folder = disk.place(), name, "a segment of before a snapshot is left over, and removed");
+        disk.remove(&name).map_err(|error| unreadable(disk, &name, &error))?;
+    }
+    disk.sync_folder().map_err(|error| unreadable(disk, "", &error))?;
+    Ok(segments)
+}
+
+/// The first sequence that counts in this folder, which is not changed.
+pub(super) fn first_kept(disk: &dyn Disk) -> Result<Option<u64>, Fault> {
+    let segments = segments(disk)?;
+    Ok(segments.get(begins_anew(disk, &segments).unwrap_or_default()).copied())
 }
 
 fn read_segment(disk: &dyn Disk, name: &str, buffer: &mut Vec<u8>) -> Result<Box<dyn Segment>, Fault> {
@@ -162,6 +198,14 @@ pub(super) fn parse_header(disk: &dyn Disk, name: &str, buffer: &[u8]) -> Result
             Code::DataNewer,
             format!("the journal segment {}/{name} has format {version}, which this version cannot read", disk.place()),
         ),
+        HeaderFlaw::Older(version) => Fault::new(
+            Code::DataOlder,
+            format!("the journal segment {}/{name} has format {version}, which this version does not read", disk.place()),
+        )
+        .help(
+            "Nothing was changed. Go on with the version of hansa that wrote it, or begin with a new data directory and \
+             submit again what is still to be done.",
+        ),
         HeaderFlaw::Damaged => {
             broken(disk, name, 0, name[..20].parse().unwrap_or(0), "the segment's header is not what was written")
         }
@@ -169,10 +213,11 @@ pub(super) fn parse_header(disk: &dyn Disk, name: &str, buffer: &[u8]) -> Result
 }
 
 /// How far the verified chain reaches.
+#[derive(Default)]
 struct Walk {
-    /// The last whole entry and its hash.
-    sequence: u64,
-    hash: Hash,
+    /// The last whole entry.
+    tail: Position,
+    history: History,
     /// Where in the current segment the next frame would be.
     offset: usize,
     /// Where the last batch begins.
@@ -197,35 +242,36 @@ impl Walk {
                 return Ok(());
             };
             let Some(frame) = buffer.get(self.offset..end) else { return Ok(()) };
+            let before = self.tail.sequence;
             if header.kind == FrameKind::Mark {
-                if header.durable_before != self.sequence {
+                if header.durable_before != before {
                     return Ok(());
                 }
                 (self.batch_offset, self.marked) = (self.offset, true);
             } else {
-                let (content, hash) = frame.split_at(frame.len() - HASH_BYTES);
-                let expected = chain_hash(&self.hash, content);
-                let continues = header.sequence == self.sequence + 1 && header.durable_before <= self.sequence;
-                if !continues || expected.as_bytes() != hash {
+                let Some(body) = format::body(frame, &header) else { return Ok(()) };
+                let hash = chain_hash(&self.tail.hash, &header, body.address, body.record);
+                let continues = header.sequence == before + 1 && header.durable_before <= before;
+                if !continues || hash != body.hash {
                     return Ok(());
                 }
-                if header.durable_before == self.sequence {
+                if header.durable_before == before {
                     self.batch_offset = self.offset;
                 }
                 if header.sequence >= replay_from {
-                    let body = &content[FRAME_HEADER_BYTES..];
-                    let (address, rest) = body.split_at(header.address_bytes as usize);
                     on_entry(Entry {
                         sequence: header.sequence,
                         epoch: header.epoch,
                         moment: header.moment,
-                        address: address.to_vec(),
-                        record: rest[..header.record_bytes as usize].to_vec(),
-                        previous: self.hash,
-                        hash: expected,
+                        address: body.address.to_vec(),
+                        record: body.record.to_vec(),
+                        previous: self.tail.hash.into(),
+                        hash: hash.into(),
                     })?;
                 }
-                (self.sequence, self.hash, self.marked) = (header.sequence, expected, false);
+                self.tail = Position { sequence: header.sequence, epoch: header.epoch, hash };
+                self.history.extend(self.tail);
+                self.marked = false;
             }
             self.offset = end;
         }
@@ -241,7 +287,7 @@ impl Walk {
         buffer: &mut [u8],
         key: &SegmentKey,
     ) -> Result<(), Fault> {
-        let hole = self.sequence + 1;
+        let hole = self.tail.sequence + 1;
         for offset in (self.offset..buffer.len()).step_by(8) {
             let Some(later) = FrameHeader::parse(&buffer[offset..], key) else { continue };
             let vouches = later.durable_before >= hole;

@@ -68,9 +68,9 @@ impl Spares {
         }
     }
 
-    /// Waits for a spare of at least `bytes`, on a full disk until there is room. A fault says that the disk is full and
-    /// the journal closes, or that the disk fails in another way.
-    pub fn take(&self, bytes: u64) -> Result<Spare, Fault> {
+    /// Waits for a spare of at least `bytes`; while the disk is full, as long as `waits` says so. A fault says that the disk is
+    /// full and nobody waits (any more), or that it fails in another way.
+    pub fn take(&self, bytes: u64, waits: &dyn Fn(&Fault) -> bool) -> Result<Spare, Fault> {
         let mut state = locked(&self.shared.state);
         loop {
             match state.ready.take() {
@@ -81,11 +81,19 @@ impl Spares {
             let wanted = state.wanted_bytes.unwrap_or(self.shared.segment_bytes).max(bytes);
             state.wanted_bytes = Some(wanted);
             self.shared.changed.notify_all();
-            if let Some(fault) = state.obstacle.as_ref().filter(|fault| state.closing || fault.code != Code::DiskFull) {
-                return Err(fault.clone());
+            if let Some(fault) = state.obstacle.clone()
+                && (state.closing || fault.code != Code::DiskFull || !waits(&fault))
+            {
+                return Err(fault);
             }
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Whoever waits for a spare looks again whether it still does.
+    pub fn look_again(&self) {
+        let _state = locked(&self.shared.state);
+        self.shared.changed.notify_all();
     }
 
     /// Why no spare could be made, if none could.

@@ -46,6 +46,8 @@ pub struct Statistics {
     pub tail: u64,
     /// The last entry durable.
     pub durable: u64,
+    /// The last entry that counts; the same on its own, in a pair what was committed.
+    pub committed: u64,
     /// Bytes that wait for the writer.
     pub queued_bytes: usize,
     /// Whether the disk takes what is written.

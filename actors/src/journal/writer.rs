@@ -8,14 +8,16 @@
 use super::{
     Fatal, Queue, Release, SegmentPlace, Shared,
     disk::{Segment, is_full},
-    format::{self, MARK_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKey},
+    epochs,
+    format::{self, MARK_BYTES, OPEN_EPOCH, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKey},
     locked,
+    orders::{Order, Watch},
     recovery::{PREPARED_NAME, Recovered, segment_name},
 };
 use crate::stage::{self, Stage};
-use blake3::Hash;
 use hansa_core::{
     code::{Code, Fault},
+    mirror::{Entry, Position},
     moment::Moment,
 };
 use std::{
@@ -30,43 +32,64 @@ use std::{
 const KEPT_BUFFER_BYTES_MAX: usize = 8 << 20;
 
 /// Why the writer cannot go on.
-enum Stop {
+pub(super) enum Stop {
     /// The disk failed.
     Failed(Fault),
     /// The journal closes, but the disk is full.
     Full(Fault),
 }
 
+impl Stop {
+    pub fn fault(&self) -> &Fault {
+        match self {
+            Self::Failed(fault) | Self::Full(fault) => fault,
+        }
+    }
+}
+
 /// What the writer found when it looked at the queue.
 enum Work {
+    Order(Order),
     Batch,
     Rest,
     End,
 }
 
 pub(super) struct Writer<R: Release> {
-    shared: Arc<Shared<R::Effect>>,
+    pub shared: Arc<Shared<R::Effect>>,
     release: R,
-    segment: Box<dyn Segment>,
-    key: SegmentKey,
-    offset: u64,
-    length: u64,
-    /// Hash of the last sealed entry.
-    hash: Hash,
-    durable: u64,
+    pub watch: Option<Arc<dyn Watch>>,
+    /// What this sub-node's own entries carry.
+    pub epoch: u64,
+    pub segment: Box<dyn Segment>,
+    pub key: SegmentKey,
+    pub offset: u64,
+    pub length: u64,
+    /// The last sealed entry.
+    pub tail: Position,
+    pub durable: u64,
     /// The batch: what was in the queue.
     frames: Vec<u8>,
-    effects: Vec<R::Effect>,
-    groups: VecDeque<(u64, usize)>,
+    /// What waits until what it rests on counts, over batches.
+    pub effects: VecDeque<R::Effect>,
+    pub groups: VecDeque<(u64, usize)>,
     /// Entries were written that no mark vouches for.
-    unmarked: bool,
+    pub unmarked: bool,
     moment: Moment,
+}
+
+/// A part of a batch that fits into the segment.
+struct Part {
+    end: usize,
+    /// The ends of the epochs in it.
+    ends: Vec<Position>,
+    took: Duration,
 }
 
 impl<R: Release> Writer<R> {
     /// A writer that goes on where recovery ended; a new journal gets its first segment here.
     pub fn create(shared: Arc<Shared<R::Effect>>, release: R, recovered: Recovered) -> Result<Self, Fault> {
-        let Recovered { active, tail, hash, unmarked, .. } = recovered;
+        let Recovered { active, tail, unmarked, .. } = recovered;
         let failed = |error: io::Error| {
             let code = if is_full(&error) { Code::DiskFull } else { Code::JournalFailed };
             Fault::new(code, format!("the journal in {} cannot be begun: {error}", shared.disk.place()))
@@ -74,32 +97,36 @@ impl<R: Release> Writer<R> {
         let (segment, key, offset) = match active {
             Some(active) => active,
             None => {
+                let first = tail.sequence + 1;
                 let segment =
                     shared.disk.create_preallocated(PREPARED_NAME, shared.options.segment_bytes).map_err(failed)?;
-                let (header, bytes) = SegmentHeader::create(tail + 1, hash, salt()?);
+                let (header, bytes) = SegmentHeader::create(tail, false, salt()?);
                 segment
                     .write_at(0, &bytes)
                     .and_then(|()| segment.sync_data())
-                    .and_then(|()| shared.disk.rename(PREPARED_NAME, &segment_name(tail + 1)))
+                    .and_then(|()| shared.disk.rename(PREPARED_NAME, &segment_name(first)))
                     .and_then(|()| shared.disk.sync_folder())
                     .map_err(failed)?;
-                locked(&shared.segments)
-                    .push_back(SegmentPlace { first: tail + 1, bytes: shared.options.segment_bytes });
+                locked(&shared.segments).push_back(SegmentPlace { first, bytes: shared.options.segment_bytes });
                 (segment, header.key, SEGMENT_HEADER_BYTES as u64)
             }
         };
         let length = segment.length().map_err(failed)?;
+        // A log that had another epoch never goes back behind it.
+        let epoch = shared.options.epoch.max(tail.epoch);
         Ok(Self {
             shared,
             release,
+            watch: None,
+            epoch,
             segment,
             key,
             offset,
             length,
-            hash,
-            durable: tail,
+            tail,
+            durable: tail.sequence,
             frames: Vec::new(),
-            effects: Vec::new(),
+            effects: VecDeque::new(),
             groups: VecDeque::new(),
             unmarked,
             moment: Moment(0),
@@ -112,16 +139,19 @@ impl<R: Release> Writer<R> {
         let ended = ended.unwrap_or_else(|_| {
             Err(Stop::Failed(Fault::new(Code::Internal, "the journal's writer or its release panicked")))
         });
-        {
-            let mut queue = locked(&self.shared.queue);
-            queue.closed = true;
-            (queue.frames, queue.effects, queue.groups) = (Vec::new(), Vec::new(), VecDeque::new());
-        }
         let (ended, failure) = match ended {
             Ok(()) => (Ok(()), None),
             Err(Stop::Full(fault)) => (Err(fault), None),
             Err(Stop::Failed(fault)) => (Err(fault.clone()), Some(fault)),
         };
+        {
+            let mut queue = locked(&self.shared.queue);
+            queue.closed = true;
+            (queue.frames, queue.effects, queue.groups) = (Vec::new(), Vec::new(), VecDeque::new());
+            let closed = || Fault::new(Code::JournalFailed, "the journal is closed");
+            Shared::refuse_orders(&mut queue, &ended.clone().err().unwrap_or_else(closed));
+        }
+        self.shared.room.notify_all();
         locked(&self.shared.progress).ended = Some(ended);
         self.shared.progressed.notify_all();
         self.shared.spares.end();
@@ -134,6 +164,7 @@ impl<R: Release> Writer<R> {
     fn write_batches(&mut self) -> Result<(), Stop> {
         loop {
             match self.take_work() {
+                Work::Order(order) => self.obey(order)?,
                 Work::Batch => {
                     self.write_batch()?;
                     self.frames.clear();
@@ -145,16 +176,20 @@ impl<R: Release> Writer<R> {
         }
     }
 
-    /// Takes all that is queued, or waits for it.
+    /// Takes an order, or all that is queued, or waits for it.
     fn take_work(&mut self) -> Work {
         let idle_mark_delay = Duration::from_millis(self.shared.options.idle_mark_delay_ms);
-        let mut queue = locked(&self.shared.queue);
+        let shared = Arc::clone(&self.shared);
+        let mut queue = locked(&shared.queue);
         loop {
-            if !queue.frames.is_empty() || !queue.groups.is_empty() {
-                let Queue { frames, effects, groups, .. } = &mut *queue;
-                mem::swap(frames, &mut self.frames);
-                mem::swap(effects, &mut self.effects);
-                mem::swap(groups, &mut self.groups);
+            if let Some(order) = queue.orders.pop_front() {
+                return Work::Order(order);
+            }
+            if queue.has_work() {
+                self.take_batch(&mut queue);
+                if mem::take(&mut queue.room_wanted) {
+                    shared.room.notify_all();
+                }
                 return Work::Batch;
             }
             if queue.closing {
@@ -163,64 +198,98 @@ impl<R: Release> Writer<R> {
             }
             queue.writer_waits = true;
             if self.unmarked {
-                let waited = self.shared.queued.wait_timeout(queue, idle_mark_delay);
+                let waited = shared.queued.wait_timeout(queue, idle_mark_delay);
                 let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
                 queue = woken;
-                if timeout.timed_out() && queue.frames.is_empty() && queue.groups.is_empty() && !queue.closing {
+                if timeout.timed_out() && !queue.has_work() && queue.orders.is_empty() && !queue.closing {
                     queue.writer_waits = false;
                     return Work::Rest;
                 }
             } else {
-                queue = self.shared.queued.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = shared.queued.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
             queue.writer_waits = false;
         }
     }
 
-    /// Makes the batch durable, in as many parts as it needs segments, and lets its effects out.
+    fn take_batch(&mut self, queue: &mut Queue<R::Effect>) {
+        queue.gate_changed = false;
+        mem::swap(&mut queue.frames, &mut self.frames);
+        if self.groups.is_empty() {
+            mem::swap(&mut queue.groups, &mut self.groups);
+            self.effects = mem::take(&mut queue.effects).into();
+        } else {
+            self.groups.append(&mut queue.groups);
+            self.effects.extend(queue.effects.drain(..));
+        }
+    }
+
+    /// Makes the batch durable, in as many parts as it needs segments, and lets those effects out that may leave.
     fn write_batch(&mut self) -> Result<(), Stop> {
         // Effects without items, when nothing earlier is under way, need no disk.
-        self.release_durable();
+        self.release_counting();
         let mut start = 0;
         while start < self.frames.len() {
             let next_bytes = format::pushed_entry(&self.frames[start..]).frame_bytes();
             if next_bytes > self.length - self.offset {
                 self.roll(next_bytes)?;
             }
-            let (end, last, took) = stage::measured(Stage::Journal, || {
-                let (end, last) = self.seal_part(start);
-                Ok((end, last, self.write(start, end)?))
+            let Part { end, ends, took } = stage::measured(Stage::Journal, || {
+                let (end, ends) = self.seal_part(start);
+                Ok(Part { end, ends, took: self.write_part(start, end)? })
             })?;
             self.offset += (end - start) as u64;
             self.unmarked = true;
             if self.offset > self.length / 2 {
                 self.shared.spares.prepare();
             }
-            self.publish(last, end - start, took);
-            self.release_durable();
+            self.publish(&ends, end - start, took);
+            self.release_counting();
             start = end;
         }
         Ok(())
     }
 
-    /// Seals the frames from `start` on that fit into the segment; gives where they end, and the last sequence.
-    fn seal_part(&mut self, start: usize) -> (usize, u64) {
+    /// Seals the frames from `start` on that fit into the segment, and tells of them; gives where they end, and the ends of the
+    /// epochs in them.
+    fn seal_part(&mut self, start: usize) -> (usize, Vec<Position>) {
         let room = usize::try_from(self.length - self.offset).unwrap_or(usize::MAX);
-        let (mut end, mut last) = (start, self.durable);
+        let (mut end, mut ends, mut own_ends) = (start, Vec::new(), Vec::new());
+        let mut recent = Vec::new();
         while end < self.frames.len() {
             let header = format::pushed_entry(&self.frames[end..]);
             let bytes = usize::try_from(header.frame_bytes()).expect("the frame is in memory");
             if end - start + bytes > room {
                 break;
             }
-            self.hash = format::seal(&mut self.frames[end..end + bytes], self.durable, &self.key, &self.hash);
-            (last, self.moment) = (header.sequence, header.moment);
+            let is_own = header.epoch == OPEN_EPOCH;
+            let epoch = if is_own { self.epoch } else { header.epoch };
+            let frame = &mut self.frames[end..end + bytes];
+            let hash = format::seal(frame, epoch, self.durable, &self.key, &self.tail.hash);
+            self.tail = Position { sequence: header.sequence, epoch, hash };
+            self.moment = header.moment;
+            epochs::extend(&mut ends, self.tail);
+            if is_own {
+                epochs::extend(&mut own_ends, self.tail);
+            }
+            if self.watch.is_some()
+                && let Some(format::Body { address, record, .. }) = format::body(frame, &header)
+            {
+                let (address, record) = (address.to_vec(), record.to_vec());
+                recent.push(Entry { position: self.tail, moment: header.moment, address, record });
+            }
             end += bytes;
         }
-        (end, last)
+        if let Some(watch) = &self.watch {
+            locked(&self.shared.recent).push(recent, self.durable, self.shared.options.recent_bytes_max);
+            if !own_ends.is_empty() {
+                watch.sealed(&own_ends);
+            }
+        }
+        (end, ends)
     }
 
-    fn write(&self, start: usize, end: usize) -> Result<Duration, Stop> {
+    fn write_part(&self, start: usize, end: usize) -> Result<Duration, Stop> {
         self.write_retrying(self.segment.as_ref(), self.offset, &self.frames[start..end])?;
         self.sync(self.segment.as_ref())
     }
@@ -238,11 +307,15 @@ impl<R: Release> Writer<R> {
                     if !self.shared.write_full.swap(true, Ordering::AcqRel) {
                         tracing::error!(folder = self.shared.disk.place(), "the disk is full; the journal waits");
                     }
+                    let fault = self.full(&error);
                     let queue = locked(&self.shared.queue);
-                    let wait = self.shared.queued.wait_timeout_while(queue, retry_delay, |queue| !queue.closing);
+                    let wait = self.shared.queued.wait_timeout_while(queue, retry_delay, |queue| {
+                        // It cannot come to them.
+                        Shared::refuse_orders(queue, &fault);
+                        !queue.closing
+                    });
                     if wait.unwrap_or_else(PoisonError::into_inner).0.closing {
-                        let message = format!("the disk of {} is full: {error}", self.shared.disk.place());
-                        return Err(Stop::Full(Fault::new(Code::DiskFull, message)));
+                        return Err(Stop::Full(fault));
                     }
                 }
                 Err(error) => return Err(self.failed("written", &error)),
@@ -256,51 +329,70 @@ impl<R: Release> Writer<R> {
         Ok(begun.elapsed())
     }
 
-    fn publish(&mut self, last: u64, bytes: usize, took: Duration) {
-        let entries = last - self.durable;
-        self.durable = last;
+    fn publish(&mut self, ends: &[Position], bytes: usize, took: Duration) {
+        let entries = self.tail.sequence - self.durable;
+        self.durable = self.tail.sequence;
+        {
+            let mut history = locked(&self.shared.history);
+            for end in ends {
+                history.extend(*end);
+            }
+        }
         let mut progress = locked(&self.shared.progress);
         progress.statistics.count_sync(bytes, took);
         progress.statistics.count_batch(entries);
-        self.shared.durable.store(last, Ordering::Release);
-        let waiters = progress.waiters > 0;
+        self.shared.durable.store(self.durable, Ordering::Release);
+        let waiters = !progress.waiters.is_empty();
         drop(progress);
         if waiters {
             self.shared.progressed.notify_all();
         }
+        if let Some(watch) = &self.watch {
+            watch.synced(self.tail);
+        }
     }
 
-    /// Lets out the effects before which everything is durable.
-    fn release_durable(&mut self) {
+    /// Lets out the effects before which everything counts.
+    fn release_counting(&mut self) {
+        let Some(through) = self.shared.gate.opens_through(self.durable) else { return self.note_kept() };
         let mut count = 0;
         while let Some(&(sequence, effects)) = self.groups.front() {
-            if sequence > self.durable {
+            if sequence > through {
                 break;
             }
             count += effects;
             self.groups.pop_front();
         }
-        if count == 0 {
-            return;
-        }
         let effects = if self.groups.is_empty() {
-            mem::take(&mut self.effects)
+            Vec::from(mem::take(&mut self.effects))
         } else {
-            let later = self.effects.split_off(count);
-            mem::replace(&mut self.effects, later)
+            self.effects.drain(..count).collect()
         };
-        self.release.release(effects);
+        self.note_kept();
+        if !effects.is_empty() {
+            self.release.release(effects);
+        }
+    }
+
+    fn note_kept(&self) {
+        self.shared.kept_effects.store(self.effects.len(), Ordering::Relaxed);
     }
 
     /// Goes on in a new segment. Its name comes last: whoever sees the name may rely on the header.
     fn roll(&mut self, frame_bytes: u64) -> Result<(), Stop> {
+        let waits = |fault: &Fault| {
+            Shared::refuse_orders(&mut locked(&self.shared.queue), fault);
+            true
+        };
         let spare =
-            self.shared.spares.take(SEGMENT_HEADER_BYTES as u64 + frame_bytes).map_err(|fault| match fault.code {
-                Code::DiskFull => Stop::Full(fault),
-                _ => Stop::Failed(fault),
-            })?;
+            self.shared.spares.take(SEGMENT_HEADER_BYTES as u64 + frame_bytes, &waits).map_err(
+                |fault| match fault.code {
+                    Code::DiskFull => Stop::Full(fault),
+                    _ => Stop::Failed(fault),
+                },
+            )?;
         let first = self.durable + 1;
-        let (header, bytes) = SegmentHeader::create(first, self.hash, salt().map_err(Stop::Failed)?);
+        let (header, bytes) = SegmentHeader::create(self.tail, false, salt().map_err(Stop::Failed)?);
         self.write_retrying(spare.segment.as_ref(), 0, &bytes)?;
         let took = self.sync(spare.segment.as_ref())?;
         let disk = &self.shared.disk;
@@ -318,7 +410,7 @@ impl<R: Release> Writer<R> {
         if !mem::take(&mut self.unmarked) || self.length - self.offset < MARK_BYTES as u64 {
             return Ok(());
         }
-        let mark = format::mark(self.durable, self.shared.options.epoch, self.moment, &self.key);
+        let mark = format::mark(self.durable, self.tail.epoch, self.moment, &self.key);
         match self.segment.write_at(self.offset, &mark) {
             Ok(()) => {}
             // Only a safeguard: it does not wait for room.
@@ -331,7 +423,11 @@ impl<R: Release> Writer<R> {
         Ok(())
     }
 
-    fn failed(&self, what: &str, error: &io::Error) -> Stop {
+    pub fn full(&self, error: &io::Error) -> Fault {
+        Fault::new(Code::DiskFull, format!("the disk of {} is full: {error}", self.shared.disk.place()))
+    }
+
+    pub fn failed(&self, what: &str, error: &io::Error) -> Stop {
         let message = format!(
             "the journal in {} cannot be {what} behind entry {}: {error}",
             self.shared.disk.place(),
@@ -342,7 +438,7 @@ impl<R: Release> Writer<R> {
 }
 
 /// What makes the header checks of a segment unforgeable.
-fn salt() -> Result<[u8; 16], Fault> {
+pub(super) fn salt() -> Result<[u8; 16], Fault> {
     let mut salt = [0; 16];
     getrandom::fill(&mut salt)
         .map_err(|error| Fault::new(Code::JournalFailed, format!("the system gives no random bytes: {error}")))?;

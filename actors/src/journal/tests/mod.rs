@@ -1,13 +1,17 @@
 //! What the journal promises, shown on a disk that lies (T12, invariants 1 and 3).
 
 mod crash;
+mod cutting;
+mod history;
 mod memory_disk;
+mod pair;
 mod promises;
 mod reading;
 
-use super::{Entry, Fatal, Journal, JournalOptions, Release, disk::Disk};
+use super::{Entry, Fatal, Journal, JournalOptions, Release, Watch, disk::Disk};
 use hansa_core::{
     code::{Code, Fault},
+    mirror::{self, History, Position},
     moment::Moment,
 };
 use memory_disk::MemoryDisk;
@@ -66,6 +70,59 @@ fn options(segment_bytes: u64) -> JournalOptions {
 fn open(disk: &MemoryDisk, segment_bytes: u64, witness: &Witness) -> Result<Journal<u64>, Fault> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     Journal::open_on(disk, options(segment_bytes), witness.clone(), witness.hook(), 0, &mut |_| Ok(()))
+}
+
+/// Sees what a pair is told of its log.
+#[derive(Default)]
+struct Told {
+    sealed: Mutex<Vec<Vec<Position>>>,
+    synced: Mutex<Vec<Position>>,
+}
+
+impl Watch for Told {
+    fn sealed(&self, ends: &[Position]) {
+        self.sealed.lock().unwrap().push(ends.to_vec());
+    }
+
+    fn synced(&self, durable: Position) {
+        self.synced.lock().unwrap().push(durable);
+    }
+}
+
+/// An open journal that is watched, and what its watch is told.
+fn watched(disk: &MemoryDisk, segment_bytes: u64, witness: &Witness) -> (Journal<u64>, Arc<Told>) {
+    let journal = open(disk, segment_bytes, witness).unwrap();
+    let told = Arc::new(Told::default());
+    journal.watch(told.clone()).unwrap();
+    (journal, told)
+}
+
+/// Hands the other journal what it lacks, so many bytes at once.
+fn feed(from: &Journal<u64>, to: &Journal<u64>, bytes_max: usize) {
+    loop {
+        let entries = from.entries(to.tail(), u64::MAX, bytes_max).unwrap();
+        if entries.is_empty() {
+            return to.wait_durable(to.tail()).unwrap();
+        }
+        to.write(entries).unwrap();
+    }
+}
+
+/// The entries of an epoch behind a position, as another sub-node would have written them.
+fn foreign(behind: Position, epoch: u64, count: u64) -> Vec<mirror::Entry> {
+    let disk = MemoryDisk::new();
+    let (journal, _) = watched(&disk, 4_096, &Witness::default());
+    journal.install(&History(vec![behind])).unwrap();
+    journal.lead(epoch).unwrap();
+    for number in 0..count {
+        append(&journal, &[item(number + 100 * epoch, 30)]);
+    }
+    journal.wait_durable(journal.tail()).unwrap();
+    journal.entries(behind.sequence, u64::MAX, usize::MAX).unwrap()
+}
+
+fn position(journal: &Journal<u64>, sequence: u64) -> Position {
+    journal.position(sequence).unwrap().unwrap()
 }
 
 /// What recovery finds, without a writer that would change anything but the tail.

@@ -269,9 +269,21 @@ fn a_segment_of_a_newer_format_is_left_alone() {
     let disk = MemoryDisk::new();
     long_journal(&disk).close().unwrap();
     let name = disk.names().pop().unwrap();
-    disk.change(&name, |bytes| bytes[8] = 2);
+    disk.change(&name, |bytes| bytes[8] = 3);
     let before = disk.bytes(&name);
     assert_eq!(code_of(recover(&disk, 0)), Code::DataNewer);
+    assert_eq!(disk.bytes(&name), before);
+}
+
+#[test]
+fn a_segment_of_an_older_format_is_refused_and_it_is_said_what_to_do() {
+    let disk = MemoryDisk::new();
+    long_journal(&disk).close().unwrap();
+    let name = disk.names().pop().unwrap();
+    disk.change(&name, |bytes| bytes[8] = 1);
+    let before = disk.bytes(&name);
+    let fault = recover(&disk, 0).unwrap_err();
+    assert_eq!((fault.code, fault.help.is_some()), (Code::DataOlder, true), "{fault}");
     assert_eq!(disk.bytes(&name), before);
 }
 

@@ -1,0 +1,174 @@
+//! Decides what counts: on its own what is durable; in a pair what is durable and was said to count, by `Journal::commit`. The
+//! writer asks before it lets effects out, and whoever needs an entry to be durable or to count waits here. It must not know who
+//! says what counts, and why.
+
+use super::{Journal, locked};
+use hansa_core::code::{Code, Fault};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+/// What lets effects out.
+#[derive(Default)]
+pub(super) struct Gate {
+    /// Somebody says what counts; durable is not enough.
+    told: AtomicBool,
+    /// Up to where it was said that entries count.
+    through: AtomicU64,
+    /// What leaves must wait although it counts.
+    held: AtomicBool,
+}
+
+impl Gate {
+    /// Up to where entries count.
+    pub fn reached(&self, durable: u64) -> u64 {
+        if self.told.load(Ordering::Acquire) { self.through.load(Ordering::Acquire).min(durable) } else { durable }
+    }
+
+    /// Whether somebody says what counts.
+    pub fn is_told(&self) -> bool {
+        self.told.load(Ordering::Acquire)
+    }
+
+    /// Up to where what rests on entries may leave.
+    pub fn opens_through(&self, durable: u64) -> Option<u64> {
+        (!self.held.load(Ordering::Acquire)).then(|| self.reached(durable))
+    }
+
+    /// From now on only what is said counts.
+    pub fn listen(&self) {
+        self.told.store(true, Ordering::Release);
+    }
+
+    fn hold(&self, hold: bool) {
+        self.held.store(hold, Ordering::Release);
+    }
+
+    /// The log was cut behind `after`: what was said of more was of what is gone.
+    pub fn cut(&self, after: u64) {
+        self.through.fetch_min(after, Ordering::AcqRel);
+    }
+
+    /// Nothing waits, so nothing is held.
+    pub fn let_go(&self) {
+        self.hold(false);
+    }
+
+    /// The log is what a snapshot reflects, and all of that counts.
+    pub fn restart(&self, at: u64) {
+        self.through.store(at, Ordering::Release);
+    }
+}
+
+/// Whoever waits for an entry to be durable or to count.
+#[derive(Default)]
+pub(super) struct Waiters {
+    next: u64,
+    waiters: BTreeMap<u64, Waiter>,
+}
+
+struct Waiter {
+    sequence: u64,
+    /// The entry was cut off, or will never be written.
+    gone: bool,
+}
+
+impl Waiters {
+    pub fn is_empty(&self) -> bool {
+        self.waiters.is_empty()
+    }
+
+    /// Nothing behind `after` will come as it was.
+    pub fn cut(&mut self, after: u64) {
+        for waiter in self.waiters.values_mut() {
+            waiter.gone |= waiter.sequence > after;
+        }
+    }
+
+    fn begin(&mut self, sequence: u64) -> u64 {
+        self.next += 1;
+        self.waiters.insert(self.next, Waiter { sequence, gone: false });
+        self.next
+    }
+}
+
+impl<E: Send + 'static> Journal<E> {
+    /// Entries up to here count: lets out what waits for them, as soon as they are durable, too.
+    pub fn commit(&self, through: u64) {
+        {
+            // Under the lock, so that whoever is about to wait does not miss it.
+            let progress = locked(&self.shared.progress);
+            self.shared.gate.through.fetch_max(through, Ordering::AcqRel);
+            if !progress.waiters.is_empty() {
+                self.shared.progressed.notify_all();
+            }
+        }
+        self.look_at_gate();
+    }
+
+    /// Whether what leaves must wait although it counts.
+    pub fn hold(&self, hold: bool) {
+        self.shared.gate.hold(hold);
+        if !hold {
+            self.look_at_gate();
+        }
+    }
+
+    /// The writer, which may sleep, looks what may leave now.
+    fn look_at_gate(&self) {
+        let mut queue = locked(&self.shared.queue);
+        queue.gate_changed = true;
+        let wake = std::mem::take(&mut queue.writer_waits);
+        drop(queue);
+        if wake {
+            self.shared.queued.notify_all();
+        }
+    }
+
+    /// The last sequence that counts: what is durable, until the journal was first told to lead or to follow; since then what is
+    /// durable and was committed.
+    #[must_use]
+    pub fn committed(&self) -> u64 {
+        self.shared.gate.reached(self.durable())
+    }
+
+    /// Blocks until `sequence` is durable; an error says that it never will be.
+    pub fn wait_durable(&self, sequence: u64) -> Result<(), Fault> {
+        self.wait(sequence, &|| self.durable())
+    }
+
+    /// Blocks until `sequence` counts; an error says that it never will: the journal ended, or what was waited for was cut off.
+    pub fn wait_committed(&self, sequence: u64) -> Result<(), Fault> {
+        self.wait(sequence, &|| self.committed())
+    }
+
+    fn wait(&self, sequence: u64, reached: &dyn Fn() -> u64) -> Result<(), Fault> {
+        let mut progress = locked(&self.shared.progress);
+        if reached() >= sequence {
+            return Ok(());
+        }
+        let waiter = progress.waiters.begin(sequence);
+        let outcome = loop {
+            if progress.waiters.waiters.get(&waiter).is_none_or(|waiter| waiter.gone) {
+                let message = format!("entry {sequence} of the journal did not count, and was dropped");
+                break Err(Fault::new(Code::PairNotReady, message).help(
+                    "The other sub-node of the pair serves now; what was not acknowledged has to be sent to it again.",
+                ));
+            }
+            if reached() >= sequence {
+                break Ok(());
+            }
+            if let Some(ended) = &progress.ended {
+                let closed = || format!("the journal was closed before entry {sequence} counted");
+                break Err(ended.clone().err().unwrap_or_else(|| Fault::new(Code::JournalFailed, closed())));
+            }
+            progress = self.shared.progressed.wait(progress).unwrap_or_else(PoisonError::into_inner);
+        };
+        progress.waiters.waiters.remove(&waiter);
+        outcome
+    }
+}
