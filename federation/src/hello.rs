@@ -4,7 +4,7 @@
 //! is proved by signatures here. Asks nobody, waits for nothing.
 
 use crate::{
-    frame::{Hello, PROTOCOL_VERSION, Standing},
+    frame::{Hello, PROTOCOL_VERSION, PairingSecret, Standing},
     identity::Keys,
 };
 use ed25519_dalek::SigningKey;
@@ -54,6 +54,8 @@ pub(crate) struct Expected {
     pub(crate) federation: FederationId,
     pub(crate) terms_hash: [u8; 32],
     pub(crate) organization: OrganizationId,
+    /// This node's own key.
+    pub(crate) own: SubnodeId,
     /// The key that the transport proved.
     pub(crate) peer: SubnodeId,
 }
@@ -61,8 +63,20 @@ pub(crate) struct Expected {
 /// Who the peer is.
 #[derive(Debug)]
 pub(crate) enum Proved {
-    Member { organization: OrganizationId, certificate: Certificate },
-    Newcomer { organization: OrganizationId, certificate: Certificate, invite: Box<InviteText> },
+    Member {
+        organization: OrganizationId,
+        certificate: Certificate,
+    },
+    Newcomer {
+        organization: OrganizationId,
+        certificate: Certificate,
+        invite: Box<InviteText>,
+    },
+    /// Only the secret tells whether it may become a sub-node of this organization.
+    Partner {
+        certificate: Certificate,
+        secret: PairingSecret,
+    },
 }
 
 /// Check everything in a hello.
@@ -76,7 +90,8 @@ pub(crate) fn prove(hello: &Hello, expected: &Expected) -> Result<Proved, Fault>
             ),
         ));
     }
-    if hello.federation != expected.federation {
+    // Whoever comes with a pairing code knows of no federation yet.
+    if !matches!(hello.standing, Standing::Partner { .. }) && hello.federation != expected.federation {
         let (theirs, ours) = (hello.federation.short(), expected.federation.short());
         return Err(Fault::new(
             Code::MemberUnknown,
@@ -85,17 +100,24 @@ pub(crate) fn prove(hello: &Hello, expected: &Expected) -> Result<Proved, Fault>
     }
     let certificate = prove_certificate(&hello.certificate, expected.peer)?;
     let organization = hello.certificate.by;
-    if organization == expected.organization {
+    if expected.peer == expected.own {
         return Err(Fault::new(
             Code::MemberUnknown,
-            format!("the peer says that it is {} itself, this node's own organization", organization.short()),
+            format!("the peer says that it is {}, this very node", expected.own.short()),
         )
-        .help("two data directories seem to hold the same organization key; stop one of them"));
+        .help("two data directories seem to hold the same keys; stop one of them"));
     }
     let proved = match &hello.standing {
         Standing::Member(credentials) => {
             credentials.verify(expected.federation, organization)?;
             Proved::Member { organization, certificate }
+        }
+        Standing::Newcomer(_) if organization == expected.organization => {
+            return Err(Fault::new(
+                Code::MemberUnknown,
+                format!("the peer says that it is {} itself, this node's own organization", organization.short()),
+            )
+            .help("a second node of the organization joins with `hansa pair join`, not with an invite"));
         }
         Standing::Newcomer(signed) => {
             let invite = InviteText::new(signed.clone())?;
@@ -106,6 +128,7 @@ pub(crate) fn prove(hello: &Hello, expected: &Expected) -> Result<Proved, Fault>
             }
             Proved::Newcomer { organization, certificate, invite: Box::new(invite) }
         }
+        Standing::Partner { secret } => Proved::Partner { certificate, secret: *secret },
     };
     // Last, so that only who belongs here learns that its terms are behind.
     if hello.terms_hash != expected.terms_hash {

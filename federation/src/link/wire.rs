@@ -2,10 +2,11 @@
 //!
 //! Used by the link's reader and writer only. A length is believed only as far as bytes have really arrived.
 
-use crate::frame::Packet;
+use crate::frame::{Outgoing, Packet};
 use bytes::{Buf, BytesMut};
 use futures::{AsyncRead, AsyncReadExt};
 use hansa_core::code::{Code, Fault};
+use serde::Serialize;
 use std::io;
 
 /// Bytes of the length before a packet.
@@ -94,6 +95,15 @@ fn decode(bytes: &[u8]) -> Result<Packet, Fault> {
 
 /// Append `packet` with its length, and say how many bytes that took.
 pub(super) fn encode(packet: &Packet, buffer: &mut Vec<u8>) -> usize {
+    append(packet, buffer)
+}
+
+/// Append a part of a duty message, without a copy in between.
+pub(super) fn encode_duty(part: &[u8], last: bool, buffer: &mut Vec<u8>) -> usize {
+    append(&Outgoing::Duty { part: serde_bytes::Bytes::new(part), last }, buffer)
+}
+
+fn append(packet: &impl Serialize, buffer: &mut Vec<u8>) -> usize {
     let start = buffer.len();
     buffer.extend_from_slice(&[0; PREFIX_BYTES]);
     ciborium::into_writer(packet, &mut *buffer).expect("encoding into memory cannot fail");

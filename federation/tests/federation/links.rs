@@ -89,8 +89,13 @@ async fn a_link_returns_when_a_node_vanishes_without_goodbye() {
     let options = known.clone();
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let start =
-            hansa_federation::Start { identity: vanishing, credentials, terms_hash: crate::world::TERMS, options };
+        let start = hansa_federation::Start {
+            identity: vanishing,
+            credentials,
+            terms_hash: crate::world::TERMS,
+            options,
+            serving: 1,
+        };
         let running = runtime.block_on(async { hansa_federation::start(start).unwrap() });
         death.recv().unwrap();
         // The tasks end where they stand, as in a process that is killed; nobody says anything.
@@ -114,7 +119,10 @@ async fn says_hello(scene: &Scene, raw: &Raw, incarnation: u64, ended_link: Opti
     assert!(matches!(connection.receive().await, Some(Packet::Hello(_))));
     connection.send(&Packet::Welcome).await;
     match connection.receive().await {
-        Some(Packet::Open { link }) => (connection, Some(link)),
+        Some(Packet::Open { link }) => {
+            connection.attend().await;
+            (connection, Some(link))
+        }
         Some(Packet::Superseded) => (connection, None),
         other => panic!("neither a link nor another: {other:?}"),
     }
@@ -177,6 +185,7 @@ async fn options_that_do_not_fit_start_nothing() {
         credentials: None,
         terms_hash: [0; 32],
         options: Options { connections_max: 0, ..Options::default() },
+        serving: 1,
     };
     assert_eq!(hansa_federation::start(start).err().unwrap().code, Code::ConfigurationInvalid);
 }

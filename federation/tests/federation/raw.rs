@@ -15,6 +15,7 @@ use libp2p::{
     yamux,
 };
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use tokio::time::timeout;
 
 /// The packets, written down once more: a change of the wire must be noticed.
@@ -28,6 +29,12 @@ pub enum Packet {
     Goodbye,
     Frame(Frame),
     Grant { frames: u32, bytes: u64 },
+    Serving { epoch: u64 },
+    Attend { round: u64 },
+    Begin { round: u64 },
+    Duty { part: ByteBuf, last: bool },
+    DutyGrant { parts: u32, bytes: u64 },
+    Paired(ByteBuf),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,6 +59,7 @@ pub struct Hello {
 pub enum Standing {
     Member(Credentials),
     Newcomer(Signed),
+    Partner { secret: ByteBuf },
 }
 
 /// A transport key without a node behind it.
@@ -143,6 +151,25 @@ impl Connection {
 
     /// Say hello as the dialer, and answer until the link is up.
     pub async fn link(&mut self, hello: Hello, decides: bool) {
+        self.open(hello, decides).await;
+        self.attend().await;
+    }
+
+    /// Say that this side serves and attends, wait until the other does, and begin its round.
+    pub async fn attend(&mut self) {
+        self.send(&Packet::Serving { epoch: 1 }).await;
+        self.send(&Packet::Attend { round: 5 }).await;
+        loop {
+            match self.receive().await.expect("the other side attends") {
+                Packet::Attend { round } => return self.send(&Packet::Begin { round }).await,
+                Packet::Serving { .. } => {}
+                other => panic!("instead of its round: {other:?}"),
+            }
+        }
+    }
+
+    /// Say hello as the dialer, and answer until there is a link.
+    pub async fn open(&mut self, hello: Hello, decides: bool) {
         self.send(&Packet::Hello(Box::new(hello))).await;
         assert!(matches!(self.receive().await, Some(Packet::Hello(_))));
         if decides {
@@ -173,7 +200,7 @@ impl Scene {
 
     pub fn hello(&self, certificate: Signed, credentials: Credentials) -> Hello {
         Hello {
-            protocol_version: 1,
+            protocol_version: 2,
             federation: self.founder.credentials.as_ref().unwrap().federation(),
             terms_hash: TERMS,
             certificate,
@@ -198,7 +225,7 @@ impl Scene {
         let fault = loop {
             match connection.receive().await {
                 Some(Packet::Refuse(fault)) => break fault,
-                Some(Packet::Grant { .. }) => {}
+                Some(Packet::Grant { .. } | Packet::Serving { .. } | Packet::Attend { .. } | Packet::Begin { .. }) => {}
                 other => panic!("instead of a refusal: {other:?}"),
             }
         };

@@ -222,11 +222,13 @@ impl Machines {
         if credentials.is_none() && !self.start.invited {
             credentials = Some(self.found().await?);
         }
-        let (handle, events) = hansa_federation::start(hansa_federation::Start {
+        // Nobody does the duties of a pair yet.
+        let (handle, events, _duties) = hansa_federation::start(hansa_federation::Start {
             identity: self.identity.clone(),
             credentials: credentials.clone(),
             terms_hash: terms_hash(),
             options: self.federation_options()?,
+            serving: 1,
         })?;
         self.ways.peers.connect(handle);
         let events = self.listening(events).await?;
