@@ -132,6 +132,17 @@ impl Connection {
         self.write(&framed(&bytes)).await;
     }
 
+    /// All at once, so that a refusal cannot come in between.
+    pub async fn send_all(&mut self, packets: &[Packet]) {
+        let mut all = Vec::new();
+        for packet in packets {
+            let mut bytes = Vec::new();
+            ciborium::into_writer(packet, &mut bytes).unwrap();
+            all.extend(framed(&bytes));
+        }
+        self.write(&all).await;
+    }
+
     /// The next packet, or nothing when the stream has ended.
     pub async fn receive(&mut self) -> Option<Packet> {
         let read = async {
