@@ -200,6 +200,8 @@ pub(crate) enum Packet {
         /// Bytes of their packets.
         bytes: u64,
     },
+    /// The sender has nothing to say, and is there.
+    Here,
     /// The answer to a node that came with a pairing code.
     Paired(Sealed),
 }

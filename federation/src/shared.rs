@@ -88,6 +88,8 @@ pub(crate) struct Link {
     pub(crate) dialed: bool,
     pub(crate) discovered_by: DiscoveredBy,
     pub(crate) connected: Moment,
+    /// After so long without a word, the peer is taken for dead.
+    pub(crate) silence_max: Duration,
     /// Zero while it has not been measured.
     pub(crate) round_trip_us: AtomicU64,
     /// At which epoch the peer serves; zero where it does not, or has not said yet.

@@ -18,17 +18,24 @@ use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use hansa_core::code::{Code, Fault};
 use std::{
     io,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// Bytes that are collected before they are written.
 const BATCH_BYTES: usize = 256 * 1024;
+/// After so long without anything to send, a side says that it is there.
+const HERE_INTERVAL: Duration = Duration::from_secs(1);
+/// In how many steps silence is noticed.
+const SILENCE_STEPS: u32 = 4;
 /// How long the last packet may take to go out.
 pub(super) const FAREWELL_MAX: Duration = Duration::from_secs(2);
 
@@ -91,7 +98,12 @@ pub(super) async fn run<R, W>(
         let mut arriving = Arriving { link, shared, frames, duties, messages, part: Vec::new() };
         async move {
             let link = Arc::clone(&arriving.link);
+            let (heard, silence_max) = (Arc::clone(&reader.heard), link.silence_max);
             tokio::select! {
+                () = silence(&heard, silence_max) => {
+                    let silent = format!("nothing was heard of the peer for {} s", silence_max.as_secs_f32());
+                    link.queue.close(Closing::silent(silent));
+                }
                 closing = arriving.read(&mut reader) => link.queue.close(closing),
                 _ = link.queue.closed() => {}
             }
@@ -125,6 +137,17 @@ pub(super) async fn run<R, W>(
     drop(finished);
     let _ = reading.await;
     let _ = watching.await;
+}
+
+/// Resolves when nothing was heard for about that long. In steps, so that a pause of this process is not taken for the peer's.
+async fn silence(heard: &AtomicU64, silence_max: Duration) {
+    let (mut before, mut steps) = (heard.load(Relaxed), 0);
+    while steps < SILENCE_STEPS {
+        sleep(silence_max / SILENCE_STEPS).await;
+        let now = heard.load(Relaxed);
+        steps = if now == before { steps + 1 } else { 0 };
+        before = now;
+    }
 }
 
 /// Tell the node everything about frames, between the link's coming up and its going down, perhaps several times.
@@ -227,6 +250,7 @@ impl Arriving {
             }
             Packet::Serving { epoch } => shared.on_serving(link, epoch),
             Packet::Attend { round } => shared.on_attend(link, round),
+            Packet::Here => {}
             Packet::Begin { round } => link.attendance.peer_begins(round),
             Packet::Goodbye => return Err(Closing::silent("the peer stopped")),
             Packet::Superseded => return Err(Closing::silent("the peer has another link with this node")),
@@ -318,8 +342,8 @@ async fn write<W: AsyncWrite + Unpin>(
                 writer.flush().await?;
             }
             return writer.close().await;
-        } else {
-            queue.work.notified().await;
+        } else if timeout(HERE_INTERVAL, queue.work.notified()).await.is_err() {
+            encode(&Packet::Here, &mut batch);
         }
     }
 }

@@ -7,7 +7,13 @@ use bytes::{Buf, BytesMut};
 use futures::{AsyncRead, AsyncReadExt};
 use hansa_core::code::{Code, Fault};
 use serde::Serialize;
-use std::io;
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 /// Bytes of the length before a packet.
 const PREFIX_BYTES: usize = 4;
@@ -34,11 +40,19 @@ pub(super) struct PacketReader<R> {
     chunk: Box<[u8]>,
     /// Bytes that a packet may have.
     pub(super) bytes_max: usize,
+    /// Grows whenever anything comes.
+    pub(super) heard: Arc<AtomicU64>,
 }
 
 impl<R: AsyncRead + Unpin> PacketReader<R> {
     pub(super) fn new(stream: R, bytes_max: usize) -> Self {
-        Self { stream, arrived: BytesMut::new(), chunk: vec![0; CHUNK_BYTES].into_boxed_slice(), bytes_max }
+        Self {
+            stream,
+            arrived: BytesMut::new(),
+            chunk: vec![0; CHUNK_BYTES].into_boxed_slice(),
+            bytes_max,
+            heard: Arc::default(),
+        }
     }
 
     /// The next packet, and how many bytes it took.
@@ -66,6 +80,7 @@ impl<R: AsyncRead + Unpin> PacketReader<R> {
             Ok(0) if self.arrived.is_empty() => Err(Unreadable::End),
             Ok(0) => Err(Unreadable::Broken(io::ErrorKind::UnexpectedEof.into())),
             Ok(length) => {
+                self.heard.fetch_add(1, Relaxed);
                 self.arrived.extend_from_slice(&self.chunk[..length]);
                 Ok(())
             }

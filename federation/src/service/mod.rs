@@ -433,6 +433,11 @@ impl Service {
             dialed: ready.dialed,
             discovered_by,
             connected: Moment(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)),
+            silence_max: Duration::from_millis(if is_partner {
+                self.options.partner_silence_ms_max
+            } else {
+                self.options.silence_ms_max
+            }),
             round_trip_us: 0.into(),
             serving: 0.into(),
             queue,
@@ -442,6 +447,9 @@ impl Service {
         self.favour(peer);
         self.learn_identified(peer);
         self.candidates.connected(peer);
+        if is_partner {
+            self.candidates.prefer(peer);
+        }
         let (finished, running) = oneshot::channel();
         if self.running.len() >= 2 * limit::MEMBERS_MAX {
             self.running.retain(|_, running| matches!(running.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
@@ -470,6 +478,8 @@ impl Service {
                 self.on_join_failed(&peer, format!("{address}: {why}"));
             }
             Ending::Answered(answer) => self.on_join_answered(answer),
+            // A connection whose other end is silent may take its time to end.
+            Ending::Down if self.shared.link(subnode).is_none() => self.candidates.disconnected(peer, now),
             Ending::Superseded | Ending::Down | Ending::Knocked => {}
         }
         self.swarm.close_connection(connection);

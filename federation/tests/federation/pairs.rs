@@ -235,6 +235,7 @@ async fn frames_before_a_peer_is_up_are_dropped_and_counted() {
             Packet::Serving { epoch } => assert_eq!(epoch, 1),
             Packet::Attend { round: told } => round = Some(told),
             Packet::Begin { round: told } => begun = Some(told),
+            Packet::Here => {}
             other => panic!("{other:?}"),
         }
     }
@@ -400,7 +401,7 @@ async fn a_pairing_code_opens_the_way_to_the_active_subnode_and_to_nobody_else()
 async fn partners_are_linked_again_after_a_cut_and_a_restart() {
     let one = Organization::founder("Founder");
     let two = one.partner();
-    let (mut first, address) = subnode(&one, 3, &[]).await;
+    let (first, address) = subnode(&one, 3, &[]).await;
     let (mut second, back) = subnode(&two, 0, std::slice::from_ref(&address)).await;
     let line = |address: &Multiaddr, cut| {
         let text = address.to_string();

@@ -10,6 +10,7 @@ use hansa_core::{
     moment::Moment,
     signed::{Purpose, Signed},
 };
+use hansa_federation::Options;
 use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol, Swarm, SwarmBuilder, identity::Keypair, multiaddr::Protocol, noise, tcp,
     yamux,
@@ -34,6 +35,7 @@ pub enum Packet {
     Begin { round: u64 },
     Duty { part: ByteBuf, last: bool },
     DutyGrant { parts: u32, bytes: u64 },
+    Here,
     Paired(ByteBuf),
 }
 
@@ -173,7 +175,7 @@ impl Connection {
         loop {
             match self.receive().await.expect("the other side attends") {
                 Packet::Attend { round } => return self.send(&Packet::Begin { round }).await,
-                Packet::Serving { .. } => {}
+                Packet::Serving { .. } | Packet::Here => {}
                 other => panic!("instead of its round: {other:?}"),
             }
         }
@@ -203,8 +205,12 @@ pub struct Scene {
 
 impl Scene {
     pub async fn new() -> Self {
+        Self::with(options(TCP)).await
+    }
+
+    pub async fn with(options: Options) -> Self {
         let founder = Organization::founder("Founder");
-        let mut node = founder.start(options(TCP));
+        let mut node = founder.start(options);
         let address = node.listening().await;
         Self { founder, node, address, member: SigningKey::from_bytes(&[30; 32]) }
     }
@@ -236,7 +242,13 @@ impl Scene {
         let fault = loop {
             match connection.receive().await {
                 Some(Packet::Refuse(fault)) => break fault,
-                Some(Packet::Grant { .. } | Packet::Serving { .. } | Packet::Attend { .. } | Packet::Begin { .. }) => {}
+                Some(
+                    Packet::Grant { .. }
+                    | Packet::Serving { .. }
+                    | Packet::Attend { .. }
+                    | Packet::Begin { .. }
+                    | Packet::Here,
+                ) => {}
                 other => panic!("instead of a refusal: {other:?}"),
             }
         };

@@ -108,6 +108,8 @@ pub fn options(listen: &str) -> Options {
         dial_delay_ms_min: 20,
         dial_delay_ms_max: 500,
         keep_alive_interval_ms: 200,
+        // Peers that a test plays say only what it is about.
+        silence_ms_max: 300_000,
         ..Options::default()
     }
 }
