@@ -160,3 +160,95 @@ pub(crate) fn prove_admission(
 ) -> Result<(), Fault> {
     credentials.verify(invite.invite.credentials.federation(), organization)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hansa_core::membership::{Charter, Invite};
+
+    fn hello(keys: &Keys, standing: Standing) -> Hello {
+        let identity = Identity::new(keys, "Name".parse().unwrap(), "City".parse().unwrap(), Moment(1));
+        Hello {
+            protocol_version: PROTOCOL_VERSION,
+            federation: FederationId([0; 32]),
+            terms_hash: [1; 32],
+            certificate: identity.certificate,
+            incarnation: 1,
+            ended_link: None,
+            standing,
+        }
+    }
+
+    fn founder() -> (Keys, Credentials) {
+        let keys = Keys::generate();
+        let charter =
+            Charter { name: "Exchange".parse().unwrap(), founder: keys.organization_id(), founded: Moment(1) };
+        let charter = Signed::new(&keys.organization, Purpose::Charter, &charter);
+        (keys, Credentials { charter, admissions: vec![] })
+    }
+
+    fn other_node(keys: &Keys) -> Keys {
+        Keys { organization: keys.organization.clone(), node: Keys::generate().node }
+    }
+
+    fn expected(by: &Keys, credentials: &Credentials, peer: &Keys) -> Expected {
+        Expected {
+            federation: credentials.federation(),
+            terms_hash: [1; 32],
+            organization: by.organization_id(),
+            own: by.subnode_id(),
+            peer: peer.subnode_id(),
+        }
+    }
+
+    // M1: the two sub-nodes of an organization know each other by its signature; nobody is its own partner.
+    #[test]
+    fn the_other_subnode_of_the_organization_is_a_member_and_the_same_one_is_not() {
+        let (keys, credentials) = founder();
+        let federation = credentials.federation();
+        let shown = |by: &Keys| Hello { federation, ..hello(by, Standing::Member(credentials.clone())) };
+        let partner = other_node(&keys);
+        let proved = prove(&shown(&partner), &expected(&keys, &credentials, &partner)).unwrap();
+        assert!(matches!(proved, Proved::Member { organization, .. } if organization == keys.organization_id()));
+        let fault = prove(&shown(&keys), &expected(&keys, &credentials, &keys)).unwrap_err();
+        assert_eq!(fault.code, Code::MemberUnknown);
+        // A certificate for the partner does not help who has another key.
+        let thief = Keys::generate();
+        let fault = prove(&shown(&partner), &expected(&keys, &credentials, &thief)).unwrap_err();
+        assert_eq!(fault.code, Code::CertificateForged);
+    }
+
+    #[test]
+    fn an_organization_is_not_invited_into_its_own_federation() {
+        let (keys, credentials) = founder();
+        let invite = Invite {
+            credentials: credentials.clone(),
+            name: "Name".parse().unwrap(),
+            addresses: vec![],
+            secret: vec![5; 16],
+            expires: Moment(u64::MAX),
+        };
+        let invite = Signed::new(&keys.organization, Purpose::Invite, &invite);
+        let partner = other_node(&keys);
+        let shown = Hello { federation: credentials.federation(), ..hello(&partner, Standing::Newcomer(invite)) };
+        let fault = prove(&shown, &expected(&keys, &credentials, &partner)).unwrap_err();
+        assert_eq!(fault.code, Code::MemberUnknown);
+        assert!(fault.advice().contains("pair join"), "{}", fault.advice());
+    }
+
+    // M1: whoever wants to be a partner knows no federation, but its key is proved and its terms are the same.
+    #[test]
+    fn a_pairing_code_comes_with_a_key_of_its_own_and_the_same_terms() {
+        let (keys, credentials) = founder();
+        let newcomer = Keys::generate();
+        let standing = Standing::Partner { secret: PairingSecret([3; 32]) };
+        let shown = hello(&newcomer, standing);
+        let proved = prove(&shown, &expected(&keys, &credentials, &newcomer)).unwrap();
+        assert!(matches!(proved, Proved::Partner { secret, .. } if secret == PairingSecret([3; 32])));
+        let stranger = expected(&keys, &credentials, &Keys::generate());
+        assert_eq!(prove(&shown, &stranger).unwrap_err().code, Code::CertificateForged);
+        let other_terms = Hello { terms_hash: [2; 32], ..shown };
+        let fault = prove(&other_terms, &expected(&keys, &credentials, &newcomer)).unwrap_err();
+        assert_eq!(fault.code, Code::TermsDiffer);
+    }
+}

@@ -44,9 +44,10 @@ pub(crate) struct Opening {
     pub(crate) link: Arc<Link>,
     /// What the link has to tell the node about frames.
     pub(crate) items: Items,
-    /// Resolves when the node has been told everything of the link that this one replaces.
+    /// Resolves when the node has been told everything about duties of the link that this one replaces. About frames, the
+    /// items say so.
     pub(crate) previous: Option<oneshot::Receiver<()>>,
-    /// Dropped when the node has been told everything of this one.
+    /// Dropped when the node has been told the same of this one.
     pub(crate) finished: oneshot::Sender<()>,
 }
 
@@ -132,9 +133,9 @@ pub(super) async fn run<R, W>(
         }
         // A node without duties lets them pass.
         let _ = tell_duties(&link, &told.duties, said).await;
+        drop(finished);
     };
     tokio::join!(telling, telling_duties);
-    drop(finished);
     let _ = reading.await;
     let _ = watching.await;
 }

@@ -169,7 +169,7 @@ struct Service {
     connections: HashMap<ConnectionId, Multiaddr>,
     /// Where connected peers say that they listen.
     identified: HashMap<PeerId, Vec<Multiaddr>>,
-    /// Resolves when the session of the latest link with a peer has told the node everything.
+    /// Resolves when the session of the latest link with a peer has told the node everything about duties.
     running: HashMap<SubnodeId, oneshot::Receiver<()>>,
     /// The last link with each peer that ended.
     ended_links: HashMap<SubnodeId, u64>,

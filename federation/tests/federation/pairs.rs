@@ -429,3 +429,32 @@ async fn partners_are_linked_again_after_a_cut_and_a_restart() {
     again.handle.tell(second.subnode, b"join".to_vec()).unwrap();
     assert_eq!(second.told().await, (again.subnode, b"join".to_vec()));
 }
+
+#[tokio::test]
+async fn a_node_that_takes_no_frames_hears_of_links_and_messages_all_the_same() {
+    let founder = Organization::founder("Founder");
+    let (mut one, address) = subnode(&founder, 1, &[]).await;
+    let (mut busy, _) = subnode(&founder.with_member("Busy"), 1, std::slice::from_ref(&address)).await;
+    one.up(busy.id).await;
+    busy.pair_up(one.subnode).await;
+    for number in 0..1_000 {
+        one.position(busy.id, number);
+    }
+    // More than its queue of events holds, and then another link.
+    until("the frames", || busy.handle.peers()[0].traffic.frames_in == 1_000).await;
+    let listen = address.to_string().split("/p2p/").next().unwrap().to_owned();
+    one.handle.stop().await;
+    drop(one);
+    busy.pair_down(founder.keys.subnode_id()).await;
+    let again = founder.start(options(&listen));
+    busy.pair_up(again.subnode).await;
+    until("the link", || !again.handle.peers().is_empty()).await;
+    again.handle.tell(busy.subnode, b"beat".to_vec()).unwrap();
+    assert_eq!(busy.told().await, (again.subnode, b"beat".to_vec()));
+    // Once it takes them, everything is there, in order: the frames, the end, and the new beginning.
+    for expected in 0..1_000 {
+        assert_eq!(busy.frame().await.1, Frame::Position { accepted_through: expected });
+    }
+    busy.down(again.id).await;
+    busy.up(again.id).await;
+}
