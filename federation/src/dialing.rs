@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 /// Candidates that neither the configuration nor an invite nor the directory names.
 const STRANGERS_MAX: usize = 1_024;
+/// Longest pause between two dials of a preferred candidate.
+const PREFERRED_DELAY_MAX: Duration = Duration::from_secs(1);
 /// Failed dials after which such a candidate is forgotten.
 const STRANGER_ATTEMPTS_MAX: u32 = 12;
 
@@ -29,6 +31,8 @@ pub(crate) enum Target {
 struct Candidate {
     addresses: Vec<Multiaddr>,
     discovered_by: DiscoveredBy,
+    /// It is dialed more often than others, and never forgotten.
+    preferred: bool,
     attempts: u32,
     due: Instant,
     state: State,
@@ -159,6 +163,13 @@ impl Candidates {
         self.set_state(Target::Peer(peer), State::Connected);
     }
 
+    /// It is this organization's other sub-node: while it is away nothing is safe from the next failure.
+    pub(crate) fn prefer(&mut self, peer: PeerId) {
+        if let Some(candidate) = self.all.get_mut(&Target::Peer(peer)) {
+            candidate.preferred = true;
+        }
+    }
+
     /// Whoever was dialed at a configured address turned out to be `peer`, and is dialed as such from now on.
     pub(crate) fn answered(&mut self, address: &Multiaddr, peer: PeerId, now: Instant) {
         let address = split(address).1;
@@ -208,7 +219,7 @@ impl Candidates {
 
     fn insert(&mut self, target: Target, addresses: Vec<Multiaddr>, discovered_by: DiscoveredBy, now: Instant) {
         let state = State::Waiting;
-        let candidate = Candidate { addresses, discovered_by, attempts: 0, due: now, state };
+        let candidate = Candidate { addresses, discovered_by, preferred: false, attempts: 0, due: now, state };
         if self.all.insert(target.clone(), candidate).is_none() {
             self.schedule.insert((now, target), ());
         }
@@ -234,12 +245,13 @@ impl Candidates {
         let Some(candidate) = self.all.get_mut(target) else { return };
         self.schedule.remove(&(candidate.due, target.clone()));
         candidate.attempts = attempts(candidate.attempts);
-        if is_stranger(candidate.discovered_by) && candidate.attempts > STRANGER_ATTEMPTS_MAX {
+        if is_stranger(candidate.discovered_by) && !candidate.preferred && candidate.attempts > STRANGER_ATTEMPTS_MAX {
             self.all.remove(target);
             return;
         }
         let doubled = self.delay_min.saturating_mul(1 << candidate.attempts.saturating_sub(1).min(20));
-        let delay = doubled.min(self.delay_max);
+        let most = if candidate.preferred { self.delay_max.min(PREFERRED_DELAY_MAX) } else { self.delay_max };
+        let delay = doubled.min(most);
         // A quarter of jitter, so that members that lost each other do not dial at the same moment for ever.
         let delay = delay * 3 / 4 + Duration::from_millis(self.dice.below(delay.as_millis() as u64 / 2));
         (candidate.due, candidate.state) = (now + delay, State::Waiting);
@@ -333,6 +345,22 @@ mod tests {
             }
         }
         assert_eq!(candidates.all.keys().collect::<Vec<_>>(), [&Target::Peer(member)]);
+    }
+
+    // M4: a partner that was away for long is found again soon.
+    #[test]
+    fn a_preferred_one_is_dialed_at_short_intervals_for_as_long_as_it_takes() {
+        let (mut candidates, mut now) = candidates();
+        let peer = PeerId::random();
+        candidates.learn(peer, [address(1)], DiscoveredBy::Inbound, now);
+        candidates.prefer(peer);
+        for _ in 0..10 * STRANGER_ATTEMPTS_MAX {
+            let (target, _) = candidates.next_due(now).unwrap();
+            candidates.failed(&target, now);
+            let due = candidates.due().unwrap();
+            assert!(due - now <= PREFERRED_DELAY_MAX * 5 / 4);
+            now = due;
+        }
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! What the federation tells the node, and what the node can see of its peers.
 
-use crate::{frame::Frame, link::Credit};
+use crate::{
+    frame::{Frame, PairingSecret},
+    link::Credit,
+};
 use hansa_core::{
     code::Fault,
     ident::{City, OrganizationId, OrganizationName, SubnodeId},
@@ -14,7 +17,9 @@ use tokio::sync::oneshot;
 /// Something that happened. While the node does not take events, its peers come to a halt, and nothing else does.
 #[derive(Debug)]
 pub enum Event {
-    /// A link to a member is up; frames can be sent.
+    /// A member can be spoken to: this node serves its organization, the peer serves the other one, with the highest epoch
+    /// known, and takes this node for the one that serves. Frames can be sent. There is one such peer of an organization at a
+    /// time, and it is never of this node's own.
     PeerUp {
         /// Whose node it is.
         organization: OrganizationId,
@@ -31,7 +36,8 @@ pub enum Event {
         /// How this node came to know of it.
         discovered_by: DiscoveredBy,
     },
-    /// A link is down. What was queued for it is dropped; what is durable goes out again after the next [`Event::PeerUp`].
+    /// That has ended, with the link or without it. What was queued is dropped; what is durable goes out again after the next
+    /// [`Event::PeerUp`].
     PeerDown {
         /// Whose node it is.
         organization: OrganizationId,
@@ -80,6 +86,19 @@ pub enum Event {
         /// Its new credentials, or why it gets none.
         answer: oneshot::Sender<Result<Credentials, Fault>>,
     },
+    /// A node shows a pairing code and wants to be the other sub-node of this organization. Whether the code is open is for the
+    /// node to decide.
+    Pairing {
+        /// Which node, proved by the transport.
+        subnode: SubnodeId,
+        /// The secret that it shows.
+        secret: PairingSecret,
+        /// Its name, city and node, as it says.
+        certificate: Certificate,
+        /// What it needs to know, or why it is refused. The bytes may hold keys: they are encrypted on their way, and shown
+        /// nowhere.
+        answer: oneshot::Sender<Result<Vec<u8>, Fault>>,
+    },
     /// This node listens.
     Listening {
         /// Where, with the node's peer id at the end.
@@ -91,6 +110,37 @@ pub enum Event {
         address: Multiaddr,
         /// Why.
         fault: Fault,
+    },
+}
+
+/// Something that concerns pairs and their witnesses, whoever serves. These events have a channel of their own, so that beats
+/// pass by a node that is slow to take frames.
+#[derive(Debug)]
+pub enum DutyEvent {
+    /// A link with a member's sub-node, or this organization's other one, is up; duty messages can be sent.
+    PairUp {
+        /// The sub-node.
+        subnode: SubnodeId,
+        /// Whose it is.
+        organization: OrganizationId,
+        /// Where it is.
+        address: Multiaddr,
+    },
+    /// The link is down. What was queued for it is dropped.
+    PairDown {
+        /// The sub-node.
+        subnode: SubnodeId,
+    },
+    /// A duty message came in, whole.
+    Told {
+        /// Which sub-node said it, proved.
+        subnode: SubnodeId,
+        /// Whose it is.
+        organization: OrganizationId,
+        /// What it said.
+        bytes: Vec<u8>,
+        /// The room that the message takes; the peer may send as much again once this is dropped.
+        credit: Credit,
     },
 }
 
@@ -128,6 +178,10 @@ pub struct Peer {
     pub dialed: bool,
     /// How this node came to know of it.
     pub discovered_by: DiscoveredBy,
+    /// At which epoch it serves its organization; zero where it does not, or has not said yet.
+    pub serving: u64,
+    /// Whether frames go over the link: see [`Event::PeerUp`].
+    pub up: bool,
     /// Since when the link is up.
     pub connected: Moment,
     /// The last measured round trip.
@@ -151,6 +205,8 @@ pub struct Traffic {
     pub bytes_out: u64,
     /// Frames that wait to be sent.
     pub frames_queued: u64,
+    /// Duty messages that wait to be sent.
+    pub duties_queued: u64,
 }
 
 /// What happened since the start, for metrics.
@@ -164,4 +220,6 @@ pub struct Counters {
     pub refused_by_peer: u64,
     /// Dials that failed.
     pub dials_failed: u64,
+    /// Frames that came from a sub-node that does not serve, or while this one does not.
+    pub frames_dropped: u64,
 }

@@ -13,21 +13,56 @@ use hansa_core::{
 };
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+use std::fmt;
 
 /// Bytes of one packet on a link, length prefix not counted.
 pub const PACKET_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// Bytes of a packet before the peer has proved who it is.
 pub(crate) const HELLO_BYTES_MAX: usize = 128 * 1024;
 /// The version of everything on this page.
-pub(crate) const PROTOCOL_VERSION: u16 = 1;
-/// Frames that may be under way to a receiver that has not taken them.
-pub(crate) const WINDOW_FRAMES: u32 = 1_024;
-/// Bytes that may be; the last frame within it may reach beyond, or a frame larger than the window could never be sent.
-pub(crate) const WINDOW_BYTES: u64 = 8 * 1024 * 1024;
+pub(crate) const PROTOCOL_VERSION: u16 = 2;
+/// What may be under way of frames.
+pub(crate) const FRAMES: Window = Window { count: 1_024, bytes: 8 * 1024 * 1024 };
+/// Bytes of a duty message that travel in one packet, so that no packet grows with what is said.
+pub(crate) const PART_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of the answer to a pairing code: it must fit into a packet from before hello.
+pub(crate) const PAIRED_BYTES_MAX: usize = HELLO_BYTES_MAX - 1_024;
 /// Characters of a message that a peer sends for people to read.
 const MESSAGE_CHARACTERS_MAX: usize = 500;
 /// Bytes that the encoding adds to a signed value, at most.
 const SIGNED_OVERHEAD_BYTES: usize = 160;
+
+/// How much may be under way to a receiver that has not taken it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// Packets.
+    pub(crate) count: u32,
+    /// Bytes of them; the last one within it may reach beyond, or one larger than the window could never be sent.
+    pub(crate) bytes: u64,
+}
+
+/// What limits the duty messages of one link. Both ends know whose node the other is, so both choose the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DutyLimits {
+    /// Bytes of one message.
+    pub(crate) message_bytes: usize,
+    /// Bytes that wait to be sent; one message of any permitted size always may.
+    pub(crate) queue_bytes: usize,
+    /// What may be under way.
+    pub(crate) window: Window,
+}
+
+impl DutyLimits {
+    /// Between the two sub-nodes of one organization: a journal goes over it, and perhaps a snapshot.
+    pub(crate) const PARTNER: Self = Self {
+        message_bytes: 512 * 1024 * 1024,
+        queue_bytes: 64 * 1024 * 1024,
+        window: Window { count: 4_096, bytes: 32 * 1024 * 1024 },
+    };
+    /// Between organizations: words to a witness, and its answers.
+    pub(crate) const MEMBER: Self =
+        Self { message_bytes: 256 * 1024, queue_bytes: 1024 * 1024, window: Window { count: 256, bytes: 1024 * 1024 } };
+}
 
 /// What one member sends another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,7 +170,76 @@ pub(crate) enum Packet {
         /// Bytes of their packets.
         bytes: u64,
     },
+    /// At which epoch the sender serves its organization; zero where it does not. First on every link.
+    Serving {
+        /// The epoch.
+        epoch: u64,
+    },
+    /// Frames may go both ways as far as the sender is concerned: it serves, and takes the receiver for the sub-node that
+    /// serves the other organization.
+    Attend {
+        /// The sender's name for this stretch of time, another one each time; zero where there is none.
+        round: u64,
+    },
+    /// The frames that follow are for this round of the receiver.
+    Begin {
+        /// The receiver's round.
+        round: u64,
+    },
+    /// A part of a duty message; counts against a window of its own.
+    Duty {
+        /// The bytes.
+        part: ByteBuf,
+        /// Whether the message ends with it.
+        last: bool,
+    },
+    /// The sender took as much of duty messages.
+    DutyGrant {
+        /// Parts.
+        parts: u32,
+        /// Bytes of their packets.
+        bytes: u64,
+    },
+    /// The sender has nothing to say, and is there.
+    Here,
+    /// The answer to a node that came with a pairing code.
+    Paired(Sealed),
 }
+
+/// The same as [`Packet::Duty`] on the wire, without a copy of the bytes.
+#[derive(Serialize)]
+pub(crate) enum Outgoing<'a> {
+    Duty { part: &'a serde_bytes::Bytes, last: bool },
+}
+
+/// Bytes that may hold a key: nothing shows them.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sealed(pub(crate) ByteBuf);
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} bytes", self.0.len())
+    }
+}
+
+/// What makes a pairing code one. Nothing shows it.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct PairingSecret(#[serde(with = "serde_bytes")] pub [u8; 32]);
+
+impl fmt::Debug for PairingSecret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("the secret of a pairing code")
+    }
+}
+
+impl PartialEq for PairingSecret {
+    /// Takes as long whatever is in it, so that nobody can find it out byte by byte.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
+    }
+}
+
+impl Eq for PairingSecret {}
 
 /// Who somebody is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,6 +268,12 @@ pub(crate) enum Standing {
     Member(Credentials),
     /// With an invite, signed by the organization that it comes to.
     Newcomer(Signed),
+    /// With a pairing code of the organization that it comes to: it wants to be its other sub-node. Its certificate is signed
+    /// by a key that it threw away.
+    Partner {
+        /// What makes the code one.
+        secret: PairingSecret,
+    },
 }
 
 /// A peer's fault with no more text than a person would read, and nothing that could steer a terminal.
@@ -209,6 +319,26 @@ mod tests {
             ciborium::into_writer(&Packet::Frame(frame), &mut bytes).unwrap();
             assert!(bytes.len() <= estimate, "{} > {estimate}", bytes.len());
         }
+    }
+
+    #[test]
+    fn a_part_that_is_not_copied_looks_the_same_on_the_wire() {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(&Outgoing::Duty { part: serde_bytes::Bytes::new(b"said"), last: true }, &mut bytes)
+            .unwrap();
+        let packet: Packet = ciborium::from_reader(&bytes[..]).unwrap();
+        assert_eq!(packet, Packet::Duty { part: ByteBuf::from(b"said".to_vec()), last: true });
+    }
+
+    #[test]
+    fn secrets_are_compared_and_never_shown() {
+        let (secret, mut other) = (PairingSecret([7; 32]), [7; 32]);
+        assert_eq!(secret, PairingSecret(other));
+        other[31] = 8;
+        assert_ne!(secret, PairingSecret(other));
+        let answer = Packet::Paired(Sealed(ByteBuf::from(vec![7; 100])));
+        let shown = format!("{:?} {answer:?}", Standing::Partner { secret });
+        assert!(!shown.contains('7') && shown.contains("100 bytes"), "{shown}");
     }
 
     #[test]

@@ -1,19 +1,22 @@
 //! What the node can ask of the federation. Cheap to clone; the federation ends with the last handle, or at [`Handle::stop`].
 
 use crate::{
+    dialing::split,
     emulation::Latency,
     event::{Counters, Peer},
-    frame::Frame,
+    frame::{Frame, PairingSecret},
+    identity::peer_id,
     link::Unsent,
-    service::Command,
+    service::{Command, Errand, Reply},
     shared::Shared,
 };
+use bytes::Bytes;
 use hansa_core::{
     code::{Code, Fault},
     ident::{OrganizationId, SubnodeId},
     membership::{Credentials, InviteText},
 };
-use libp2p::Multiaddr;
+use libp2p::{Multiaddr, multiaddr::Protocol};
 use std::sync::Arc;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -28,12 +31,33 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Queue a frame for a member. Never waits.
+    /// Queue a frame for the sub-node that serves a member. Never waits.
     ///
     /// # Errors
     /// What [`Unsent`] says; the frame is dropped then.
     pub fn send(&self, organization: OrganizationId, frame: Frame) -> Result<(), Unsent> {
         self.shared.queue(organization).ok_or(Unsent::Disconnected)?.push(frame)
+    }
+
+    /// Queue a duty message for a sub-node, this organization's other one or a member's, whoever serves. It goes before frames.
+    /// Never waits.
+    ///
+    /// # Errors
+    /// What [`Unsent`] says; the message is dropped then.
+    pub fn tell(&self, subnode: SubnodeId, message: impl Into<Bytes>) -> Result<(), Unsent> {
+        self.shared.link(subnode).ok_or(Unsent::Disconnected)?.queue.push_duty(message.into())
+    }
+
+    /// Serve the organization at this epoch from now on; zero: not any more. Every peer is told. [`crate::Event::PeerUp`] and
+    /// [`crate::Event::PeerDown`] follow from it.
+    pub fn set_serving(&self, epoch: u64) {
+        self.shared.set_serving(epoch);
+    }
+
+    /// At which epoch this node serves, as far as its peers were told.
+    #[must_use]
+    pub fn serving(&self) -> u64 {
+        self.shared.serving()
     }
 
     /// Join the federation that an invite leads to. The credentials are checked, but not yet used: once they are durable,
@@ -42,20 +66,47 @@ impl Handle {
     /// # Errors
     /// [`Code::PeerUnreachable`] with every address that was tried and why it failed; or what the inviter answered.
     pub async fn join(&self, invite: InviteText) -> Result<Credentials, Fault> {
-        let addresses = invite.invite.addresses.join(", ");
+        let asked = "the inviting member";
+        let addresses = invite.invite.addresses.clone();
+        match self.errand(Errand::Join(Box::new(invite)), addresses, asked).await? {
+            Reply::Admitted(credentials) => Ok(*credentials),
+            Reply::Paired(_) => Err(Fault::new(Code::FrameRefused, "the inviting member answered something else")),
+        }
+    }
+
+    /// Ask the active sub-node of an organization, which is at one of `addresses`, to take this node in as its other one. This
+    /// node's certificate tells its name and city, and may be signed by any key. The transport proves that whoever answers holds
+    /// the sub-node's key, and shows the answer to nobody else. Nothing of it is used.
+    ///
+    /// # Errors
+    /// [`Code::PeerUnreachable`] with every address that was tried and why it failed; or what the sub-node answered.
+    pub async fn pair(
+        &self,
+        active: SubnodeId,
+        addresses: Vec<Multiaddr>,
+        secret: PairingSecret,
+    ) -> Result<Vec<u8>, Fault> {
+        let asked = "the organization's active sub-node";
+        let peer = peer_id(active)?;
+        let addresses =
+            addresses.into_iter().map(|address| split(&address).1.with(Protocol::P2p(peer)).to_string()).collect();
+        match self.errand(Errand::Pair(secret), addresses, asked).await? {
+            Reply::Paired(bytes) => Ok(bytes),
+            Reply::Admitted(_) => Err(Fault::new(Code::FrameRefused, "the active sub-node answered something else")),
+        }
+    }
+
+    async fn errand(&self, errand: Errand, addresses: Vec<String>, asked: &'static str) -> Result<Reply, Fault> {
+        let tried = addresses.join(", ");
         let (answer, answered) = oneshot::channel();
-        self.command(Command::Join { invite: Box::new(invite), answer }).await?;
+        self.command(Command::Errand { errand, addresses, asked, answer }).await?;
         match timeout(self.shared.hello_timeout, answered).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(stopped()),
-            Err(_) => Err(Fault::new(
-                Code::PeerUnreachable,
-                format!(
-                    "the inviting member did not answer within {} s at {addresses}",
-                    self.shared.hello_timeout.as_secs_f32()
-                ),
-            )
-            .help("make sure that the member's node runs and that no firewall is in between, then try again")),
+            Err(_) => Err(unreachable(format!(
+                "{asked} did not answer within {} s at {tried}",
+                self.shared.hello_timeout.as_secs_f32()
+            ))),
         }
     }
 
@@ -114,6 +165,12 @@ impl Handle {
     async fn command(&self, command: Command) -> Result<(), Fault> {
         self.commands.send(command).await.map_err(|_| stopped())
     }
+}
+
+/// Whoever was to be asked cannot be reached.
+pub(crate) fn unreachable(message: String) -> Fault {
+    Fault::new(Code::PeerUnreachable, message)
+        .help("make sure that its node runs and that no firewall is in between, then try again")
 }
 
 fn stopped() -> Fault {

@@ -24,8 +24,8 @@ mod service;
 mod shared;
 
 pub use emulation::Latency;
-pub use event::{Counters, DiscoveredBy, Event, Peer, Traffic};
-pub use frame::{ForwardBody, Frame, PACKET_BYTES_MAX};
+pub use event::{Counters, DiscoveredBy, DutyEvent, Event, Peer, Traffic};
+pub use frame::{ForwardBody, Frame, PACKET_BYTES_MAX, PairingSecret};
 pub use handle::Handle;
 pub use hello::Identity;
 pub use identity::{Keys, NODE_KEY_FILE, ORGANIZATION_KEY_FILE, peer_id, subnode_id};

@@ -32,6 +32,10 @@ pub struct Options {
     pub keep_alive_interval_ms: u64,
     /// How long a probe may take before the connection is given up.
     pub keep_alive_timeout_ms: u64,
+    /// After so long without a word over a link, its peer is taken for dead. An honest one says something every second.
+    pub silence_ms_max: u64,
+    /// The same for this organization's other sub-node.
+    pub partner_silence_ms_max: u64,
     /// Pause after the first failed dial; it doubles with each further one.
     pub dial_delay_ms_min: u64,
     /// Longest pause between two dials of the same member.
@@ -55,6 +59,8 @@ impl Default for Options {
             connections_pending_max: 128,
             keep_alive_interval_ms: 5_000,
             keep_alive_timeout_ms: 10_000,
+            silence_ms_max: 6_000,
+            partner_silence_ms_max: 3_000,
             dial_delay_ms_min: 250,
             dial_delay_ms_max: 30_000,
             hello_timeout_ms: 15_000,
@@ -104,6 +110,8 @@ impl Options {
             ("connections_pending_max", u64::from(self.connections_pending_max), 1, 10_000),
             ("keep_alive_interval_ms", self.keep_alive_interval_ms, 100, 300_000),
             ("keep_alive_timeout_ms", self.keep_alive_timeout_ms, 100, 300_000),
+            ("silence_ms_max", self.silence_ms_max, 2_000, 300_000),
+            ("partner_silence_ms_max", self.partner_silence_ms_max, 2_000, 300_000),
             ("dial_delay_ms_min", self.dial_delay_ms_min, 10, 60_000),
             ("dial_delay_ms_max", self.dial_delay_ms_max, self.dial_delay_ms_min, 86_400_000),
             ("hello_timeout_ms", self.hello_timeout_ms, 100, 300_000),

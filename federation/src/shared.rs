@@ -1,11 +1,15 @@
-//! What the swarm loop, its sessions and every handle see in common: who this node is, and which links are up.
+//! What the swarm loop, its sessions and every handle see in common: who this node is, which links there are, and which of an
+//! organization's sub-nodes serves it.
 //!
 //! Locks are held for a lookup or an insertion, never across a wait.
 
 use crate::{
     event::{Counters, DiscoveredBy, Event, Peer},
     hello::{Expected, Identity},
-    link::queue::Queue,
+    link::{
+        attendance::{Attendance, Order},
+        queue::{Closing, Queue},
+    },
     random_u64,
 };
 use hansa_core::{
@@ -45,15 +49,31 @@ pub(crate) struct Counts {
     pub(crate) refused_here: AtomicU64,
     pub(crate) refused_by_peer: AtomicU64,
     pub(crate) dials_failed: AtomicU64,
+    pub(crate) frames_dropped: AtomicU64,
 }
 
 #[derive(Default)]
 struct Links {
+    /// At which epoch this node serves its organization, or zero.
+    serving: u64,
     by_subnode: BTreeMap<SubnodeId, Arc<Link>>,
-    by_organization: HashMap<OrganizationId, Vec<Arc<Link>>>,
+    by_organization: HashMap<OrganizationId, Organization>,
 }
 
-/// A link that is up.
+/// What is known of an organization's sub-nodes.
+#[derive(Default)]
+struct Organization {
+    /// Those that are linked, the oldest link first.
+    links: Vec<Arc<Link>>,
+    /// The highest epoch at which any of them was heard to serve. It stays when the link goes: who was active before that does
+    /// not come up again.
+    epoch: u64,
+    /// The one that this node takes for the one that serves, while this node serves too.
+    chosen: Option<Arc<Link>>,
+    order: Order,
+}
+
+/// A link.
 pub(crate) struct Link {
     /// Its random name, chosen by the sub-node with the smaller id.
     pub(crate) id: u64,
@@ -68,9 +88,14 @@ pub(crate) struct Link {
     pub(crate) dialed: bool,
     pub(crate) discovered_by: DiscoveredBy,
     pub(crate) connected: Moment,
+    /// After so long without a word, the peer is taken for dead.
+    pub(crate) silence_max: Duration,
     /// Zero while it has not been measured.
     pub(crate) round_trip_us: AtomicU64,
+    /// At which epoch the peer serves; zero where it does not, or has not said yet.
+    pub(crate) serving: AtomicU64,
     pub(crate) queue: Arc<Queue>,
+    pub(crate) attendance: Attendance,
 }
 
 impl Link {
@@ -93,6 +118,7 @@ impl Shared {
         terms_hash: [u8; 32],
         credentials: Option<Credentials>,
         hello_timeout: Duration,
+        serving: u64,
     ) -> Self {
         Self {
             identity,
@@ -101,7 +127,7 @@ impl Shared {
             hello_timeout,
             counts: Counts::default(),
             credentials: Mutex::new(credentials),
-            links: Mutex::default(),
+            links: Mutex::new(Links { serving, ..Links::default() }),
             refused: Mutex::default(),
             addresses: Mutex::default(),
         }
@@ -125,31 +151,120 @@ impl Shared {
             federation: credentials.federation(),
             terms_hash: self.terms_hash,
             organization: self.identity.organization(),
+            own: self.identity.subnode(),
             peer,
         }
     }
 
+    /// A link is there. It comes up for the node once both sides have said that they serve.
     pub(crate) fn insert(&self, link: Arc<Link>) {
         let mut links = lock(&self.links);
-        links.by_organization.entry(link.organization).or_default().push(Arc::clone(&link));
+        if links.by_organization.len() >= 2 * limit::MEMBERS_MAX {
+            // Rather an old epoch is believed for once than that memory grows with what organizations come and go.
+            links.by_organization.retain(|_, organization| !organization.links.is_empty());
+        }
+        link.queue.tell_serving(links.serving);
+        links.by_organization.entry(link.organization).or_default().links.push(Arc::clone(&link));
         links.by_subnode.insert(link.subnode, link);
         self.counts.links_opened.fetch_add(1, Relaxed);
     }
 
-    /// Remove the link with `subnode`, if it runs over `connection`.
-    pub(crate) fn remove(&self, subnode: SubnodeId, connection: ConnectionId) -> Option<Arc<Link>> {
+    /// Close and remove the link with `subnode`, if it runs over `connection`.
+    pub(crate) fn remove(&self, subnode: SubnodeId, connection: ConnectionId, closing: Closing) -> Option<Arc<Link>> {
         let mut links = lock(&self.links);
         if links.by_subnode.get(&subnode)?.connection != connection {
             return None;
         }
         let link = links.by_subnode.remove(&subnode)?;
-        if let Some(all) = links.by_organization.get_mut(&link.organization) {
-            all.retain(|other| !Arc::ptr_eq(other, &link));
-            if all.is_empty() {
-                links.by_organization.remove(&link.organization);
+        link.queue.close(closing);
+        self.detach(&mut links, &link);
+        Some(link)
+    }
+
+    /// Nothing more comes over a link whose queue is closed.
+    pub(crate) fn ended(&self, link: &Arc<Link>) {
+        self.detach(&mut lock(&self.links), link);
+    }
+
+    /// The link is no more the way to its organization.
+    fn detach(&self, links: &mut Links, link: &Arc<Link>) {
+        link.attendance.close(&link.queue.closing().map_or_else(String::new, |closing| closing.reason));
+        if let Some(organization) = links.by_organization.get_mut(&link.organization) {
+            organization.links.retain(|other| !Arc::ptr_eq(other, link));
+        }
+        self.choose(links, link.organization);
+    }
+
+    /// This node serves its organization from now on, or with another epoch, or not any more.
+    pub(crate) fn set_serving(&self, epoch: u64) {
+        let mut links = lock(&self.links);
+        if links.serving == epoch {
+            return;
+        }
+        links.serving = epoch;
+        for link in links.by_subnode.values() {
+            link.queue.tell_serving(epoch);
+        }
+        for organization in links.by_organization.keys().copied().collect::<Vec<_>>() {
+            self.choose(&mut links, organization);
+        }
+    }
+
+    pub(crate) fn serving(&self) -> u64 {
+        lock(&self.links).serving
+    }
+
+    /// The peer says at which epoch it serves.
+    pub(crate) fn on_serving(&self, link: &Arc<Link>, epoch: u64) {
+        let mut links = lock(&self.links);
+        link.serving.store(epoch, Relaxed);
+        let Some(organization) = links.by_organization.get_mut(&link.organization) else { return };
+        if organization.links.iter().any(|other| Arc::ptr_eq(other, link)) {
+            organization.epoch = organization.epoch.max(epoch);
+            self.choose(&mut links, link.organization);
+        }
+    }
+
+    /// The peer says in which round it attends this node.
+    pub(crate) fn on_attend(&self, link: &Link, round: u64) {
+        let mut links = lock(&self.links);
+        if let Some(organization) = links.by_organization.get_mut(&link.organization) {
+            link.attendance.peer_attends(round, &mut organization.order);
+        }
+    }
+
+    /// Decide which of an organization's sub-nodes is the one that serves, after anything that it depends on has changed.
+    fn choose(&self, links: &mut Links, organization: OrganizationId) {
+        let serving = links.serving;
+        let Some(known) = links.by_organization.get_mut(&organization) else { return };
+        let serves = |link: &&Arc<Link>| {
+            let epoch = link.serving.load(Relaxed);
+            serving > 0 && epoch > 0 && epoch == known.epoch
+        };
+        // Nobody is a peer of its own organization. Of two that claim one epoch, which honest ones never do, the first stays.
+        let chosen = if organization == self.identity.organization() {
+            None
+        } else {
+            let linked = |link: &&Arc<Link>| known.links.iter().any(|other| Arc::ptr_eq(other, link));
+            let current = known.chosen.as_ref().filter(linked).filter(serves);
+            current.or_else(|| known.links.iter().find(serves)).cloned()
+        };
+        let before = std::mem::replace(&mut known.chosen, chosen.clone());
+        match (before, chosen) {
+            (Some(before), Some(chosen)) if Arc::ptr_eq(&before, &chosen) => {}
+            (before, chosen) => {
+                if let Some(before) = before {
+                    before.attendance.end(match &chosen {
+                        Some(_) => "another sub-node of the organization serves it now",
+                        None if serving == 0 => "this node does not serve its organization any more",
+                        None => "the peer does not serve its organization any more",
+                    });
+                }
+                if let Some(chosen) = chosen {
+                    chosen.attendance.begin(&mut known.order);
+                }
             }
         }
-        Some(link)
     }
 
     pub(crate) fn link(&self, subnode: SubnodeId) -> Option<Arc<Link>> {
@@ -161,14 +276,16 @@ impl Shared {
     }
 
     /// The nodes of `organization` that are linked.
-    pub(crate) fn subnodes(&self, organization: OrganizationId) -> impl Iterator<Item = SubnodeId> {
-        let links = lock(&self.links).by_organization.get(&organization).cloned().unwrap_or_default();
-        links.into_iter().map(|link| link.subnode)
+    pub(crate) fn subnodes(&self, organization: OrganizationId) -> Vec<SubnodeId> {
+        let links = lock(&self.links);
+        let known = links.by_organization.get(&organization);
+        known.into_iter().flat_map(|organization| &organization.links).map(|link| link.subnode).collect()
     }
 
-    /// The queue of the oldest link with `organization`.
+    /// The queue to the sub-node that serves `organization`.
     pub(crate) fn queue(&self, organization: OrganizationId) -> Option<Arc<Queue>> {
-        lock(&self.links).by_organization.get(&organization)?.first().map(|link| Arc::clone(&link.queue))
+        let links = lock(&self.links);
+        links.by_organization.get(&organization)?.chosen.as_ref().map(|link| Arc::clone(&link.queue))
     }
 
     pub(crate) fn count_refusal(&self, subnode: SubnodeId, by_peer: bool) {
@@ -191,6 +308,8 @@ impl Shared {
             address: link.address.clone(),
             dialed: link.dialed,
             discovered_by: link.discovered_by,
+            serving: link.serving.load(Relaxed),
+            up: link.attendance.is_up(),
             connected: link.connected,
             round_trip: Some(link.round_trip_us.load(Relaxed)).filter(|us| *us > 0).map(Duration::from_micros),
             traffic: link.queue.traffic(),
@@ -205,6 +324,7 @@ impl Shared {
             refused_here: self.counts.refused_here.load(Relaxed),
             refused_by_peer: self.counts.refused_by_peer.load(Relaxed),
             dials_failed: self.counts.dials_failed.load(Relaxed),
+            frames_dropped: self.counts.frames_dropped.load(Relaxed),
         }
     }
 

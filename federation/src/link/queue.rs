@@ -1,17 +1,18 @@
-//! Decides how much may wait for a peer, how much may be under way to it, and how much of it this node has taken.
+//! Decides how much may wait for a peer, what of it goes first, and how much may be under way.
 //!
-//! Shared by the handle, which queues, the writer, which sends, the reader, which hears what the peer granted, and the node,
-//! which drops [`Credit`]s. Nothing here waits.
+//! Shared by the handle, which queues, the writer, which sends, and the reader, which hears what the peer granted. What a link
+//! says about itself goes first, then duty messages, then frames. Nothing here waits.
 
 use crate::{
     event::Traffic,
-    frame::{Frame, PACKET_BYTES_MAX, Packet, WINDOW_BYTES, WINDOW_FRAMES},
+    frame::{DutyLimits, FRAMES, Frame, PACKET_BYTES_MAX, PART_BYTES_MAX, Packet, Window},
 };
+use bytes::Bytes;
 use std::{
     collections::VecDeque,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -22,12 +23,15 @@ pub const QUEUE_FRAMES_MAX: usize = 4_096;
 /// Bytes that may wait for one peer; one frame of any permitted size always may.
 pub const QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Why a frame was not queued.
+/// What a duty message counts beside its bytes, so that many small ones take no more room than few large ones.
+const DUTY_OVERHEAD_BYTES: usize = 64;
+
+/// Why a frame or a message was not queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unsent {
-    /// The queue is full; [`crate::Event::Writable`] tells when it is not any more.
+    /// The queue is full; for frames, [`crate::Event::Writable`] tells when it is not any more.
     Full,
-    /// No link to that organization is up.
+    /// No link to that organization, or to that sub-node, is up.
     Disconnected,
     /// The frame is larger than a packet may be, or has too many entries.
     TooLarge,
@@ -46,8 +50,8 @@ impl fmt::Display for Unsent {
 impl std::error::Error for Unsent {}
 
 /// The sending half of a link.
-#[derive(Default)]
 pub(crate) struct Queue {
+    limits: DutyLimits,
     state: Mutex<State>,
     /// Wakes the writer.
     pub(super) work: Notify,
@@ -60,12 +64,40 @@ pub(crate) struct Queue {
 
 #[derive(Default)]
 struct State {
+    closed: Option<Closing>,
+    /// What the peer has to be told about this side. Only the latest of each counts, so it takes no room.
+    serving: Option<u64>,
+    attend: Option<u64>,
+    begin: Option<u64>,
+    /// Whether frames may be queued.
+    attended: bool,
     frames: VecDeque<(Frame, usize)>,
     bytes: usize,
-    closed: Option<Closing>,
     answered_full: bool,
-    granted_frames: u64,
-    granted_bytes: i64,
+    granted: Granted,
+    duties: VecDeque<Bytes>,
+    duty_bytes: usize,
+    duty_granted: Granted,
+}
+
+/// What the peer has room for.
+#[derive(Default)]
+struct Granted {
+    count: u64,
+    bytes: i64,
+}
+
+impl Granted {
+    fn is_there(&self) -> bool {
+        self.count > 0 && self.bytes > 0
+    }
+
+    /// Add what the peer took. Whether it can have taken as much.
+    fn add(&mut self, count: u32, bytes: u64, window: Window) -> bool {
+        self.count = self.count.saturating_add(count.into());
+        self.bytes = self.bytes.saturating_add_unsigned(bytes);
+        self.count <= window.count.into() && self.bytes <= window.bytes as i64
+    }
 }
 
 /// Why and how a link ends.
@@ -93,11 +125,51 @@ pub(super) struct Counts {
 }
 
 impl Queue {
-    /// A queue to a peer that has granted a whole window.
-    pub(crate) fn new() -> Self {
-        let queue = Self::default();
-        queue.grant(WINDOW_FRAMES, WINDOW_BYTES);
-        queue
+    /// A queue to a peer that has granted whole windows.
+    pub(crate) fn new(limits: DutyLimits) -> Self {
+        let mut state = State::default();
+        state.granted.add(FRAMES.count, FRAMES.bytes, FRAMES);
+        state.duty_granted.add(limits.window.count, limits.window.bytes, limits.window);
+        Self {
+            limits,
+            state: Mutex::new(state),
+            work: Notify::new(),
+            writable: Notify::new(),
+            closing: Notify::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> DutyLimits {
+        self.limits
+    }
+
+    /// Tell the peer at which epoch this node serves.
+    pub(crate) fn tell_serving(&self, epoch: u64) {
+        self.lock().serving = Some(epoch);
+        self.work.notify_one();
+    }
+
+    /// Tell the peer whether it is attended, and in which round.
+    pub(super) fn tell_attend(&self, round: u64) {
+        self.lock().attend = Some(round);
+        self.work.notify_one();
+    }
+
+    /// Take frames from now on, for a round of the peer.
+    pub(super) fn begin(&self, round: u64) {
+        let mut state = self.lock();
+        state.begin = Some(round);
+        state.attended = true;
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// Take no frames any more, and drop what waits.
+    pub(super) fn end(&self) {
+        let mut state = self.lock();
+        state.begin = None;
+        state.drop_frames();
     }
 
     /// Queue `frame`.
@@ -107,7 +179,7 @@ impl Queue {
             return Err(Unsent::TooLarge);
         }
         let mut state = self.lock();
-        if state.closed.is_some() {
+        if state.closed.is_some() || !state.attended {
             return Err(Unsent::Disconnected);
         }
         let fits = state.frames.len() < QUEUE_FRAMES_MAX && state.bytes + bytes <= QUEUE_BYTES_MAX;
@@ -125,15 +197,73 @@ impl Queue {
         Ok(())
     }
 
+    /// Queue a duty message.
+    pub(crate) fn push_duty(&self, message: Bytes) -> Result<(), Unsent> {
+        if message.len() > self.limits.message_bytes {
+            return Err(Unsent::TooLarge);
+        }
+        let mut state = self.lock();
+        if state.closed.is_some() {
+            return Err(Unsent::Disconnected);
+        }
+        let taken = message.len() + DUTY_OVERHEAD_BYTES;
+        if state.duty_bytes + taken > self.limits.queue_bytes && !state.duties.is_empty() {
+            return Err(Unsent::Full);
+        }
+        state.duty_bytes += taken;
+        state.duties.push_back(message);
+        drop(state);
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// What the peer has to be told about this side, in this order.
+    pub(super) fn pop_word(&self) -> Option<Packet> {
+        let mut state = self.lock();
+        if state.closed.is_some() {
+            return None;
+        }
+        if let Some(epoch) = state.serving.take() {
+            return Some(Packet::Serving { epoch });
+        }
+        if let Some(round) = state.attend.take() {
+            return Some(Packet::Attend { round });
+        }
+        state.begin.take().map(|round| Packet::Begin { round })
+    }
+
+    /// The next part of a duty message that the peer has room for, and whether the message ends with it.
+    pub(super) fn pop_duty(&self) -> Option<(Bytes, bool)> {
+        let mut state = self.lock();
+        if !state.duty_granted.is_there() {
+            return None;
+        }
+        let message = state.duties.front_mut()?;
+        let last = message.len() <= PART_BYTES_MAX;
+        let part = message.split_to(message.len().min(PART_BYTES_MAX));
+        if last {
+            state.duties.pop_front();
+        }
+        state.duty_bytes -= part.len() + if last { DUTY_OVERHEAD_BYTES } else { 0 };
+        state.duty_granted.count -= 1;
+        Some((part, last))
+    }
+
+    /// A part took that many bytes as a packet.
+    pub(super) fn sent_duty(&self, bytes: usize) {
+        self.lock().duty_granted.bytes -= bytes as i64;
+    }
+
     /// The next frame that the peer has room for.
     pub(super) fn pop(&self) -> Option<Frame> {
         let mut state = self.lock();
-        if state.granted_frames == 0 || state.granted_bytes <= 0 || state.closed.is_some() {
+        // A frame must not go before the word that it is for this round.
+        if !state.granted.is_there() || state.begin.is_some() {
             return None;
         }
         let (frame, bytes) = state.frames.pop_front()?;
         state.bytes -= bytes;
-        state.granted_frames -= 1;
+        state.granted.count -= 1;
         if state.answered_full && state.frames.len() <= QUEUE_FRAMES_MAX / 2 && state.bytes <= QUEUE_BYTES_MAX / 2 {
             state.answered_full = false;
             self.writable.notify_one();
@@ -143,17 +273,20 @@ impl Queue {
 
     /// A popped frame took that many bytes as a packet.
     pub(super) fn sent(&self, bytes: usize) {
-        self.lock().granted_bytes -= bytes as i64;
+        self.lock().granted.bytes -= bytes as i64;
         self.counts.frames_out.fetch_add(1, Relaxed);
     }
 
     /// The peer has taken as much. Whether that can be.
     pub(super) fn grant(&self, frames: u32, bytes: u64) -> bool {
-        let mut state = self.lock();
-        state.granted_frames = state.granted_frames.saturating_add(frames.into());
-        state.granted_bytes = state.granted_bytes.saturating_add_unsigned(bytes);
-        let honest = state.granted_frames <= WINDOW_FRAMES.into() && state.granted_bytes <= WINDOW_BYTES as i64;
-        drop(state);
+        let honest = self.lock().granted.add(frames, bytes, FRAMES);
+        self.work.notify_one();
+        honest
+    }
+
+    /// The peer has taken as much of duty messages. Whether that can be.
+    pub(super) fn grant_duty(&self, parts: u32, bytes: u64) -> bool {
+        let honest = self.lock().duty_granted.add(parts, bytes, self.limits.window);
         self.work.notify_one();
         honest
     }
@@ -162,15 +295,16 @@ impl Queue {
     pub(crate) fn close(&self, closing: Closing) {
         let mut state = self.lock();
         state.closed.get_or_insert(closing);
-        state.frames = VecDeque::new();
-        state.bytes = 0;
+        state.drop_frames();
+        state.duties = VecDeque::new();
+        state.duty_bytes = 0;
         drop(state);
         self.work.notify_one();
         self.closing.notify_waiters();
     }
 
     /// Why the queue is closed, if it is.
-    pub(super) fn closing(&self) -> Option<Closing> {
+    pub(crate) fn closing(&self) -> Option<Closing> {
         self.lock().closed.clone()
     }
 
@@ -186,12 +320,14 @@ impl Queue {
     }
 
     pub(crate) fn traffic(&self) -> Traffic {
+        let state = self.lock();
         Traffic {
             frames_in: self.counts.frames_in.load(Relaxed),
             frames_out: self.counts.frames_out.load(Relaxed),
             bytes_in: self.counts.bytes_in.load(Relaxed),
             bytes_out: self.counts.bytes_out.load(Relaxed),
-            frames_queued: self.lock().frames.len() as u64,
+            frames_queued: state.frames.len() as u64,
+            duties_queued: state.duties.len() as u64,
         }
     }
 
@@ -200,83 +336,12 @@ impl Queue {
     }
 }
 
-/// What the node has taken of a peer's frames and the peer has not been told yet.
-pub(super) struct Ledger {
-    state: Mutex<LedgerState>,
-    queue: Arc<Queue>,
-}
-
-#[derive(Default)]
-struct LedgerState {
-    outstanding_frames: u32,
-    outstanding_bytes: u64,
-    taken_frames: u32,
-    taken_bytes: u64,
-}
-
-impl Ledger {
-    pub(super) fn new(queue: Arc<Queue>) -> Self {
-        Self { state: Mutex::default(), queue }
-    }
-
-    /// Note that a frame came; nothing where the peer had no right to send it.
-    pub(super) fn arrived(self: &Arc<Self>, bytes: usize) -> Option<Credit> {
-        let mut state = self.lock();
-        if state.outstanding_frames >= WINDOW_FRAMES || state.outstanding_bytes >= WINDOW_BYTES {
-            return None;
-        }
-        state.outstanding_frames += 1;
-        state.outstanding_bytes += bytes as u64;
-        drop(state);
-        Some(Credit { ledger: Arc::clone(self), bytes: bytes as u64 })
-    }
-
-    /// What to grant now: nothing until it is worth a packet.
-    pub(super) fn due(&self) -> Option<(u32, u64)> {
-        let mut state = self.lock();
-        if !state.worth_a_packet() {
-            return None;
-        }
-        let (frames, bytes) = (state.taken_frames, state.taken_bytes);
-        (state.taken_frames, state.taken_bytes) = (0, 0);
-        state.outstanding_frames -= frames;
-        state.outstanding_bytes -= bytes;
-        Some((frames, bytes))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, LedgerState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl LedgerState {
-    fn worth_a_packet(&self) -> bool {
-        self.taken_frames >= WINDOW_FRAMES / 4 || self.taken_bytes >= WINDOW_BYTES / 4
-    }
-}
-
-/// The room that an arrived frame takes. Dropping it lets the peer send as much again.
-pub struct Credit {
-    ledger: Arc<Ledger>,
-    bytes: u64,
-}
-
-impl Drop for Credit {
-    fn drop(&mut self) {
-        let mut state = self.ledger.lock();
-        state.taken_frames += 1;
-        state.taken_bytes += self.bytes;
-        let worth_a_packet = state.worth_a_packet();
-        drop(state);
-        if worth_a_packet {
-            self.ledger.queue.work.notify_one();
-        }
-    }
-}
-
-impl fmt::Debug for Credit {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "credit for {} bytes", self.bytes)
+impl State {
+    fn drop_frames(&mut self) {
+        self.attended = false;
+        self.frames = VecDeque::new();
+        self.bytes = 0;
+        self.answered_full = false;
     }
 }
 
@@ -289,20 +354,27 @@ mod tests {
         Frame::Position { accepted_through }
     }
 
+    fn attended() -> Queue {
+        let queue = Queue::new(DutyLimits::MEMBER);
+        queue.begin(7);
+        assert_eq!(queue.pop_word(), Some(Packet::Begin { round: 7 }));
+        queue
+    }
+
     // Invariant 6: reaching the bound is an answer.
     #[tokio::test]
     async fn a_full_queue_says_so_and_tells_when_there_is_room() {
-        let queue = Queue::new();
+        let queue = attended();
         for number in 0..QUEUE_FRAMES_MAX as u64 {
             queue.push(position(number)).unwrap();
         }
         assert_eq!(queue.push(position(0)), Err(Unsent::Full));
-        for expected in 0..u64::from(WINDOW_FRAMES) {
+        for expected in 0..u64::from(FRAMES.count) {
             assert_eq!(queue.pop(), Some(position(expected)), "in order");
             queue.sent(10);
         }
         assert_eq!(queue.pop(), None, "the window is used up");
-        queue.grant(WINDOW_FRAMES, 10 * u64::from(WINDOW_FRAMES));
+        queue.grant(FRAMES.count, 10 * u64::from(FRAMES.count));
         while queue.pop().is_some() {}
         queue.writable.notified().await;
         assert!(queue.push(position(0)).is_ok());
@@ -311,26 +383,63 @@ mod tests {
     #[test]
     fn one_frame_of_any_permitted_size_is_taken_and_a_larger_one_never() {
         let signed = |bytes| Signed { by: OrganizationId([1; 32]), bytes: vec![0; bytes], signature: vec![0; 64] };
-        let queue = Queue::new();
+        let queue = attended();
         assert_eq!(queue.push(Frame::Confirm(signed(PACKET_BYTES_MAX))), Err(Unsent::TooLarge));
         let large = Frame::Confirm(signed(PACKET_BYTES_MAX - 1_000));
         queue.push(large.clone()).unwrap();
         assert_eq!(queue.push(large), Err(Unsent::Full));
         queue.close(Closing::silent("over"));
         assert_eq!(queue.push(position(1)), Err(Unsent::Disconnected));
+        assert_eq!(queue.push_duty(Bytes::from_static(b"late")), Err(Unsent::Disconnected));
     }
 
     #[test]
-    fn a_peer_that_sends_beyond_its_window_or_grants_beyond_it_is_found_out() {
-        let queue = Arc::new(Queue::new());
-        assert!(!queue.grant(1, 0), "more was granted than was ever sent");
-        let ledger = Arc::new(Ledger::new(Arc::new(Queue::new())));
-        let mut credits: Vec<_> = (0..WINDOW_FRAMES).map(|_| ledger.arrived(10).unwrap()).collect();
-        assert!(ledger.arrived(10).is_none());
-        credits.truncate(10);
-        let (frames, _) = ledger.due().unwrap();
-        assert_eq!(frames, WINDOW_FRAMES - 10);
-        assert!(ledger.arrived(WINDOW_BYTES as usize).is_some(), "the last frame may reach beyond the window of bytes");
-        assert!(ledger.arrived(1).is_none());
+    fn a_peer_that_grants_more_than_it_was_sent_is_found_out() {
+        assert!(!attended().grant(1, 0));
+        assert!(!attended().grant_duty(0, 1));
+    }
+
+    #[test]
+    fn frames_are_taken_and_go_only_in_a_round_and_behind_the_word_for_it() {
+        let queue = Queue::new(DutyLimits::MEMBER);
+        assert_eq!(queue.push(position(1)), Err(Unsent::Disconnected));
+        queue.begin(1);
+        queue.push(position(1)).unwrap();
+        queue.end();
+        queue.begin(2);
+        queue.push(position(2)).unwrap();
+        assert_eq!(queue.pop(), None);
+        assert_eq!(queue.pop_word(), Some(Packet::Begin { round: 2 }));
+        assert_eq!((queue.pop(), queue.pop()), (Some(position(2)), None), "what waited for the round before is gone");
+    }
+
+    #[test]
+    fn duty_messages_are_bounded_in_bytes_cut_in_parts_and_independent_of_the_frames_window() {
+        let queue = Queue::new(DutyLimits::PARTNER);
+        let DutyLimits { queue_bytes, window, .. } = DutyLimits::PARTNER;
+        // One may be larger than the queue.
+        queue.push_duty(Bytes::from(vec![1; queue_bytes + 1])).unwrap();
+        assert_eq!(queue.push_duty(Bytes::from_static(b"beat")), Err(Unsent::Full));
+        let mut parts = 0;
+        loop {
+            let Some((part, last)) = queue.pop_duty() else {
+                assert_eq!(parts % (window.bytes / PART_BYTES_MAX as u64), 0, "the window is used up");
+                assert!(queue.grant_duty(1, window.bytes));
+                continue;
+            };
+            parts += 1;
+            queue.sent_duty(part.len());
+            assert_eq!(last, part.len() == 1);
+            if last {
+                break;
+            }
+        }
+        assert_eq!(parts, (queue_bytes / PART_BYTES_MAX) as u64 + 1);
+        queue.push_duty(Bytes::new()).unwrap();
+        assert_eq!(queue.pop_duty(), Some((Bytes::new(), true)), "an empty one is one too");
+        let member = Queue::new(DutyLimits::MEMBER);
+        let largest = Bytes::from(vec![1; DutyLimits::MEMBER.message_bytes]);
+        assert_eq!(member.push_duty(Bytes::from(vec![1; largest.len() + 1])), Err(Unsent::TooLarge));
+        assert_eq!((0..10).filter(|_| member.push_duty(largest.clone()).is_ok()).count(), 3);
     }
 }

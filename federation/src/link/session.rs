@@ -5,22 +5,26 @@
 //! [`Note::Ready`]. Everything is over within the hello time.
 
 use super::{
-    transfer::{self, FAREWELL_MAX, Opening},
+    transfer::{self, FAREWELL_MAX, Opening, Told},
     wire::{PacketReader, Unreadable, encode},
 };
 use crate::{
-    event::Event,
-    frame::{HELLO_BYTES_MAX, Hello, PROTOCOL_VERSION, Packet, Standing, readable},
+    event::{DutyEvent, Event},
+    frame::{
+        HELLO_BYTES_MAX, Hello, PAIRED_BYTES_MAX, PROTOCOL_VERSION, Packet, PairingSecret, Sealed, Standing, readable,
+    },
     hello::{self, Proved},
+    service::{Errand, Reply},
     shared::Shared,
 };
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use hansa_core::{
     code::{Code, Fault},
-    ident::{OrganizationId, SubnodeId},
-    membership::{Certificate, Credentials, InviteText},
+    ident::{FederationId, OrganizationId, SubnodeId},
+    membership::{Certificate, InviteText},
 };
 use libp2p::{Multiaddr, Stream, swarm::ConnectionId};
+use serde_bytes::ByteBuf;
 use std::sync::Arc;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -63,9 +67,9 @@ pub(crate) enum Ending {
     Down,
     /// The stream broke before there was a link.
     Broken(String),
-    /// The inviter answered this newcomer.
-    Answered(Result<Credentials, Fault>),
-    /// A newcomer was answered.
+    /// Whoever was asked to let this node in answered.
+    Answered(Result<Reply, Fault>),
+    /// A node that wanted in was answered.
     Knocked,
 }
 
@@ -74,12 +78,13 @@ pub(crate) struct Session {
     pub(crate) shared: Arc<Shared>,
     pub(crate) notes: mpsc::Sender<Note>,
     pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) duties: mpsc::Sender<DutyEvent>,
     pub(crate) peer: SubnodeId,
     pub(crate) connection: ConnectionId,
     pub(crate) address: Multiaddr,
     pub(crate) dialed: bool,
-    /// With what this node, as a newcomer, comes to the peer.
-    pub(crate) invite: Option<InviteText>,
+    /// With what this node, as one that wants in, comes to the peer.
+    pub(crate) errand: Option<Errand>,
     pub(crate) ended_link: Option<u64>,
 }
 
@@ -92,7 +97,7 @@ impl Session {
         let late = || Err(Ending::Broken("the peer took too long to say hello".into()));
         match introduced.unwrap_or_else(|_| late()) {
             Ok(opening) => {
-                let Self { notes, peer, connection, .. } = self;
+                let Self { shared, notes, events, duties, peer, connection, .. } = self;
                 let queue = Arc::clone(&opening.link.queue);
                 let ended = async move {
                     let ending = match queue.closed().await.last {
@@ -101,7 +106,7 @@ impl Session {
                     };
                     let _ = notes.send(Note::Over { connection, peer, ending }).await;
                 };
-                transfer::run(opening, reader, writer, self.events, ended).await;
+                transfer::run(opening, reader, writer, shared, Told { events, duties }, ended).await;
             }
             Err(ending) => {
                 let last = match &ending {
@@ -129,8 +134,8 @@ impl Session {
         reader: &mut PacketReader<impl AsyncRead + Unpin>,
         writer: &mut (impl AsyncWrite + Unpin),
     ) -> Result<Opening, Ending> {
-        if let Some(invite) = &self.invite {
-            return Err(self.ask_to_join(invite, reader, writer).await?);
+        if let Some(errand) = &self.errand {
+            return Err(self.run_errand(errand, reader, writer).await?);
         }
         let Some(credentials) = self.shared.credentials() else {
             return Err(refuse(
@@ -153,7 +158,10 @@ impl Session {
             Proved::Newcomer { organization, certificate, invite } if !self.dialed => {
                 return Err(self.answer_knock(organization, certificate, invite, writer).await?);
             }
-            Proved::Newcomer { .. } => return Err(out_of_order()),
+            Proved::Partner { certificate, secret } if !self.dialed => {
+                return Err(self.answer_partner(certificate, secret, writer).await?);
+            }
+            Proved::Newcomer { .. } | Proved::Partner { .. } => return Err(out_of_order()),
         };
         if !self.dialed {
             send(writer, &own).await?;
@@ -200,7 +208,7 @@ impl Session {
         answered.await.map_err(|_| stopping())?
     }
 
-    fn hello(&self, federation: hansa_core::ident::FederationId, standing: Standing) -> Hello {
+    fn hello(&self, federation: FederationId, standing: Standing) -> Hello {
         Hello {
             protocol_version: PROTOCOL_VERSION,
             federation,
@@ -212,24 +220,28 @@ impl Session {
         }
     }
 
-    /// This node is the newcomer.
-    async fn ask_to_join(
+    /// This node is the one that wants in.
+    async fn run_errand(
         &self,
-        invite: &InviteText,
+        errand: &Errand,
         reader: &mut PacketReader<impl AsyncRead + Unpin>,
         writer: &mut (impl AsyncWrite + Unpin),
     ) -> Result<Ending, Ending> {
-        let federation = invite.invite.credentials.federation();
-        send(writer, &Packet::Hello(Box::new(self.hello(federation, Standing::Newcomer(invite.signed.clone())))))
-            .await?;
-        let answer = match receive(reader).await {
-            Ok(Packet::Admitted(credentials)) => {
+        let (federation, standing) = match errand {
+            Errand::Join(invite) => (invite.invite.credentials.federation(), Standing::Newcomer(invite.signed.clone())),
+            // It learns in the answer which federation that is.
+            Errand::Pair(secret) => (FederationId([0; 32]), Standing::Partner { secret: *secret }),
+        };
+        send(writer, &Packet::Hello(Box::new(self.hello(federation, standing)))).await?;
+        let answer = match (receive(reader).await, errand) {
+            (Ok(Packet::Admitted(credentials)), Errand::Join(invite)) => {
                 let organization = self.shared.identity.organization();
-                hello::prove_admission(&credentials, invite, organization).map(|()| *credentials)
+                hello::prove_admission(&credentials, invite, organization).map(|()| Reply::Admitted(credentials))
             }
-            Ok(_) => return Err(out_of_order()),
-            Err(Ending::Refused { fault, .. }) => Err(fault),
-            Err(ending) => return Err(ending),
+            (Ok(Packet::Paired(sealed)), Errand::Pair(_)) => Ok(Reply::Paired(sealed.0.into_vec())),
+            (Ok(_), _) => return Err(out_of_order()),
+            (Err(Ending::Refused { fault, .. }), _) => Err(fault),
+            (Err(ending), _) => return Err(ending),
         };
         Ok(Ending::Answered(answer))
     }
@@ -248,6 +260,28 @@ impl Session {
         self.events.send(knock).await.map_err(|_| stopping())?;
         let credentials = answered.await.map_err(|_| stopping())?.map_err(refuse)?;
         send(writer, &Packet::Admitted(Box::new(credentials))).await?;
+        Ok(Ending::Knocked)
+    }
+
+    /// The peer comes with a pairing code: the node decides.
+    async fn answer_partner(
+        &self,
+        certificate: Certificate,
+        secret: PairingSecret,
+        writer: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<Ending, Ending> {
+        let (answer, answered) = oneshot::channel();
+        let stopping =
+            || refuse(Fault::new(Code::NodeStopped, "the sub-node that was asked to pair with this one stops"));
+        let pairing = Event::Pairing { subnode: self.peer, secret, certificate, answer };
+        self.events.send(pairing).await.map_err(|_| stopping())?;
+        let bytes = answered.await.map_err(|_| stopping())?.map_err(refuse)?;
+        if bytes.len() > PAIRED_BYTES_MAX {
+            let message =
+                format!("the answer to a pairing code has {} bytes, and {PAIRED_BYTES_MAX} are the most", bytes.len());
+            return Err(refuse(Fault::new(Code::LimitReached, message)));
+        }
+        send(writer, &Packet::Paired(Sealed(ByteBuf::from(bytes)))).await?;
         Ok(Ending::Knocked)
     }
 }

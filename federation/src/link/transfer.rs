@@ -1,111 +1,198 @@
-//! Decides how frames go over a link that is up: one task reads, one writes, and the session hands what came to the node.
+//! Decides how frames and duty messages go over a link: one task reads, one writes, and the session hands what came to the node.
 //!
-//! The reader never waits for the node, because a peer cannot send more than the window before the node has taken it; so
-//! grants and farewells are always heard, however slow the node is.
+//! The reader never waits for the node, because a peer cannot send more than the windows before the node has taken it; so
+//! grants and farewells are always heard, however slow the node is. Frames and duty messages go separate ways to the node.
 
 use super::{
-    queue::{Closing, Credit, Ledger, Queue},
-    wire::{PacketReader, Unreadable, encode},
+    attendance::Item,
+    ledger::{Credit, Ledger},
+    queue::{Closing, Queue},
+    wire::{PacketReader, Unreadable, encode, encode_duty},
 };
 use crate::{
-    event::Event,
-    frame::{Frame, PACKET_BYTES_MAX, Packet, readable},
-    shared::Link,
+    event::{DutyEvent, Event},
+    frame::{FRAMES, PACKET_BYTES_MAX, Packet, readable},
+    shared::{Link, Shared},
 };
 use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use hansa_core::code::{Code, Fault};
 use std::{
     io,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 /// Bytes that are collected before they are written.
 const BATCH_BYTES: usize = 256 * 1024;
+/// After so long without anything to send, a side says that it is there.
+const HERE_INTERVAL: Duration = Duration::from_secs(1);
+/// In how many steps silence is noticed.
+const SILENCE_STEPS: u32 = 4;
 /// How long the last packet may take to go out.
 pub(super) const FAREWELL_MAX: Duration = Duration::from_secs(2);
 
 /// What the swarm loop gives a session whose link it accepted.
 pub(crate) struct Opening {
     pub(crate) link: Arc<Link>,
-    /// Resolves when the node has been told everything of the link that this one replaces.
+    /// What the link has to tell the node about frames.
+    pub(crate) items: Items,
+    /// Resolves when the node has been told everything about duties of the link that this one replaces. About frames, the
+    /// items say so.
     pub(crate) previous: Option<oneshot::Receiver<()>>,
-    /// Dropped when the node has been told everything of this one.
+    /// Dropped when the node has been told the same of this one.
     pub(crate) finished: oneshot::Sender<()>,
 }
 
-/// Carry frames until the link ends. Tells `ended` when the stream is done, which may be before the node has taken all.
+/// See [`Opening`].
+pub(crate) struct Items(pub(super) mpsc::UnboundedReceiver<Item>);
+
+/// The ways to the node.
+pub(super) struct Told {
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) duties: mpsc::Sender<DutyEvent>,
+}
+
+/// The node does not listen any more.
+struct Deaf;
+
+/// What came over a link and has not been told yet.
+struct Arriving {
+    link: Arc<Link>,
+    shared: Arc<Shared>,
+    frames: Arc<Ledger>,
+    duties: Arc<Ledger>,
+    messages: mpsc::UnboundedSender<(Vec<u8>, Credit)>,
+    /// The message whose last part has not come yet.
+    part: Vec<u8>,
+}
+
+/// Carry frames and messages until the link ends. Tells `ended` when the stream is done, which may be before the node has
+/// taken all.
 pub(super) async fn run<R, W>(
     opening: Opening,
     mut reader: PacketReader<R>,
     writer: W,
-    events: mpsc::Sender<Event>,
+    shared: Arc<Shared>,
+    told: Told,
     ended: impl Future<Output = ()> + Send + 'static,
 ) where
     R: AsyncRead + Unpin + Send + 'static,
     W: AsyncWrite + Unpin + Send + 'static,
 {
-    let Opening { link, previous, finished } = opening;
+    let Opening { link, items, previous, finished } = opening;
     reader.bytes_max = PACKET_BYTES_MAX;
     let queue = Arc::clone(&link.queue);
-    let ledger = Arc::new(Ledger::new(Arc::clone(&queue)));
+    let frames = Arc::new(Ledger::new(FRAMES, Arc::clone(&queue)));
+    let duties = Arc::new(Ledger::new(queue.limits().window, Arc::clone(&queue)));
     // Bounded by the window that the ledger keeps.
-    let (arrived, mut arriving) = mpsc::unbounded_channel();
+    let (messages, said) = mpsc::unbounded_channel();
     let reading = tokio::spawn({
-        let (queue, ledger) = (Arc::clone(&queue), Arc::clone(&ledger));
+        let (link, frames, duties) = (Arc::clone(&link), Arc::clone(&frames), Arc::clone(&duties));
+        let mut arriving = Arriving { link, shared, frames, duties, messages, part: Vec::new() };
         async move {
+            let link = Arc::clone(&arriving.link);
+            let (heard, silence_max) = (Arc::clone(&reader.heard), link.silence_max);
             tokio::select! {
-                closing = read(&mut reader, &queue, &ledger, &arrived) => queue.close(closing),
-                _ = queue.closed() => {}
+                () = silence(&heard, silence_max) => {
+                    let silent = format!("nothing was heard of the peer for {} s", silence_max.as_secs_f32());
+                    link.queue.close(Closing::silent(silent));
+                }
+                closing = arriving.read(&mut reader) => link.queue.close(closing),
+                _ = link.queue.closed() => {}
             }
+            // Behind everything that came.
+            arriving.shared.ended(&link);
         }
     });
     let writing = tokio::spawn({
         let queue = Arc::clone(&queue);
         async move {
-            if let Err(error) = write(writer, &queue, &ledger).await {
+            if let Err(error) = write(writer, &queue, &frames, &duties).await {
                 queue.close(Closing::silent(format!("the connection broke: {error}")));
             }
         }
     });
     let watching = tokio::spawn(watch(Arc::clone(&queue), writing, ended));
-    if let Some(previous) = previous {
-        // An error as well means that the previous session is over.
-        let _ = previous.await;
-    }
-    tell(&link, &events, &mut arriving).await;
-    drop(finished);
-    // The node does not listen any more, or everything ended by itself.
-    queue.close(Closing::silent("the node stops"));
-    reading.abort();
+    let telling = async {
+        if tell(&link, &told.events, items.0).await.is_err() {
+            queue.close(Closing::silent("the node stops"));
+        }
+    };
+    let telling_duties = async {
+        if let Some(previous) = previous {
+            // An error as well means that the previous session is over.
+            let _ = previous.await;
+        }
+        // A node without duties lets them pass.
+        let _ = tell_duties(&link, &told.duties, said).await;
+        drop(finished);
+    };
+    tokio::join!(telling, telling_duties);
+    let _ = reading.await;
     let _ = watching.await;
 }
 
-/// Tell the node everything of the link, from its coming up to its going down.
-async fn tell(link: &Link, events: &mpsc::Sender<Event>, arriving: &mut mpsc::UnboundedReceiver<(Frame, Credit)>) {
-    let (organization, subnode) = (link.organization, link.subnode);
-    if events.send(link.up()).await.is_err() {
-        return;
+/// Resolves when nothing was heard for about that long. In steps, so that a pause of this process is not taken for the peer's.
+async fn silence(heard: &AtomicU64, silence_max: Duration) {
+    let (mut before, mut steps) = (heard.load(Relaxed), 0);
+    while steps < SILENCE_STEPS {
+        sleep(silence_max / SILENCE_STEPS).await;
+        let now = heard.load(Relaxed);
+        steps = if now == before { steps + 1 } else { 0 };
+        before = now;
     }
+}
+
+/// Tell the node everything about frames, between the link's coming up and its going down, perhaps several times.
+async fn tell(link: &Link, events: &mpsc::Sender<Event>, mut items: mpsc::UnboundedReceiver<Item>) -> Result<(), Deaf> {
+    let (organization, subnode) = (link.organization, link.subnode);
+    let mut up = None;
     loop {
         let event = tokio::select! {
-            arrived = arriving.recv() => match arrived {
-                Some((frame, credit)) => Event::Arrived { organization, subnode, frame, credit },
-                None => break,
+            item = items.recv() => match item {
+                Some(Item::Up { previous, finished }) => {
+                    if let Some(previous) = previous {
+                        // An error as well means that the previous link is down.
+                        let _ = previous.await;
+                    }
+                    link.attendance.told();
+                    up = Some(finished);
+                    link.up()
+                }
+                Some(Item::Frame(frame, credit)) => Event::Arrived { organization, subnode, frame, credit },
+                Some(Item::Down(reason)) => Event::PeerDown { organization, subnode, reason },
+                None => return Ok(()),
             },
             () = link.queue.writable.notified() => Event::Writable { organization },
         };
-        if events.send(event).await.is_err() {
-            return;
+        let is_down = matches!(event, Event::PeerDown { .. });
+        events.send(event).await.map_err(|_| Deaf)?;
+        if is_down {
+            drop(up.take());
         }
     }
-    let reason = link.queue.closed().await.reason;
-    let _ = events.send(Event::PeerDown { organization, subnode, reason }).await;
+}
+
+/// Tell the node everything about duties.
+async fn tell_duties(
+    link: &Link,
+    duties: &mpsc::Sender<DutyEvent>,
+    mut said: mpsc::UnboundedReceiver<(Vec<u8>, Credit)>,
+) -> Result<(), Deaf> {
+    let (organization, subnode, address) = (link.organization, link.subnode, link.address.clone());
+    duties.send(DutyEvent::PairUp { subnode, organization, address }).await.map_err(|_| Deaf)?;
+    while let Some((bytes, credit)) = said.recv().await {
+        duties.send(DutyEvent::Told { subnode, organization, bytes, credit }).await.map_err(|_| Deaf)?;
+    }
+    duties.send(DutyEvent::PairDown { subnode }).await.map_err(|_| Deaf)
 }
 
 /// Once the link is closed, let the last packet go out, and say that the stream is done.
@@ -117,41 +204,98 @@ async fn watch(queue: Arc<Queue>, mut writing: JoinHandle<()>, ended: impl Futur
     ended.await;
 }
 
-/// Read until there is a reason to stop.
-async fn read<R: AsyncRead + Unpin>(
-    reader: &mut PacketReader<R>,
-    queue: &Queue,
-    ledger: &Arc<Ledger>,
-    arrived: &mpsc::UnboundedSender<(Frame, Credit)>,
-) -> Closing {
-    let refuse = |what: &str| refusal(Fault::new(Code::FrameRefused, what));
-    loop {
-        match reader.next().await {
-            Ok((Packet::Frame(frame), bytes)) => {
+impl Arriving {
+    /// Read until there is a reason to stop.
+    async fn read<R: AsyncRead + Unpin>(&mut self, reader: &mut PacketReader<R>) -> Closing {
+        loop {
+            match reader.next().await {
+                Ok((packet, bytes)) => {
+                    if let Err(closing) = self.take(packet, bytes) {
+                        return closing;
+                    }
+                }
+                Err(Unreadable::End) => return Closing::silent("the peer closed the link"),
+                Err(Unreadable::Broken(error)) => return Closing::silent(format!("the connection broke: {error}")),
+                Err(Unreadable::Wrong(fault)) => return refusal(fault),
+            }
+        }
+    }
+
+    fn take(&mut self, packet: Packet, bytes: usize) -> Result<(), Closing> {
+        let refuse = |what: &str| Err(refusal(Fault::new(Code::FrameRefused, what)));
+        let beyond = "the peer sent more than it was granted";
+        let Self { link, shared, .. } = &*self;
+        let queue = &link.queue;
+        match packet {
+            Packet::Frame(frame) => {
                 queue.counts.frames_in.fetch_add(1, Relaxed);
                 queue.counts.bytes_in.fetch_add(bytes as u64, Relaxed);
-                let Some(credit) = ledger.arrived(bytes) else {
-                    return refuse("the peer sent more than it was granted");
-                };
-                if arrived.send((frame, credit)).is_err() {
-                    return Closing::silent("the node stops");
+                let Some(credit) = self.frames.arrived(bytes) else { return refuse(beyond) };
+                if !link.attendance.arrived(frame, credit) {
+                    shared.counts.frames_dropped.fetch_add(1, Relaxed);
                 }
             }
-            Ok((Packet::Grant { frames, bytes }, _)) => {
+            Packet::Duty { part, last } => {
+                queue.counts.bytes_in.fetch_add(bytes as u64, Relaxed);
+                return self.take_part(part.into_vec(), last, bytes);
+            }
+            Packet::Grant { frames, bytes } => {
                 if !queue.grant(frames, bytes) {
                     return refuse("the peer granted more than it was sent");
                 }
             }
-            Ok((Packet::Goodbye, _)) => return Closing::silent("the peer stopped"),
-            Ok((Packet::Superseded, _)) => return Closing::silent("the peer has another link with this node"),
-            Ok((Packet::Refuse(fault), _)) => {
-                return Closing::silent(format!("the peer refused this node: {}", readable(fault)));
+            Packet::DutyGrant { parts, bytes } => {
+                if !queue.grant_duty(parts, bytes) {
+                    return refuse("the peer granted more than it was sent");
+                }
             }
-            Ok(_) => return refuse("the peer sent a packet that does not belong on a link that is up"),
-            Err(Unreadable::End) => return Closing::silent("the peer closed the link"),
-            Err(Unreadable::Broken(error)) => return Closing::silent(format!("the connection broke: {error}")),
-            Err(Unreadable::Wrong(fault)) => return refusal(fault),
+            Packet::Serving { epoch } => shared.on_serving(link, epoch),
+            Packet::Attend { round } => shared.on_attend(link, round),
+            Packet::Here => {}
+            Packet::Begin { round } => link.attendance.peer_begins(round),
+            Packet::Goodbye => return Err(Closing::silent("the peer stopped")),
+            Packet::Superseded => return Err(Closing::silent("the peer has another link with this node")),
+            Packet::Refuse(fault) => {
+                return Err(Closing::silent(format!("the peer refused this node: {}", readable(fault))));
+            }
+            _ => return refuse("the peer sent a packet that does not belong on a link that is up"),
         }
+        Ok(())
+    }
+
+    /// Put a message together, and hand it on when it is whole.
+    fn take_part(&mut self, part: Vec<u8>, last: bool, bytes: usize) -> Result<(), Closing> {
+        let refuse = |what: &str| Err(refusal(Fault::new(Code::FrameRefused, what)));
+        let beyond = "the peer sent more of a duty message than it was granted";
+        if self.part.len() + part.len() > self.link.queue.limits().message_bytes {
+            return refuse("the peer sent a larger duty message than it may");
+        }
+        let is_whole = last && self.part.is_empty();
+        let credit = match (is_whole, last) {
+            (true, _) => self.duties.arrived(bytes),
+            (false, true) => self.duties.arrived_last_part(bytes),
+            (false, false) => {
+                if part.is_empty() {
+                    return refuse("the peer sent an empty part of a duty message");
+                }
+                if !self.duties.arrived_part(bytes) {
+                    return refuse(beyond);
+                }
+                self.part.extend_from_slice(&part);
+                return Ok(());
+            }
+        };
+        let Some(credit) = credit else { return refuse(beyond) };
+        let message = if is_whole {
+            part
+        } else {
+            let mut message = std::mem::take(&mut self.part);
+            message.extend_from_slice(&part);
+            message
+        };
+        // Where the node has no duties, the credit is back at once.
+        let _ = self.messages.send((message, credit));
+        Ok(())
     }
 }
 
@@ -160,16 +304,30 @@ fn refusal(fault: Fault) -> Closing {
 }
 
 /// Write what the peer has room for, what it may send more, and at the end the farewell.
-async fn write<W: AsyncWrite + Unpin>(mut writer: W, queue: &Queue, ledger: &Ledger) -> io::Result<()> {
+async fn write<W: AsyncWrite + Unpin>(
+    mut writer: W,
+    queue: &Queue,
+    frames: &Ledger,
+    duties: &Ledger,
+) -> io::Result<()> {
     let mut batch = Vec::new();
     loop {
-        if let Some((frames, bytes)) = ledger.due() {
+        if let Some((frames, bytes)) = frames.due() {
             encode(&Packet::Grant { frames, bytes }, &mut batch);
         }
-        while batch.len() < BATCH_BYTES
-            && let Some(frame) = queue.pop()
-        {
-            queue.sent(encode(&Packet::Frame(frame), &mut batch));
+        if let Some((parts, bytes)) = duties.due() {
+            encode(&Packet::DutyGrant { parts, bytes }, &mut batch);
+        }
+        while batch.len() < BATCH_BYTES {
+            if let Some(word) = queue.pop_word() {
+                encode(&word, &mut batch);
+            } else if let Some((part, last)) = queue.pop_duty() {
+                queue.sent_duty(encode_duty(&part, last, &mut batch));
+            } else if let Some(frame) = queue.pop() {
+                queue.sent(encode(&Packet::Frame(frame), &mut batch));
+            } else {
+                break;
+            }
         }
         if !batch.is_empty() {
             writer.write_all(&batch).await?;
@@ -185,8 +343,8 @@ async fn write<W: AsyncWrite + Unpin>(mut writer: W, queue: &Queue, ledger: &Led
                 writer.flush().await?;
             }
             return writer.close().await;
-        } else {
-            queue.work.notified().await;
+        } else if timeout(HERE_INTERVAL, queue.work.notified()).await.is_err() {
+            encode(&Packet::Here, &mut batch);
         }
     }
 }

@@ -2,11 +2,18 @@
 //!
 //! Used by the link's reader and writer only. A length is believed only as far as bytes have really arrived.
 
-use crate::frame::Packet;
+use crate::frame::{Outgoing, Packet};
 use bytes::{Buf, BytesMut};
 use futures::{AsyncRead, AsyncReadExt};
 use hansa_core::code::{Code, Fault};
-use std::io;
+use serde::Serialize;
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 /// Bytes of the length before a packet.
 const PREFIX_BYTES: usize = 4;
@@ -33,11 +40,19 @@ pub(super) struct PacketReader<R> {
     chunk: Box<[u8]>,
     /// Bytes that a packet may have.
     pub(super) bytes_max: usize,
+    /// Grows whenever anything comes.
+    pub(super) heard: Arc<AtomicU64>,
 }
 
 impl<R: AsyncRead + Unpin> PacketReader<R> {
     pub(super) fn new(stream: R, bytes_max: usize) -> Self {
-        Self { stream, arrived: BytesMut::new(), chunk: vec![0; CHUNK_BYTES].into_boxed_slice(), bytes_max }
+        Self {
+            stream,
+            arrived: BytesMut::new(),
+            chunk: vec![0; CHUNK_BYTES].into_boxed_slice(),
+            bytes_max,
+            heard: Arc::default(),
+        }
     }
 
     /// The next packet, and how many bytes it took.
@@ -65,6 +80,7 @@ impl<R: AsyncRead + Unpin> PacketReader<R> {
             Ok(0) if self.arrived.is_empty() => Err(Unreadable::End),
             Ok(0) => Err(Unreadable::Broken(io::ErrorKind::UnexpectedEof.into())),
             Ok(length) => {
+                self.heard.fetch_add(1, Relaxed);
                 self.arrived.extend_from_slice(&self.chunk[..length]);
                 Ok(())
             }
@@ -94,6 +110,15 @@ fn decode(bytes: &[u8]) -> Result<Packet, Fault> {
 
 /// Append `packet` with its length, and say how many bytes that took.
 pub(super) fn encode(packet: &Packet, buffer: &mut Vec<u8>) -> usize {
+    append(packet, buffer)
+}
+
+/// Append a part of a duty message, without a copy in between.
+pub(super) fn encode_duty(part: &[u8], last: bool, buffer: &mut Vec<u8>) -> usize {
+    append(&Outgoing::Duty { part: serde_bytes::Bytes::new(part), last }, buffer)
+}
+
+fn append(packet: &impl Serialize, buffer: &mut Vec<u8>) -> usize {
     let start = buffer.len();
     buffer.extend_from_slice(&[0; PREFIX_BYTES]);
     ciborium::into_writer(packet, &mut *buffer).expect("encoding into memory cannot fail");

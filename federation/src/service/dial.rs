@@ -18,7 +18,8 @@ impl Service {
         while let Some((target, addresses)) = self.candidates.next_due(now) {
             let options = match &target {
                 Target::Peer(peer) => DialOpts::peer_id(*peer)
-                    .condition(PeerCondition::DisconnectedAndNotDialing)
+                    // There may still be a connection that ends, or one over which the peer has yet to say hello.
+                    .condition(PeerCondition::NotDialing)
                     .addresses(addresses)
                     // Two nodes that dial each other from their listening ports would meet in one TCP connection without acceptor.
                     .allocate_new_port()

@@ -11,12 +11,13 @@ use crate::{
     behaviour::{self, Behaviour, BehaviourEvent},
     dialing::{Candidates, is_stranger, split},
     emulation::{Emulation, Latency},
-    event::{DiscoveredBy, Event},
-    frame::Packet,
+    event::{DiscoveredBy, DutyEvent, Event},
+    frame::{DutyLimits, Packet},
     handle::Handle,
     hello::Identity,
     identity::{keypair, peer_id, subnode_id},
     link::{
+        attendance::Attendance,
         queue::{Closing, Queue},
         session::{Ending, LinkOpening, Note, Ready, Session},
         streams::{Opened, Outcome},
@@ -31,11 +32,12 @@ use hansa_core::{
     dice::Dice,
     ident::SubnodeId,
     limit,
-    membership::{Certificate, Credentials, InviteText},
+    membership::{Certificate, Credentials},
     moment::Moment,
     signed::Purpose,
 };
 use join::Join;
+pub(crate) use join::{Errand, Reply};
 use libp2p::{
     Multiaddr, PeerId, Swarm, identify, kad, mdns, ping,
     swarm::{ConnectionId, SwarmEvent, behaviour::toggle::Toggle},
@@ -53,6 +55,8 @@ use tokio::{
 
 /// Events that wait for the node to take them; each link has a window of its own behind it.
 const EVENTS_MAX: usize = 256;
+/// The same of duties.
+const DUTIES_MAX: usize = 256;
 /// Commands that wait for the loop.
 const COMMANDS_MAX: usize = 256;
 /// Notes of sessions that wait for the loop.
@@ -72,24 +76,36 @@ pub struct Start {
     pub terms_hash: [u8; 32],
     /// How it is configured.
     pub options: Options,
+    /// At which epoch it serves its organization from the start; zero where it does not, because it is one of a pair and has
+    /// yet to find out.
+    pub serving: u64,
 }
 
 /// What a handle asks for.
 pub(crate) enum Command {
-    Join { invite: Box<InviteText>, answer: oneshot::Sender<Result<Credentials, Fault>> },
+    Errand {
+        errand: Errand,
+        addresses: Vec<String>,
+        asked: &'static str,
+        answer: oneshot::Sender<Result<Reply, Fault>>,
+    },
     Credentials(Box<Credentials>),
-    Learn { subnode: SubnodeId, addresses: Vec<Multiaddr> },
+    Learn {
+        subnode: SubnodeId,
+        addresses: Vec<Multiaddr>,
+    },
     Emulation(Vec<Latency>),
     Stop(oneshot::Sender<()>),
 }
 
-/// Start a federation's part of a node. Must be called within a tokio runtime.
+/// Start a federation's part of a node: how to ask it, what happens, and what happens to pairs. Must be called within a tokio
+/// runtime. A node without duties may drop their receiver.
 ///
 /// # Errors
 /// The first of the options that does not fit, or what is wrong with the identity. An address that cannot be listened at is
 /// an [`Event::ListenFailed`].
-pub fn start(start: Start) -> Result<(Handle, mpsc::Receiver<Event>), Fault> {
-    let Start { identity, credentials, terms_hash, options } = start;
+pub fn start(start: Start) -> Result<(Handle, mpsc::Receiver<Event>, mpsc::Receiver<DutyEvent>), Fault> {
+    let Start { identity, credentials, terms_hash, options, serving } = start;
     if let Some(fault) = options.validate().into_iter().next() {
         return Err(fault);
     }
@@ -109,8 +125,9 @@ pub fn start(start: Start) -> Result<(Handle, mpsc::Receiver<Event>), Fault> {
     let federation = credentials.as_ref().map(Credentials::federation);
     let swarm = behaviour::swarm(&keypair, federation, &options, emulation.clone())?;
     let hello_timeout = Duration::from_millis(options.hello_timeout_ms);
-    let shared = Arc::new(Shared::new(identity, terms_hash, credentials, hello_timeout));
+    let shared = Arc::new(Shared::new(identity, terms_hash, credentials, hello_timeout, serving));
     let (events, taken) = mpsc::channel(EVENTS_MAX);
+    let (duties, duties_taken) = mpsc::channel(DUTIES_MAX);
     let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
     let (notes, noted) = mpsc::channel(NOTES_MAX);
     let service = Service {
@@ -121,6 +138,7 @@ pub fn start(start: Start) -> Result<(Handle, mpsc::Receiver<Event>), Fault> {
         emulation,
         options,
         events,
+        duties,
         backlog: VecDeque::new(),
         notes,
         sessions: JoinSet::new(),
@@ -132,7 +150,7 @@ pub fn start(start: Start) -> Result<(Handle, mpsc::Receiver<Event>), Fault> {
         stopping: None,
     };
     tokio::spawn(service.run(commanded, noted));
-    Ok((Handle { shared, commands }, taken))
+    Ok((Handle { shared, commands }, taken, duties_taken))
 }
 
 struct Service {
@@ -143,6 +161,7 @@ struct Service {
     emulation: Emulation,
     options: Options,
     events: mpsc::Sender<Event>,
+    duties: mpsc::Sender<DutyEvent>,
     backlog: VecDeque<Event>,
     notes: mpsc::Sender<Note>,
     sessions: JoinSet<()>,
@@ -150,7 +169,7 @@ struct Service {
     connections: HashMap<ConnectionId, Multiaddr>,
     /// Where connected peers say that they listen.
     identified: HashMap<PeerId, Vec<Multiaddr>>,
-    /// Resolves when the session of the latest link with a peer has told the node everything.
+    /// Resolves when the session of the latest link with a peer has told the node everything about duties.
     running: HashMap<SubnodeId, oneshot::Receiver<()>>,
     /// The last link with each peer that ended.
     ended_links: HashMap<SubnodeId, u64>,
@@ -206,7 +225,9 @@ impl Service {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Join { invite, answer } => self.begin_to_join(*invite, answer),
+            Command::Errand { errand, addresses, asked, answer } => {
+                self.begin_to_join(errand, &addresses, asked, answer);
+            }
             Command::Credentials(credentials) => self.on_credentials(*credentials),
             Command::Learn { subnode, addresses } => {
                 if let Ok(peer) = peer_id(subnode) {
@@ -334,16 +355,17 @@ impl Service {
         };
         match outcome {
             Outcome::Stream { stream, dialed } => {
-                let invite = self.join.as_ref().filter(|join| dialed && join.asks(&peer)).map(Join::invite);
+                let errand = self.join.as_ref().filter(|join| dialed && join.asks(&peer)).map(Join::errand);
                 let session = Session {
                     shared: Arc::clone(&self.shared),
                     notes: self.notes.clone(),
                     events: self.events.clone(),
+                    duties: self.duties.clone(),
                     peer: subnode,
                     connection,
                     address,
                     dialed,
-                    invite,
+                    errand,
                     ended_link: self.ended_links.get(&subnode).copied(),
                 };
                 self.sessions.spawn(session.run(stream));
@@ -374,7 +396,8 @@ impl Service {
         if self.stopping.is_some() || !self.connections.contains_key(&ready.connection) {
             return Err(Ending::Broken("the node stops, or the connection has ended".into()));
         }
-        let others = self.shared.subnodes(ready.organization).filter(|subnode| *subnode != ready.peer).count();
+        let linked = self.shared.subnodes(ready.organization);
+        let others = linked.into_iter().filter(|subnode| *subnode != ready.peer).count();
         if others >= LINKS_PER_ORGANIZATION_MAX {
             let message = format!("{} has {others} nodes linked here already, the maximum", ready.organization.short());
             return Err(Ending::Refused { fault: Fault::new(Code::LimitReached, message), by_peer: false });
@@ -394,6 +417,9 @@ impl Service {
             _ if ready.dialed => DiscoveredBy::Kademlia,
             _ => DiscoveredBy::Inbound,
         };
+        let is_partner = ready.organization == self.shared.identity.organization();
+        let queue = Arc::new(Queue::new(if is_partner { DutyLimits::PARTNER } else { DutyLimits::MEMBER }));
+        let (attendance, items) = Attendance::new(Arc::clone(&queue));
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let link = Arc::new(Link {
             id: ready.decided.unwrap_or_else(random_u64),
@@ -407,19 +433,29 @@ impl Service {
             dialed: ready.dialed,
             discovered_by,
             connected: Moment(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)),
+            silence_max: Duration::from_millis(if is_partner {
+                self.options.partner_silence_ms_max
+            } else {
+                self.options.silence_ms_max
+            }),
             round_trip_us: 0.into(),
-            queue: Arc::new(Queue::new()),
+            serving: 0.into(),
+            queue,
+            attendance,
         });
         self.shared.insert(Arc::clone(&link));
         self.favour(peer);
         self.learn_identified(peer);
         self.candidates.connected(peer);
+        if is_partner {
+            self.candidates.prefer(peer);
+        }
         let (finished, running) = oneshot::channel();
         if self.running.len() >= 2 * limit::MEMBERS_MAX {
             self.running.retain(|_, running| matches!(running.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
         }
         let previous = self.running.insert(ready.peer, running);
-        Ok(LinkOpening { link, previous, finished })
+        Ok(LinkOpening { link, items, previous, finished })
     }
 
     fn on_over(&mut self, connection: ConnectionId, subnode: SubnodeId, ending: Ending) {
@@ -442,6 +478,8 @@ impl Service {
                 self.on_join_failed(&peer, format!("{address}: {why}"));
             }
             Ending::Answered(answer) => self.on_join_answered(answer),
+            // A connection whose other end is silent may take its time to end.
+            Ending::Down if self.shared.link(subnode).is_none() => self.candidates.disconnected(peer, now),
             Ending::Superseded | Ending::Down | Ending::Knocked => {}
         }
         self.swarm.close_connection(connection);
@@ -449,8 +487,7 @@ impl Service {
 
     /// The link over a connection is over, if there was one.
     fn unlink(&mut self, subnode: SubnodeId, connection: ConnectionId, closing: Closing) {
-        let Some(link) = self.shared.remove(subnode, connection) else { return };
-        link.queue.close(closing);
+        let Some(link) = self.shared.remove(subnode, connection, closing) else { return };
         if self.ended_links.len() >= 2 * limit::MEMBERS_MAX {
             // They only spare a peer one superfluous try.
             self.ended_links.clear();

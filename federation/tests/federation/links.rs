@@ -89,8 +89,13 @@ async fn a_link_returns_when_a_node_vanishes_without_goodbye() {
     let options = known.clone();
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let start =
-            hansa_federation::Start { identity: vanishing, credentials, terms_hash: crate::world::TERMS, options };
+        let start = hansa_federation::Start {
+            identity: vanishing,
+            credentials,
+            terms_hash: crate::world::TERMS,
+            options,
+            serving: 1,
+        };
         let running = runtime.block_on(async { hansa_federation::start(start).unwrap() });
         death.recv().unwrap();
         // The tasks end where they stand, as in a process that is killed; nobody says anything.
@@ -106,6 +111,38 @@ async fn a_link_returns_when_a_node_vanishes_without_goodbye() {
     one.up(again.id).await;
 }
 
+#[tokio::test]
+async fn a_peer_that_falls_silent_is_given_up_though_its_connection_is_open() {
+    let mut scene = Scene::with(Options { silence_ms_max: 2_000, ..options(TCP) }).await;
+    let raw = Raw::larger_than(scene.founder.keys.subnode_id());
+    let mut connection = raw.connect(&scene.address).await;
+    connection.link(scene.honest(&raw, &scene.member), false).await;
+    scene.node.up(scene.member_id()).await;
+    assert!(scene.node.down(scene.member_id()).await.contains("nothing was heard"));
+    scene.node.pair_down(raw.subnode()).await;
+    // The node itself has said all the time that it is there.
+    let mut here = 0;
+    while let Some(packet) = connection.receive().await {
+        here += usize::from(matches!(packet, Packet::Here));
+    }
+    assert!(here > 0);
+}
+
+#[tokio::test]
+async fn a_quiet_peer_is_not_given_up() {
+    let founder = Organization::founder("Founder");
+    let quick = |options: Options| Options { silence_ms_max: 2_000, ..options };
+    let mut one = founder.start(quick(options(TCP)));
+    let address = one.listening().await;
+    let mut other = founder.with_member("Member").start(quick(knowing(TCP, &[address])));
+    one.up(other.id).await;
+    other.up(one.id).await;
+    let said = other.handle.peers()[0].traffic.bytes_out;
+    // Several times the silence that ends a link, in the words that are said meanwhile.
+    until("signs of life", || other.handle.peers()[0].traffic.bytes_out > said + 40).await;
+    assert_eq!((one.handle.counters().links_opened, other.handle.counters().links_opened), (1, 1));
+}
+
 /// A member's node that is linked, played by `raw`; `ended_link` and `incarnation` as in its hello. Whether it becomes the link.
 async fn says_hello(scene: &Scene, raw: &Raw, incarnation: u64, ended_link: Option<u64>) -> (Connection, Option<u64>) {
     let mut connection = raw.connect(&scene.address).await;
@@ -114,7 +151,10 @@ async fn says_hello(scene: &Scene, raw: &Raw, incarnation: u64, ended_link: Opti
     assert!(matches!(connection.receive().await, Some(Packet::Hello(_))));
     connection.send(&Packet::Welcome).await;
     match connection.receive().await {
-        Some(Packet::Open { link }) => (connection, Some(link)),
+        Some(Packet::Open { link }) => {
+            connection.attend().await;
+            (connection, Some(link))
+        }
         Some(Packet::Superseded) => (connection, None),
         other => panic!("neither a link nor another: {other:?}"),
     }
@@ -177,6 +217,7 @@ async fn options_that_do_not_fit_start_nothing() {
         credentials: None,
         terms_hash: [0; 32],
         options: Options { connections_max: 0, ..Options::default() },
+        serving: 1,
     };
     assert_eq!(hansa_federation::start(start).err().unwrap().code, Code::ConfigurationInvalid);
 }

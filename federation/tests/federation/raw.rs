@@ -10,11 +10,13 @@ use hansa_core::{
     moment::Moment,
     signed::{Purpose, Signed},
 };
+use hansa_federation::Options;
 use libp2p::{
     Multiaddr, PeerId, Stream, StreamProtocol, Swarm, SwarmBuilder, identity::Keypair, multiaddr::Protocol, noise, tcp,
     yamux,
 };
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use tokio::time::timeout;
 
 /// The packets, written down once more: a change of the wire must be noticed.
@@ -28,6 +30,13 @@ pub enum Packet {
     Goodbye,
     Frame(Frame),
     Grant { frames: u32, bytes: u64 },
+    Serving { epoch: u64 },
+    Attend { round: u64 },
+    Begin { round: u64 },
+    Duty { part: ByteBuf, last: bool },
+    DutyGrant { parts: u32, bytes: u64 },
+    Here,
+    Paired(ByteBuf),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,6 +61,7 @@ pub struct Hello {
 pub enum Standing {
     Member(Credentials),
     Newcomer(Signed),
+    Partner { secret: ByteBuf },
 }
 
 /// A transport key without a node behind it.
@@ -124,6 +134,17 @@ impl Connection {
         self.write(&framed(&bytes)).await;
     }
 
+    /// All at once, so that a refusal cannot come in between.
+    pub async fn send_all(&mut self, packets: &[Packet]) {
+        let mut all = Vec::new();
+        for packet in packets {
+            let mut bytes = Vec::new();
+            ciborium::into_writer(packet, &mut bytes).unwrap();
+            all.extend(framed(&bytes));
+        }
+        self.write(&all).await;
+    }
+
     /// The next packet, or nothing when the stream has ended.
     pub async fn receive(&mut self) -> Option<Packet> {
         let read = async {
@@ -143,6 +164,25 @@ impl Connection {
 
     /// Say hello as the dialer, and answer until the link is up.
     pub async fn link(&mut self, hello: Hello, decides: bool) {
+        self.open(hello, decides).await;
+        self.attend().await;
+    }
+
+    /// Say that this side serves and attends, wait until the other does, and begin its round.
+    pub async fn attend(&mut self) {
+        self.send(&Packet::Serving { epoch: 1 }).await;
+        self.send(&Packet::Attend { round: 5 }).await;
+        loop {
+            match self.receive().await.expect("the other side attends") {
+                Packet::Attend { round } => return self.send(&Packet::Begin { round }).await,
+                Packet::Serving { .. } | Packet::Here => {}
+                other => panic!("instead of its round: {other:?}"),
+            }
+        }
+    }
+
+    /// Say hello as the dialer, and answer until there is a link.
+    pub async fn open(&mut self, hello: Hello, decides: bool) {
         self.send(&Packet::Hello(Box::new(hello))).await;
         assert!(matches!(self.receive().await, Some(Packet::Hello(_))));
         if decides {
@@ -165,15 +205,19 @@ pub struct Scene {
 
 impl Scene {
     pub async fn new() -> Self {
+        Self::with(options(TCP)).await
+    }
+
+    pub async fn with(options: Options) -> Self {
         let founder = Organization::founder("Founder");
-        let mut node = founder.start(options(TCP));
+        let mut node = founder.start(options);
         let address = node.listening().await;
         Self { founder, node, address, member: SigningKey::from_bytes(&[30; 32]) }
     }
 
     pub fn hello(&self, certificate: Signed, credentials: Credentials) -> Hello {
         Hello {
-            protocol_version: 1,
+            protocol_version: 2,
             federation: self.founder.credentials.as_ref().unwrap().federation(),
             terms_hash: TERMS,
             certificate,
@@ -198,7 +242,13 @@ impl Scene {
         let fault = loop {
             match connection.receive().await {
                 Some(Packet::Refuse(fault)) => break fault,
-                Some(Packet::Grant { .. }) => {}
+                Some(
+                    Packet::Grant { .. }
+                    | Packet::Serving { .. }
+                    | Packet::Attend { .. }
+                    | Packet::Begin { .. }
+                    | Packet::Here,
+                ) => {}
                 other => panic!("instead of a refusal: {other:?}"),
             }
         };

@@ -3,12 +3,12 @@
 use ed25519_dalek::SigningKey;
 use hansa_core::{
     code::Fault,
-    ident::OrganizationId,
+    ident::{OrganizationId, SubnodeId},
     membership::{Admission, Charter, Credentials, Invite, InviteText},
     moment::Moment,
     signed::{Purpose, Signed},
 };
-use hansa_federation::{Event, Frame, Handle, Identity, Keys, Multiaddr, Options, Start, start};
+use hansa_federation::{DutyEvent, Event, Frame, Handle, Identity, Keys, Multiaddr, Options, Start, start};
 use std::time::Duration;
 use tokio::{sync::mpsc, time::timeout};
 
@@ -75,9 +75,21 @@ impl Organization {
     }
 
     pub fn start_with(&self, terms_hash: [u8; 32], options: Options) -> Node {
+        self.start_serving(1, terms_hash, options)
+    }
+
+    /// One of a pair, which serves at that epoch, or does not.
+    pub fn start_serving(&self, serving: u64, terms_hash: [u8; 32], options: Options) -> Node {
         let (identity, credentials) = (self.identity(), self.credentials.clone());
-        let (handle, events) = start(Start { identity, credentials, terms_hash, options }).unwrap();
-        Node { id: self.id(), handle, events }
+        let (handle, events, duties) = start(Start { identity, credentials, terms_hash, options, serving }).unwrap();
+        Node { id: self.id(), subnode: self.keys.subnode_id(), handle, events, duties }
+    }
+
+    /// The other sub-node of the same organization.
+    pub fn partner(&self) -> Self {
+        let organization = self.keys.organization.clone();
+        let keys = Keys { organization, node: Keys::generate().node };
+        Self { keys, name: self.name, credentials: self.credentials.clone() }
     }
 }
 
@@ -96,6 +108,8 @@ pub fn options(listen: &str) -> Options {
         dial_delay_ms_min: 20,
         dial_delay_ms_max: 500,
         keep_alive_interval_ms: 200,
+        // Peers that a test plays say only what it is about.
+        silence_ms_max: 300_000,
         ..Options::default()
     }
 }
@@ -118,8 +132,10 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 /// A running node.
 pub struct Node {
     pub id: OrganizationId,
+    pub subnode: SubnodeId,
     pub handle: Handle,
     pub events: mpsc::Receiver<Event>,
+    pub duties: mpsc::Receiver<DutyEvent>,
 }
 
 impl Node {
@@ -134,6 +150,45 @@ impl Node {
             }
         };
         timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+    }
+
+    /// The first duty event that `wanted` makes something of.
+    pub async fn wait_duty<T>(&mut self, what: &str, mut wanted: impl FnMut(DutyEvent) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                let event = self.duties.recv().await.expect("the node runs");
+                if let Some(found) = wanted(event) {
+                    return found;
+                }
+            }
+        };
+        timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+    }
+
+    /// A link with that sub-node, whoever serves.
+    pub async fn pair_up(&mut self, subnode: SubnodeId) -> OrganizationId {
+        self.wait_duty("a link with a sub-node", |event| match event {
+            DutyEvent::PairUp { subnode: up, organization, .. } if up == subnode => Some(organization),
+            _ => None,
+        })
+        .await
+    }
+
+    pub async fn pair_down(&mut self, subnode: SubnodeId) {
+        self.wait_duty("the end of a link with a sub-node", |event| match event {
+            DutyEvent::PairDown { subnode: down } if down == subnode => Some(()),
+            _ => None,
+        })
+        .await;
+    }
+
+    /// The next duty message.
+    pub async fn told(&mut self) -> (SubnodeId, Vec<u8>) {
+        self.wait_duty("a duty message", |event| match event {
+            DutyEvent::Told { subnode, bytes, .. } => Some((subnode, bytes)),
+            _ => None,
+        })
+        .await
     }
 
     /// Where it listens.

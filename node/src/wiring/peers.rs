@@ -104,7 +104,7 @@ impl Peers {
     pub fn announce(&self, signed: Signed, except: Option<OrganizationId>) {
         let Some(federation) = self.federation.get() else { return };
         for peer in federation.peers() {
-            if Some(peer.organization) != except && peer.organization != signed.by {
+            if peer.up && Some(peer.organization) != except && peer.organization != signed.by {
                 self.send(peer.organization, ToPeer::Records(vec![signed.clone()]));
             }
         }
@@ -241,6 +241,9 @@ pub async fn attend(machines: Arc<Machines>, mut events: mpsc::Receiver<Event>) 
                     let admitted = machines.knock(organization, certificate.name, invite.signed).await;
                     let _ = answer.send(admitted);
                 });
+            }
+            Event::Pairing { answer, .. } => {
+                let _ = answer.send(Err(Fault::new(Code::FrameRefused, "this node takes no partner")));
             }
             Event::Listening { address } => {
                 tracing::info!(%address, "members can reach this node");
