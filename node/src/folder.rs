@@ -1,10 +1,11 @@
 //! The data folder of a node: what lies where, who may read it, which version wrote it, and who uses it now.
 //!
 //! Every command finds its files through this. It knows no content of theirs but its own small ones: the version, the
-//! lock, the addresses of the running node, and an invite that waits for the next start.
+//! lock, the addresses of the running node, and an invite or the papers of a pair that wait for the next start.
 
 use crate::config::SOCKET_PATH_BYTES_MAX;
 use hansa_core::code::{Code, Fault};
+use hansa_federation::{Keys, NODE_KEY_FILE, ORGANIZATION_KEY_FILE};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -18,6 +19,8 @@ use std::{
 const VERSION: u32 = 1;
 /// Bytes of the small files that are read whole.
 const SMALL_FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Bytes of the papers of a pair.
+const PAPERS_BYTES_MAX: u64 = 1024 * 1024;
 
 /// How often a lock is tried again, and after which pause.
 const LOCK_TRIES: u32 = 3;
@@ -94,6 +97,10 @@ impl Folder {
 
     fn invite_file(&self) -> PathBuf {
         self.path.join("invite.pending")
+    }
+
+    fn papers_file(&self) -> PathBuf {
+        self.path.join("pair.pending")
     }
 
     /// The administration socket: the configured one, else `admin.sock` here; where that path would be longer than
@@ -239,6 +246,36 @@ impl Folder {
     /// The invite was used, or never will be.
     pub fn forget_invite(&self) {
         let _ = fs::remove_file(self.invite_file());
+    }
+
+    /// Write the keys of a node that gets them from elsewhere, each for its owner only.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn keep_keys(&self, keys: &Keys) -> Result<(), Fault> {
+        self.write_whole(&self.path.join(ORGANIZATION_KEY_FILE), &keys.organization.to_bytes())?;
+        self.write_whole(&self.path.join(NODE_KEY_FILE), &keys.node.to_bytes())
+    }
+
+    /// Keep the papers of a pair for the next start.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn keep_papers(&self, papers: &[u8]) -> Result<(), Fault> {
+        self.write_whole(&self.papers_file(), papers)
+    }
+
+    /// The papers of a pair that wait, if some do.
+    pub fn pending_papers(&self) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(self.papers_file()).ok()?.take(PAPERS_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// The papers of a pair were taken up.
+    #[allow(dead_code)] // The pair's duties take them up.
+    pub fn forget_papers(&self) {
+        let _ = fs::remove_file(self.papers_file());
     }
 
     /// Write a file that is seen whole or not at all, and that only its owner reads.

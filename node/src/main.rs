@@ -12,6 +12,8 @@ mod doctor;
 mod folder;
 mod http;
 mod logging;
+#[allow(dead_code)]
+mod pairing;
 mod shutdown;
 mod wiring;
 

@@ -4,6 +4,8 @@
 mod definitions;
 #[path = "commands/libraries.rs"]
 mod libraries;
+#[path = "commands/pairs.rs"]
+mod pairs;
 #[path = "commands/topics.rs"]
 mod topics;
 #[path = "commands/transactions.rs"]
@@ -138,6 +140,10 @@ fn every_command_has_help_with_an_example() {
         "invite",
         "join",
         "directory",
+        "pair init",
+        "pair join",
+        "pair status",
+        "pair switch",
         "doctor",
         "config",
         "explain",
@@ -275,11 +281,14 @@ fn without_a_running_node_commands_say_how_to_start_one() {
     let file = file.to_str().unwrap();
     // What is no definition would be told before the node is asked.
     let definition = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/purchase.xml");
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 13] = [
         &["status"],
         &["stop"],
         &["invite"],
         &["directory"],
+        &["pair", "init"],
+        &["pair", "status"],
+        &["pair", "switch"],
         &["service", "list"],
         &["service", "answer", "--service", "credit", "--operation", "check-credit", "--with", file],
         &["transaction", "list"],

@@ -243,6 +243,12 @@ codes! {
     PairNotReady "pair-not-ready"
         "What was asked of a mirrored pair cannot be done in the state that it is in."
         "See with `hansa pair status` who is active and whether the mirror has caught up.";
+    PairingMalformed "pairing-malformed"
+        "The text is not a whole and untouched pairing code."
+        "Copy the code again, in one line, from the `hansa pair init` that printed it.";
+    PairingExpired "pairing-expired"
+        "The pairing code is too old, was used already, or another one was made after it."
+        "Make a new one at the active sub-node: `hansa pair init`.";
     WitnessUnknown "witness-unknown"
         "A witness of a mirrored pair has lost its memory, or was never agreed on."
         "It serves the pair again once the pair's operator has agreed on it anew; the pair goes on with the others.";

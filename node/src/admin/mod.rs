@@ -18,12 +18,14 @@ use hansa_core::{
         AccountName, City, DefinitionHash, DefinitionName, LibraryHash, LibraryName, OperationName, PublicationId,
         SignalName, TopicName, TransactionId,
     },
+    mirror::WITNESSES_MAX,
 };
 use protocol::{
     AccountChanged, AccountEntry, Answer, Awaited, Cancelled, Defined, DefinitionEntry, DefinitionSource,
     DefinitionVersion, DirectoryEntry, HistoryPage, Invited, Joined, LibraryAdded, LibraryEntry, LibraryRemoved,
-    LibrarySource, ListFilter, Published, Purged, PurgedPart, Reading, Recovered, RecoveredPart, Replayed, Reply,
-    Request, Service, Show, Signalled, Status, Stopping, Submitted, TopicEntry, TransactionPage,
+    LibrarySource, ListFilter, PairInitiated, PairStatus, PairSwitched, Published, Purged, PurgedPart, Reading,
+    Recovered, RecoveredPart, Replayed, Reply, Request, Service, Show, Signalled, Status, Stopping, Submitted,
+    TopicEntry, TransactionPage,
 };
 use serde::Serialize;
 use std::time::Duration;
@@ -31,7 +33,7 @@ use time::Time;
 
 /// What a running node does for its administrator. The wiring implements it; each method is one request.
 ///
-/// An answer that acknowledges something (`define`, `submit`, `signal`, `cancel`, `purge`, `join`, `invite`) is given only when it is durable.
+/// An answer that acknowledges something (`define`, `submit`, `signal`, `cancel`, `purge`, `join`, `invite`, `pair_init`) is given only when it is durable.
 pub trait Administration: Send + Sync + 'static {
     /// How the node is.
     fn status(&self) -> impl Future<Output = Result<Status, Fault>> + Send;
@@ -165,6 +167,19 @@ pub trait Administration: Send + Sync + 'static {
     /// Join the federation of an invite; [`Code::PeerUnreachable`] if nobody there answers now.
     fn join(&self, invite: String) -> impl Future<Output = Result<Joined, Fault>> + Send;
 
+    /// Found a pair with these witnesses, or make its code anew.
+    fn pair_init(
+        &self,
+        city: Option<City>,
+        witnesses: Vec<String>,
+    ) -> impl Future<Output = Result<PairInitiated, Fault>> + Send;
+
+    /// How the pair is.
+    fn pair_status(&self) -> impl Future<Output = Result<PairStatus, Fault>> + Send;
+
+    /// Let the other sub-node serve; the answer comes when it does.
+    fn pair_switch(&self) -> impl Future<Output = Result<PairSwitched, Fault>> + Send;
+
     /// The numbers of the node, as `GET /metrics` shows them.
     fn readings(&self) -> impl Future<Output = Vec<Reading>> + Send;
 }
@@ -251,6 +266,15 @@ async fn answer<A: Administration>(administration: &A, request: Request) -> Resu
         }
         Request::RemoveAccount { name } => Answer::AccountChanged(administration.remove_account(name).await?),
         Request::Join { invite } => Answer::Joined(administration.join(invite).await?),
+        Request::PairInit { city, witnesses } => {
+            if witnesses.len() > WITNESSES_MAX {
+                let message = format!("{} witnesses are more than the {WITNESSES_MAX} of a pair", witnesses.len());
+                return Err(Fault::new(Code::LimitReached, message).help("name fewer; four decide with three of them"));
+            }
+            Answer::PairInitiated(administration.pair_init(city, witnesses).await?)
+        }
+        Request::PairStatus => Answer::PairStatus(Box::new(administration.pair_status().await?)),
+        Request::PairSwitch => Answer::PairSwitched(administration.pair_switch().await?),
         Request::Metrics => Answer::Metrics(administration.readings().await),
         Request::Stop => {
             return Err(Fault::new(Code::Internal, "whoever took the request stops the node, not its machines"));

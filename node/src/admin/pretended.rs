@@ -87,7 +87,42 @@ pub fn status() -> Status {
             disk: Disk { free_bytes: 5 << 30, total_bytes: 10 << 30 },
         },
         transactions: TransactionCounts { open: 1, submitted: 5, completed: 3, failed: 1, timed_out: 0, cancelled: 0 },
+        role: PairRole::Single,
         health: Health { ok: true, findings: vec![Fault::new(Code::PeerUnreachable, "Cedar Pte is away")] },
+    }
+}
+
+/// A pair with something in every part.
+pub fn pair_status() -> PairStatus {
+    let site = |city: &str, seed: u8, cxip: &str| PairSite {
+        city: Some(city.parse().unwrap()),
+        subnode: SubnodeId([seed; 32]),
+        cxip: Some(cxip.to_owned()),
+    };
+    let witness = |seed: u8, name: Option<&str>, linked| PairWitness {
+        organization: OrganizationId([seed; 32]),
+        name: name.map(|name| name.parse().unwrap()),
+        subnode: SubnodeId([seed + 100; 32]),
+        linked,
+    };
+    PairStatus {
+        role: PairRole::Active,
+        epoch: 7,
+        mode: PairMode::Pair,
+        active: site("Rotterdam", 2, "10.0.0.1:4000"),
+        mirror: Some(site("Hamburg", 12, "10.0.0.2:4000")),
+        lag_entries: 3,
+        committed: 1_231,
+        tail: 1_234,
+        witnesses: vec![witness(3, Some("Birch GmbH"), true), witness(5, None, false)],
+        witnesses_needed: 2,
+        duties: vec![PairDuty {
+            organization: OrganizationId([3; 32]),
+            name: Some("Birch GmbH".parse().unwrap()),
+            epoch: 2,
+        }],
+        last_takeover: Some(Takeover { at: NOW, epoch: 6, why: "the active in Hamburg was not heard for 4 s".into() }),
+        alarm: None,
     }
 }
 
@@ -235,6 +270,26 @@ impl Administration for Pretended {
 
     async fn join(&self, _: String) -> Result<Joined, Fault> {
         Ok(Joined { federation: federation(), repeated: false })
+    }
+
+    async fn pair_init(&self, _: Option<City>, witnesses: Vec<String>) -> Result<PairInitiated, Fault> {
+        let (mut agreed, mut declined) = (pair_status().witnesses, Vec::new());
+        if !witnesses.is_empty() {
+            agreed.retain(|witness| witness.name.as_ref().is_some_and(|name| witnesses.contains(&name.to_string())));
+            let (organization, name) = (OrganizationId([4; 32]), Some("Cedar Pte".parse()?));
+            declined.push(Declined { organization, name, why: "it is a witness of as many pairs as it takes".into() });
+        }
+        let (code, expires) = (crate::pairing::tests::code().to_string(), NOW);
+        Ok(PairInitiated { code, expires, witnesses: agreed, declined, repeated: false })
+    }
+
+    async fn pair_status(&self) -> Result<PairStatus, Fault> {
+        Ok(pair_status())
+    }
+
+    async fn pair_switch(&self) -> Result<PairSwitched, Fault> {
+        let PairStatus { epoch, mirror, .. } = pair_status();
+        Ok(PairSwitched { active: mirror.expect("there is one"), epoch: epoch + 1, took_ms: 310 })
     }
 
     async fn readings(&self) -> Vec<Reading> {

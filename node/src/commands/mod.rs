@@ -12,6 +12,7 @@ mod explain;
 mod federation;
 mod init;
 mod library;
+mod pair;
 mod render;
 mod run;
 mod service;
@@ -20,7 +21,7 @@ mod status;
 mod topic;
 mod transaction;
 
-pub use render::bytes as render_bytes;
+pub use render::{bytes as render_bytes, pair_concerns};
 
 use crate::{
     admin::{
@@ -112,6 +113,7 @@ enum Command {
     Invite(federation::Invite),
     Join(federation::Join),
     Directory(federation::Directory),
+    Pair(pair::PairArguments),
     Access(access::AccessArguments),
     Service(service::ServiceArguments),
     Topic(topic::TopicArguments),
@@ -286,8 +288,9 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let mut runtime = match command {
+    let mut runtime = match &command {
         Command::Run(_) | Command::Testnet { .. } => tokio::runtime::Builder::new_multi_thread(),
+        Command::Pair(pair) if pair.runs() => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let done = match runtime.enable_all().build() {
@@ -308,8 +311,11 @@ pub fn main() -> ExitCode {
 }
 
 async fn perform(context: &Context, command: Command) -> Result<(), Failure> {
-    let is_of_this_machine =
-        matches!(command, Command::Init(_) | Command::Run(_) | Command::Config(_) | Command::Testnet { .. });
+    let is_of_this_machine = match &command {
+        Command::Init(_) | Command::Run(_) | Command::Config(_) | Command::Testnet { .. } => true,
+        Command::Pair(pair) => pair.is_of_this_machine(),
+        _ => false,
+    };
     if context.is_elsewhere() && is_of_this_machine {
         let message = "--node names a node that runs elsewhere, and this command is for this machine";
         return Err(Fault::new(Code::ConfigurationInvalid, message).help("leave --node out").into());
@@ -321,6 +327,7 @@ async fn perform(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Status(status) => status.perform(context).await,
         Command::Invite(invite) => invite.perform(context).await,
         Command::Join(join) => join.perform(context).await,
+        Command::Pair(pair) => pair.perform(context).await,
         Command::Access(access) => access.perform(context).await,
         Command::Directory(directory) => directory.perform(context).await,
         Command::Service(service) => service.perform(context).await,

@@ -10,10 +10,12 @@ use std::fmt::Write as _;
 
 mod definition;
 mod difference;
+mod pair;
 mod transaction;
 
 pub use definition::{Look, definition_faults};
 pub use difference::{changed_lines, definition_versions, difference};
+pub use pair::{pair, pair_concerns, pair_initiated, pair_switched};
 pub use transaction::{dry_run, history, show, transactions};
 
 /// The columns of rows, aligned, below their heads where there are any. The last column is not padded.
@@ -99,6 +101,7 @@ pub fn status(status: &Status) -> String {
             "node",
             format!("{} {}, process {}, up {}", node.id.short(), node.version, node.pid, duration(node.uptime_ms)),
         ),
+        ("in its pair", in_pair(status.role).to_owned()),
         ("services at", addresses.cxip.clone()),
         ("members at", addresses.federation.join(", ")),
         ("administered at", addresses.cxip_admin.clone().unwrap_or_default()),
@@ -140,6 +143,17 @@ pub fn status(status: &Status) -> String {
         let _ = write!(text, "\nServices\n{}", indented(&services(&status.services)));
     }
     text
+}
+
+/// What a sub-node is in its pair; nothing where there is none.
+fn in_pair(role: PairRole) -> &'static str {
+    match role {
+        PairRole::Single => "",
+        PairRole::Active => "active: `hansa pair status` tells more",
+        PairRole::Mirror => "mirror: it follows, and the other sub-node serves; `hansa pair status` tells more",
+        PairRole::Learner => "learner: it follows, and the other sub-node serves; `hansa pair status` tells more",
+        _ => "changing: `hansa pair status` tells more",
+    }
 }
 
 fn health(health: &Health) -> String {

@@ -29,7 +29,7 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 ///
 /// It stops in order on Ctrl-C, SIGTERM or `hansa stop`: it takes nothing new, makes durable what is under way, and ends.
 /// A second signal ends it at once. When it is ready it writes listening.json into its data folder.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(after_help = "Examples:\n  \
     hansa run\n  \
     hansa run --data ./acme --set log.level=debug\n  \

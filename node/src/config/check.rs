@@ -2,11 +2,16 @@
 //! a person mends everything at once.
 
 use super::{
-    Admin, Configuration, Cxip, EmulatedLink, Federation, Http, Journal, Log, LogFormat, Organization, Transactions,
+    Admin, Configuration, Cxip, EmulatedLink, Federation, Http, Journal, Log, LogFormat, Organization, Pair,
+    Transactions, Witness,
     schema::{self, Kind},
     sources::{Setting, Settings},
 };
-use hansa_core::{code::Fault, limit};
+use hansa_core::{
+    code::Fault,
+    limit,
+    mirror::pair::{OnMirrorLost, Timing},
+};
 use multiaddr::{Multiaddr, Protocol};
 use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 use tracing_subscriber::EnvFilter;
@@ -30,12 +35,18 @@ pub fn check(settings: &Settings, faults: &mut Vec<Fault>) -> Option<Configurati
     let client_authority = check.file("cxip.client_authority");
     check.tls(tls_certificate.as_ref(), tls_key.as_ref(), client_authority.as_ref());
     let cxip_admin = check.optional_socket("cxip.admin_listen");
+    let cxip_announce = check.host("cxip.announce");
     let cxip_http = check.loopback_socket("cxip.http_listen");
     let listen = check.listen_addresses("federation.listen");
     let announce = check.multiaddresses("federation.announce");
     let known_peers = check.multiaddresses("federation.known_peers");
     let mdns = check.flag("federation.mdns");
     let federation_name = check.title("federation.name");
+    let timing = check.choice("pair.profile", &[("default", Timing::DEFAULT), ("lan", Timing::LAN)]);
+    let lost = [("solo", OnMirrorLost::Solo), ("halt", OnMirrorLost::Halt)];
+    let on_mirror_lost = check.choice("pair.on_mirror_lost", &lost);
+    let offer = check.flag("witness.offer");
+    let pairs_max = check.whole("witness.pairs_max");
     let http = check.socket("http.listen");
     let socket = check.path("admin.socket");
     let segment_mib = check.whole("journal.segment_mib");
@@ -43,7 +54,7 @@ pub fn check(settings: &Settings, faults: &mut Vec<Fault>) -> Option<Configurati
     let keep_mib = check.whole("journal.keep_mib");
     let open_max = check.whole("transactions.open_max");
     let finished_keep_hours = check.whole("transactions.finished_keep_hours");
-    let format = check.format("log.format");
+    let format = check.choice("log.format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
     let filter = check.filter("log.level");
     let links = check.links("emulation.link");
     if let (Some(cxip), Some(http)) = (cxip, http)
@@ -70,6 +81,7 @@ pub fn check(settings: &Settings, faults: &mut Vec<Fault>) -> Option<Configurati
         organization: Organization { name: name?, city: city? },
         cxip: Cxip {
             listen: cxip?,
+            announce: cxip_announce?,
             open: open?,
             tls_certificate: tls_certificate?,
             tls_key: tls_key?,
@@ -84,6 +96,8 @@ pub fn check(settings: &Settings, faults: &mut Vec<Fault>) -> Option<Configurati
             mdns: mdns?,
             name: federation_name?,
         },
+        pair: Pair { timing: timing?, on_mirror_lost: on_mirror_lost? },
+        witness: Witness { offer: offer?, pairs_max: pairs_max? },
         http: Http { listen: http? },
         admin: Admin { socket: socket? },
         journal: Journal { segment_mib: segment_mib?, checkpoint_mib: checkpoint_mib?, keep_mib: keep_mib? },
@@ -206,11 +220,20 @@ impl Check<'_> {
         }
     }
 
-    fn format(&mut self, path: &str) -> Option<LogFormat> {
+    /// What one of these words stands for.
+    fn choice<T: Copy>(&mut self, path: &str, words: &[(&str, T)]) -> Option<T> {
+        self.take(path, |value| {
+            let text = text(value)?;
+            let chosen = words.iter().find(|(word, _)| *word == text);
+            chosen.map(|(_, meaning)| *meaning).ok_or_else(|| format!("'{}' is none of the words for it", shown(text)))
+        })
+    }
+
+    fn host(&mut self, path: &str) -> Option<Option<String>> {
         self.take(path, |value| match text(value)? {
-            "text" => Ok(LogFormat::Text),
-            "json" => Ok(LogFormat::Json),
-            other => Err(format!("'{}' is no format", shown(other))),
+            "" => Ok(None),
+            address if is_host_and_port(address) => Ok(Some(address.to_owned())),
+            other => Err(format!("'{}' is no host with a port", shown(other))),
         })
     }
 
@@ -343,6 +366,17 @@ fn text(value: &toml::Value) -> Result<&str, String> {
 fn socket(value: &toml::Value) -> Result<SocketAddr, String> {
     let text = text(value)?;
     text.parse().map_err(|_| format!("'{}' is no IP address with a port", shown(text)))
+}
+
+/// Whether others can be told to go there: a port that is one, at a name or an address that is somewhere.
+fn is_host_and_port(text: &str) -> bool {
+    if let Ok(socket) = text.parse::<SocketAddr>() {
+        return socket.port() != 0 && !socket.ip().is_unspecified();
+    }
+    let is_of_names = |host: &str| host.chars().all(|letter| letter.is_ascii_alphanumeric() || "-._".contains(letter));
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        (1..=253).contains(&host.len()) && is_of_names(host) && port.parse::<u16>().is_ok_and(|port| port != 0)
+    })
 }
 
 fn whole(value: &toml::Value, min: u64, max: u64) -> Result<u64, String> {

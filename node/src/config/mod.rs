@@ -17,6 +17,7 @@ pub use template::{file_text, reference_page};
 use hansa_core::{
     code::Fault,
     ident::{City, OrganizationName},
+    mirror::pair::{OnMirrorLost, Timing},
 };
 use multiaddr::Multiaddr;
 use std::{net::SocketAddr, path::PathBuf};
@@ -27,6 +28,8 @@ pub struct Configuration {
     organization: Organization,
     cxip: Cxip,
     federation: Federation,
+    pair: Pair,
+    witness: Witness,
     http: Http,
     admin: Admin,
     journal: Journal,
@@ -65,6 +68,8 @@ section!(
     Cxip {
         /// Where to listen.
         listen: SocketAddr => SocketAddr, |value| *value;
+        /// What others are told in place of it.
+        announce: Option<String> => Option<&str>, |value| value.as_deref();
         /// Whether others than this machine are let in while there are no accounts.
         open: bool => bool, |value| *value;
         /// The node's certificate.
@@ -92,6 +97,24 @@ section!(
         mdns: bool => bool, |value| *value;
         /// Name of the federation, if this node founds one.
         name: OrganizationName => &OrganizationName, |value| value;
+    }
+);
+section!(
+    /// The mirrored pair.
+    Pair {
+        /// How soon a lost sub-node is noticed.
+        timing: Timing => Timing, |value| *value;
+        /// What the active does without its mirror.
+        on_mirror_lost: OnMirrorLost => OnMirrorLost, |value| *value;
+    }
+);
+section!(
+    /// What this node does for the pairs of others.
+    Witness {
+        /// Whether it is a witness.
+        offer: bool => bool, |value| *value;
+        /// Of how many pairs at most.
+        pairs_max: u64 => u64, |value| *value;
     }
 );
 section!(
@@ -187,6 +210,16 @@ impl Configuration {
     /// How members find and reach each other.
     pub fn federation(&self) -> &Federation {
         &self.federation
+    }
+
+    /// The mirrored pair.
+    pub fn pair(&self) -> &Pair {
+        &self.pair
+    }
+
+    /// What this node does for the pairs of others.
+    pub fn witness(&self) -> &Witness {
+        &self.witness
     }
 
     /// Health and metrics.

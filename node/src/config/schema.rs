@@ -12,6 +12,8 @@ pub enum Kind {
     Socket,
     /// An IP address and a port, or nothing.
     OptionalSocket,
+    /// A host and a port, or nothing.
+    OptionalHost,
     /// An IP address of this machine alone and a port, or nothing.
     LoopbackSocket,
     /// A list of multiaddresses.
@@ -44,6 +46,9 @@ impl Kind {
             Self::Title => format!("1 to {} bytes of text without control characters", limit::TITLE_BYTES_MAX),
             Self::Socket => "an IP address and a port, such as \"127.0.0.1:4000\"; port 0 takes any free one".into(),
             Self::OptionalSocket => "an IP address and a port, such as \"127.0.0.1:4001\", or \"\" for none".into(),
+            Self::OptionalHost => {
+                "a name or IP address and a port, such as \"acme.example:4000\", or \"\" for none".into()
+            }
             Self::LoopbackSocket => {
                 "an address of this machine alone and a port, such as \"127.0.0.1:4081\", or \"\" for none".into()
             }
@@ -106,6 +111,11 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("organization", "Who this node belongs to, as the other members see it."),
     ("cxip", "Where the organization's own services and clients attach."),
     ("federation", "How this node and the nodes of other members find and reach each other."),
+    ("pair", "The mirrored pair, where this node is one of two sub-nodes (docs/pairs.md); both should say the same."),
+    (
+        "witness",
+        "What this node does for the pairs of other members: it remembers which sub-node is active, and nothing else.",
+    ),
     ("http", "Health and metrics: GET /health, GET /metrics (OpenMetrics)."),
     ("admin", "The socket through which the commands of `hansa` talk to the running node."),
     ("journal", "The journal, which every change goes to before it is acted on."),
@@ -124,6 +134,13 @@ pub const KEYS: &[Key] = &[
         Kind::Socket,
         Some("\"127.0.0.1:4000\""),
         "Address for services and clients. At one that is not of this machine alone, only accounts are let in (`hansa access`).",
+    ),
+    key(
+        "cxip",
+        "announce",
+        Kind::OptionalHost,
+        Some("\"\""),
+        "What services, clients and the other sub-node of a pair are told of where to attach, where it is not cxip.listen: one that all addresses or a router stand for.",
     ),
     key(
         "cxip",
@@ -189,6 +206,34 @@ pub const KEYS: &[Key] = &[
         Kind::Title,
         Some("\"hansa\""),
         "Name of the federation, where this node founds one; whoever joins takes the name that is there.",
+    ),
+    key(
+        "pair",
+        "profile",
+        Kind::Choice(&["default", "lan"]),
+        Some("\"default\""),
+        "How soon a lost sub-node is noticed: \"default\" within 4 s, between cities; \"lan\" within 0.4 s, in one building.",
+    ),
+    key(
+        "pair",
+        "on_mirror_lost",
+        Kind::Choice(&["solo", "halt"]),
+        Some("\"solo\""),
+        "What the active does without its mirror: \"solo\" goes on alone as soon as the witnesses hold that it is alone; \"halt\" acknowledges nothing until there is a mirror.",
+    ),
+    key(
+        "witness",
+        "offer",
+        Kind::Flag,
+        Some("true"),
+        "Whether pairs of other members may have this node as a witness.",
+    ),
+    key(
+        "witness",
+        "pairs_max",
+        Kind::Whole { min: 0, max: 1_024 },
+        Some("32"),
+        "For how many pairs it is a witness at most.",
     ),
     key("http", "listen", Kind::Socket, Some("\"127.0.0.1:4080\""), "Address for monitoring."),
     key(

@@ -248,6 +248,7 @@ fn from_text(key: &Key, text: &str) -> toml::Value {
         | Kind::Socket
         | Kind::LoopbackSocket
         | Kind::OptionalSocket
+        | Kind::OptionalHost
         | Kind::Choice(_)
         | Kind::Path
         | Kind::File

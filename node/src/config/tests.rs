@@ -152,6 +152,30 @@ fn emulated_links_are_checked_like_everything_else() {
 }
 
 #[test]
+fn a_pair_and_what_clients_are_told_of_it_are_checked_like_everything_else() {
+    use hansa_core::mirror::pair::{OnMirrorLost, Timing};
+    let configuration = load(FILE).unwrap();
+    assert_eq!(configuration.pair().timing(), Timing::DEFAULT);
+    assert_eq!(configuration.pair().on_mirror_lost(), OnMirrorLost::Solo);
+    assert!(configuration.witness().offer() && configuration.witness().pairs_max() == 32);
+    assert_eq!(configuration.cxip().announce(), None);
+    let text = "[pair]\nprofile = \"lan\"\non_mirror_lost = \"halt\"\n[witness]\noffer = false\npairs_max = 0\n";
+    let configuration = load(&format!("{FILE}{text}")).unwrap();
+    assert_eq!(configuration.pair().timing(), Timing::LAN);
+    assert_eq!(configuration.pair().on_mirror_lost(), OnMirrorLost::Halt);
+    let announce = |address: &str| load(&format!("{FILE}[cxip]\nannounce = \"{address}\"\n"));
+    for good in ["acme.example:4000", "10.0.0.1:4000", "[::1]:4000"] {
+        assert_eq!(announce(good).unwrap().cxip().announce(), Some(good));
+    }
+    for bad in ["acme.example", "acme.example:0", "0.0.0.0:4000", ":4000", "a b:4000", "http://acme:4000", "acme:70000"]
+    {
+        assert!(messages(&announce(bad).unwrap_err()).contains("is no host with a port"), "{bad}");
+    }
+    let faults = load(&format!("{FILE}[pair]\nprofile = \"wan\"\non_mirror_lost = \"die\"\n")).unwrap_err();
+    assert!(messages(&faults).contains("one of \"default\", \"lan\"") && faults.len() == 2, "{}", messages(&faults));
+}
+
+#[test]
 fn a_misspelt_log_level_is_a_fault_and_a_level_by_part_is_not() {
     assert!(load(&format!("{FILE}[log]\nlevel = \"inof\"\n")).is_err());
     assert!(load(&format!("{FILE}[log]\nlevel = \"info,libp2p=warn\"\n")).is_ok());

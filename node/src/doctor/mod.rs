@@ -7,10 +7,10 @@ mod network;
 use crate::{
     admin::{
         client::Client,
-        protocol::{Request, Status},
+        protocol::{PairMode, PairRole, PairStatus, Request, Status},
         time::Time,
     },
-    commands::render_bytes,
+    commands::{pair_concerns, render_bytes},
     config::{Configuration, Sources},
     disk,
     folder::Folder,
@@ -98,7 +98,9 @@ pub async fn examine(folder: &Folder, sources: &Result<Sources, Fault>) -> Vec<F
     let configuration = configuration(sources, &mut findings);
     keys(folder, &mut findings);
     room(folder, &mut findings);
-    let status = node(Client::of(folder), folder.is_in_use(), &mut findings).await;
+    let seen = node(Client::of(folder), folder.is_in_use(), &mut findings).await;
+    pair(seen.as_ref().map(|seen| &seen.pair), configuration.as_ref(), &mut findings);
+    let status = seen.map(|seen| seen.status);
     match &configuration {
         Some(configuration) => network::ports(configuration, status.as_ref(), &mut findings),
         None => findings.push(Finding::skipped("ports", "not tried, because the configuration does not name them")),
@@ -111,7 +113,9 @@ pub async fn examine(folder: &Folder, sources: &Result<Sources, Fault>) -> Vec<F
 /// Check what can be seen of a node elsewhere: what it says itself, and its clock against this one's.
 pub async fn examine_elsewhere(client: impl Future<Output = Result<Client, Fault>>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let status = node(client, true, &mut findings).await;
+    let seen = node(client, true, &mut findings).await;
+    pair(seen.as_ref().map(|seen| &seen.pair), None, &mut findings);
+    let status = seen.map(|seen| seen.status);
     clock(Time::now().0, status.as_ref(), &mut findings);
     findings
 }
@@ -199,18 +203,29 @@ fn room(folder: &Folder, findings: &mut Vec<Finding>) {
     });
 }
 
+/// What a running node says of itself.
+struct Seen {
+    status: Status,
+    pair: Result<PairStatus, Fault>,
+}
+
 /// The status of the running node, if there is one. It is wrong that it says nothing if it should run.
 async fn node(
     client: impl Future<Output = Result<Client, Fault>>,
     should_run: bool,
     findings: &mut Vec<Finding>,
-) -> Option<Status> {
-    let asked = async { client.await?.ask::<Status>(&Request::Status).await };
+) -> Option<Seen> {
+    let asked = async {
+        let mut client = client.await?;
+        let status: Status = client.ask(&Request::Status).await?;
+        Ok(Seen { status, pair: client.ask(&Request::PairStatus).await })
+    };
     let asked = tokio::time::timeout(Duration::from_secs(5), asked)
         .await
         .unwrap_or_else(|_| Err(Fault::new(Code::Busy, "the node runs, and did not answer within 5 s")));
     match asked {
-        Ok(status) => {
+        Ok(seen) => {
+            let status = &seen.status;
             let up = format!("runs as process {} since {}", status.node.pid, status.node.started);
             findings.push(Finding::well("node", up));
             let state = if status.health.ok { State::Doubtful } else { State::Wrong };
@@ -218,7 +233,7 @@ async fn node(
             if status.health.ok && status.health.findings.is_empty() {
                 findings.push(Finding::well("health", "the node finds nothing wrong with itself"));
             }
-            Some(status)
+            Some(seen)
         }
         Err(fault) => {
             // A node that nobody started is no fault of it; one that runs and does not answer is.
@@ -226,6 +241,41 @@ async fn node(
             findings.push(Finding::fault("node", state, &fault));
             None
         }
+    }
+}
+
+fn pair(
+    status: Option<&Result<PairStatus, Fault>>,
+    configuration: Option<&Configuration>,
+    findings: &mut Vec<Finding>,
+) {
+    let status = match status {
+        None => return findings.push(Finding::skipped("pair", "the node does not run, so it cannot be asked")),
+        Some(Err(fault)) => return findings.push(Finding::fault("pair", State::Skipped, fault)),
+        Some(Ok(status)) => status,
+    };
+    let mut concerns = pair_concerns(status);
+    if status.role == PairRole::Single {
+        // Many nodes need none, so that is nothing to worry about.
+        let advice = concerns.pop().map(|concern| concern.advice).unwrap_or_default();
+        return findings.push(Finding::well("pair", "single: this node has no mirror").advice(advice));
+    }
+    findings.extend(concerns.iter().map(|concern| {
+        let state = if concern.is_wrong { State::Wrong } else { State::Doubtful };
+        Finding::new("pair", state, &concern.what).advice(&concern.advice)
+    }));
+    if let Some(cxip) = configuration.map(Configuration::cxip)
+        && cxip.announce().is_none()
+        && (cxip.listen().ip().is_unspecified() || cxip.listen().ip().is_loopback())
+    {
+        let message = format!("clients are told to go to {}, which is no address for another machine", cxip.listen());
+        let advice = "set cxip.announce to where services and clients reach this sub-node";
+        findings.push(Finding::new("pair", State::Doubtful, message).advice(advice));
+    }
+    if concerns.is_empty() {
+        let mirror = if status.mode == PairMode::Pair { "with a mirror" } else { "alone" };
+        let message = format!("epoch {}, {mirror}; {} entries behind", status.epoch, status.lag_entries);
+        findings.push(Finding::well("pair", message));
     }
 }
 
@@ -324,6 +374,46 @@ mod tests {
         let findings = examine(&folder, &missing).await;
         assert_eq!(of(&findings, "data")[0].code, Some(Code::DataMissing));
         assert!(!folder.path().exists(), "looking changes nothing");
+    }
+
+    #[test]
+    fn a_pair_is_well_or_each_thing_about_it_is_told_with_advice() {
+        let examined = |status: Result<PairStatus, Fault>, flags: &[&str]| {
+            let flags = flags.iter().map(ToString::to_string).collect();
+            let (configuration, _) = Configuration::load(&Sources { flags, ..sources("").unwrap() }).unwrap();
+            let mut findings = Vec::new();
+            pair(Some(&status), Some(&configuration), &mut findings);
+            findings
+        };
+        let mut status = pretended::pair_status();
+        let single = PairStatus {
+            role: PairRole::Single,
+            mode: PairMode::Single,
+            mirror: None,
+            witnesses: Vec::new(),
+            witnesses_needed: 0,
+            ..status.clone()
+        };
+        let findings = examined(Ok(single), &[]);
+        assert!(findings.len() == 1 && findings[0].state == State::Well, "{findings:#?}");
+        assert!(findings[0].advice.as_ref().unwrap().contains("hansa pair init"));
+
+        status.alarm = Some("the two logs differ".into());
+        let findings = examined(Ok(status.clone()), &[]);
+        let states: Vec<_> = findings.iter().map(|finding| finding.state).collect();
+        assert_eq!(states, [State::Wrong, State::Wrong, State::Doubtful], "{findings:#?}");
+        assert!(findings.iter().all(|finding| finding.advice.is_some()));
+        assert!(findings[2].message.contains("127.0.0.1:0"));
+
+        status.alarm = None;
+        status.witnesses[1].linked = true;
+        let findings = examined(Ok(status), &["cxip.announce=acme.example:4000"]);
+        assert!(findings.len() == 1 && findings[0].state == State::Well, "{findings:#?}");
+        let fault = Fault::new(Code::MessageMalformed, "this is no request");
+        assert_eq!(examined(Err(fault), &[])[0].state, State::Skipped);
+        let mut findings = Vec::new();
+        pair(None, None, &mut findings);
+        assert_eq!(findings[0].state, State::Skipped);
     }
 
     #[test]

@@ -171,6 +171,7 @@ impl Administration for Machines {
                 timed_out: tally(Tally::TimedOut),
                 cancelled: tally(Tally::Cancelled),
             },
+            role: self.pair_role().await,
             health: Health { ok: findings.is_empty(), findings },
         })
     }
@@ -475,6 +476,18 @@ impl Administration for Machines {
         Ok(Joined { federation: Self::federation_of(&credentials, 2), repeated: false })
     }
 
+    async fn pair_init(&self, city: Option<City>, witnesses: Vec<String>) -> Result<PairInitiated, Fault> {
+        Self::pair_init(self, city, witnesses).await
+    }
+
+    async fn pair_status(&self) -> Result<PairStatus, Fault> {
+        Self::pair_status(self).await
+    }
+
+    async fn pair_switch(&self) -> Result<PairSwitched, Fault> {
+        Self::pair_switch(self).await
+    }
+
     async fn readings(&self) -> Vec<Reading> {
         let statistics = self.statistics();
         let journal = &statistics.journal;
@@ -485,6 +498,11 @@ impl Administration for Machines {
                 clock::now().since_ms(self.start.started.0) as f64 / 1_000.0,
             ),
             Reading::gauge("hansa_healthy", "One if the node does its work.", f64::from(self.findings().is_empty())),
+            Reading::gauge(
+                "hansa_serving",
+                "One if this sub-node serves, zero if it follows.",
+                f64::from(self.housed().is_some()),
+            ),
             Reading::gauge(
                 "hansa_transactions_open",
                 "Transactions that are open.",

@@ -4,8 +4,10 @@
 //! machine, what a machine causes goes out through [`world`].
 
 mod administration;
+// Until the pair's duties call what is theirs in these, which is the join's business: remove the attributes then.
+#[allow(dead_code)]
+mod pair;
 mod peers;
-// Until the pair's duties call what is theirs in these three, which is the join's business: remove the attributes then.
 #[allow(dead_code)]
 pub mod role;
 #[allow(dead_code)]
@@ -26,6 +28,7 @@ use crate::{
     config::Configuration,
     cxip::{Desk, HttpListener, Listener, Office, secure::Security},
     folder::Folder,
+    pairing::Outstanding,
     shutdown::Shutdown,
 };
 use hansa_actors::{
@@ -118,6 +121,8 @@ pub struct Machines {
     role: Role,
     /// The log of a follower.
     followed: RwLock<Option<Arc<Journal<Outward>>>>,
+    /// The code that opens the pair to one more sub-node.
+    pairings: Outstanding,
     /// The papers that were heard of last.
     papers: RwLock<Option<Credentials>>,
     /// The duties of this sub-node, and what it stands on; none before it has started.
@@ -138,6 +143,10 @@ impl Node {
     /// # Errors
     /// Why it cannot start; nothing of it is left running then.
     pub async fn start(start: Start) -> Result<Self, Fault> {
+        if pair::pending(&start.folder)?.is_some() {
+            // Alone it would be a second active.
+            return Err(Fault::new(Code::PairNotReady, "this is one of a pair, and this version runs no pairs yet"));
+        }
         let keys = Keys::open(start.folder.path())?;
         let name = start.configuration.organization().name().clone();
         let city = start.configuration.organization().city().clone();
@@ -169,6 +178,7 @@ impl Node {
             house: RwLock::default(),
             role: Role::default(),
             followed: RwLock::default(),
+            pairings: Outstanding::default(),
             papers: RwLock::default(),
             pair: OnceLock::new(),
             paused: AtomicBool::new(false),

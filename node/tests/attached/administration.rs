@@ -72,6 +72,7 @@ async fn a_node_is_administered_from_elsewhere_by_who_may() {
     assert!(ended.contains("<Granted>yes</Granted>"), "{ended}");
     for words in [
         &["directory"][..],
+        &["pair", "status"],
         &["service", "list"],
         &["topic", "list"],
         &["topic", "publish", "prices", "--document", order.to_str().unwrap()],

@@ -7,6 +7,7 @@ mod access;
 mod history;
 mod library;
 mod list;
+mod pair;
 mod status;
 mod topic;
 mod transaction;
@@ -16,6 +17,9 @@ pub use access::{AccountChanged, AccountEntry, entries as account_entries};
 pub use history::{DryRun, DryRunStep, HistoryEntry, HistoryPage, HistoryRecord, Replayed, UnansweredOperation};
 pub use library::{LibraryAdded, LibraryEntry, LibraryFunction, LibraryRemoved, LibrarySource};
 pub use list::{ListFilter, TransactionPage};
+pub use pair::{
+    Declined, PairDuty, PairInitiated, PairMode, PairRole, PairSite, PairStatus, PairSwitched, PairWitness, Takeover,
+};
 pub use status::{
     Addresses, Disk, FederationStatus, Health, JournalStatus, NodeStatus, OrganizationStatus, Peer, Reading,
     ReadingKind, Service, Status, TransactionCounts,
@@ -202,6 +206,19 @@ pub enum Request {
         /// Its text.
         invite: String,
     },
+    /// Found a pair, and make the code with which another sub-node joins it.
+    PairInit {
+        /// Where that one shall stand.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        city: Option<City>,
+        /// Who shall be witnesses, by name or id; without any, the connected members that offer it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        witnesses: Vec<String>,
+    },
+    /// How the pair is.
+    PairStatus,
+    /// Let the other sub-node serve.
+    PairSwitch,
     /// The accounts of those who may attach.
     Accounts,
     /// Add an account, or change it.
@@ -283,6 +300,12 @@ pub enum Answer {
     Invited(Invited),
     /// To [`Request::Join`].
     Joined(Joined),
+    /// To [`Request::PairInit`].
+    PairInitiated(PairInitiated),
+    /// To [`Request::PairStatus`].
+    PairStatus(Box<PairStatus>),
+    /// To [`Request::PairSwitch`].
+    PairSwitched(PairSwitched),
     /// To [`Request::Accounts`].
     Accounts(Vec<AccountEntry>),
     /// To [`Request::AddAccount`] and [`Request::RemoveAccount`].
@@ -469,6 +492,11 @@ mod tests {
             Request::AwaitResponse { id: id.parse().unwrap(), timeout_ms: 5 }
         );
         assert_eq!(read(r#"{"command":"list"}"#).unwrap(), Request::List(Box::default()));
+        assert_eq!(
+            read(r#"{"command":"pair-init","witnesses":["Birch GmbH"]}"#).unwrap(),
+            Request::PairInit { city: None, witnesses: vec!["Birch GmbH".to_owned()] }
+        );
+        assert_eq!(read(r#"{"command":"pair-status"}"#).unwrap(), Request::PairStatus);
         assert!(read(r#"{"command":"list","colour":"red"}"#).is_err());
         assert!(read(r#"{"command":"fly"}"#).is_err());
         assert!(read(r#"{"command":"show","id":"x"}"#).is_err());

@@ -1,5 +1,6 @@
 //! How a node is: the answer to `status`, and the numbers that monitoring reads.
 
+use super::pair::PairRole;
 use crate::admin::time::Time;
 use hansa_core::{
     code::Fault,
@@ -27,6 +28,9 @@ pub struct Status {
     pub journal: JournalStatus,
     /// Its transactions.
     pub transactions: TransactionCounts,
+    /// What it is in its pair; `single` where there is none.
+    #[serde(default)]
+    pub role: PairRole,
     /// Whether all is well.
     pub health: Health,
 }

@@ -1,0 +1,72 @@
+//! What a user of `hansa pair` meets: codes that open nothing, folders that stay as they were, and a node without a mirror.
+
+use super::Place;
+use data_encoding::BASE64URL_NOPAD;
+use serde::Serialize;
+use serde_bytes::ByteBuf;
+use std::fs;
+
+/// A pairing code as the program writes it, by its documented form.
+fn code(expires: u64) -> String {
+    #[derive(Serialize)]
+    struct PairingCode {
+        active: ByteBuf,
+        addresses: Vec<String>,
+        secret: ByteBuf,
+        expires: u64,
+        city: Option<String>,
+    }
+    let code = PairingCode {
+        active: ByteBuf::from([7; 32]),
+        addresses: vec!["/ip4/127.0.0.1/tcp/1".to_owned()],
+        secret: ByteBuf::from([8; 32]),
+        expires,
+        city: Some("Hamburg".to_owned()),
+    };
+    let mut bytes = Vec::new();
+    ciborium::into_writer(&code, &mut bytes).unwrap();
+    let hash = blake3::hash(&bytes);
+    bytes.extend(&hash.as_bytes()[..4]);
+    format!("hansa-pair-{}", BASE64URL_NOPAD.encode(&bytes))
+}
+
+#[test]
+fn a_code_that_opens_nothing_leaves_nothing_behind() {
+    let place = Place::new();
+    let join = |code: &str, more: &[&str]| {
+        let words: Vec<&str> = ["pair", "join", code, "--json"].iter().chain(more).copied().collect();
+        place.say(&words).fault()
+    };
+    assert_eq!(join("hansa-pair-broken", &["--city", "Hamburg"]), "pairing-malformed");
+    assert_eq!(join(&code(1), &["--city", "Hamburg"]), "pairing-expired");
+    assert_eq!(join(&code(u64::MAX / 4), &["--city", "Bremen"]), "configuration-invalid");
+    // Nobody listens there. A program without the federation's part says that it cannot ask.
+    let away = join(&code(u64::MAX / 4), &[]);
+    assert!(["peer-unreachable", "pair-not-ready"].contains(&away.as_str()), "{away}");
+    assert_eq!(fs::read_dir(place.0.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn an_organization_that_is_there_is_not_replaced_by_a_pair() {
+    let place = Place::new();
+    place.init();
+    let key = fs::read(place.data().join("organization.key")).unwrap();
+    assert_eq!(place.say(&["pair", "join", &code(u64::MAX / 4), "--json"]).fault(), "data-exists");
+    assert_eq!(fs::read(place.data().join("organization.key")).unwrap(), key);
+}
+
+#[test]
+fn a_node_without_a_mirror_says_so_and_how_to_get_one() {
+    let place = Place::new();
+    let _node = place.run(&["--organization", "Acme BV", "--city", "Rotterdam"]);
+    let status = place.say(&["pair", "status", "--json"]).json();
+    assert_eq!((&status["role"], &status["mode"]), (&"single".into(), &"single".into()));
+    assert_eq!(status["active"]["city"], "Rotterdam");
+    assert!(status["mirror"].is_null() && status["committed"] == status["tail"], "{status}");
+    let said = place.say(&["pair", "status"]);
+    assert!(said.code == 0 && said.out.contains("no mirror") && said.out.contains("hansa pair init"), "{}", said.out);
+    assert_eq!(place.say(&["pair", "switch", "--json"]).fault(), "pair-not-ready");
+    let found = place.say(&["doctor", "--json"]).json();
+    let pair = found.as_array().unwrap().iter().find(|finding| finding["check"] == "pair").unwrap().clone();
+    assert!(pair["state"] == "well" && pair["advice"].as_str().unwrap().contains("hansa pair join"), "{pair}");
+}
