@@ -295,6 +295,9 @@ codes! {
     NodeStopped "node-stopped"
         "No node answers in this data directory."
         "Start it with `hansa run`, or name the right directory with --data.";
+    NotActive "node-not-active"
+        "This sub-node follows, or is just starting; the one that serves for the organization is elsewhere."
+        "Go to the address that the message names; `hansa pair status` says which sub-node is active.";
     VersionUnknown "version-unknown"
         "The other side speaks a version of the protocol that this side does not know."
         "Bring both sides to versions that go together.";

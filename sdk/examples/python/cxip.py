@@ -2,7 +2,8 @@
 
 Written from docs/protocols/cxip.md alone, so that the page is known to be enough. `Service` performs operations, `Client`
 submits transactions, signals and publishes, `Subscriber` takes what is published; all keep their connection by themselves,
-repeat what a broken one may have lost, and do nothing twice. `Connection` is one connection, for whoever wants to do all that differently.
+repeat what a broken one may have lost, and do nothing twice. Where they take an address they take several, with commas between, and
+find the active sub-node of a pair. `Connection` is one connection, for whoever wants to do all that differently.
 
 Documents go in as text, bytes or an ElementTree element, and come out as bytes; `parse` makes an element of them.
 """
@@ -39,7 +40,12 @@ MESSAGES_IN_FRAGMENTS_MAX = 4
 CONNECT_SECONDS_MAX = 10
 PROBE_SECONDS = 10
 SILENCE_SECONDS_MAX = 30
+# The same where there is another sub-node to go to, and how long the first attempt at one of several addresses may take.
+PAIR_PROBE_SECONDS, PAIR_SILENCE_SECONDS_MAX, PAIR_CONNECT_SECONDS = 1, 3, 1
+HOPS_MAX = 3
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.01, 2.0
+# While one sub-node may be taking over from the other, pauses stay short.
+TAKEOVER_ROUNDS, TAKEOVER_PAUSE_SECONDS_MAX = 64, 0.1
 # With more than this not written yet, nothing is sent that can wait.
 UNSENT_BYTES_HIGH = 1_048_576
 # How many messages the node may have unacknowledged towards us. We acknowledge at once, so it matters little.
@@ -51,10 +57,12 @@ ANSWERS_REMEMBERED = 10_000
 class Fault(Exception):
     """What went wrong, as the node and services tell it: a stable code, words, perhaps help and a place."""
 
-    def __init__(self, code, message, help=None, line=None, column=None, retry_after_ms=None):
+    def __init__(self, code, message, help=None, line=None, column=None, retry_after_ms=None, address=None):
         super().__init__(f"{message} [{code}]")
         self.code, self.message, self.help = code, message, help
         self.line, self.column, self.retry_after_ms = line, column, retry_after_ms
+        # Where the active sub-node is, if this one is not.
+        self.address = address
 
 
 class Lost(Exception):
@@ -127,7 +135,7 @@ class Content:
         text = lambda name: element.findtext("{" + NAMESPACE + "}" + name)
         number = lambda name: int(element.get(name)) if element.get(name) else None
         return Fault(element.get("code", code), text("Message") or "no reason is given", text("Help"),
-                     number("line"), number("column"), number("retry-after-ms"))
+                     number("line"), number("column"), number("retry-after-ms"), element.get("address"))
 
 
 def fresh_id():
@@ -149,7 +157,7 @@ class Connection:
       "lost", 0, reason: the last one.
     """
 
-    def __init__(self, address, name, password=None, tls=None, heard=None):
+    def __init__(self, address, name, password=None, tls=None, heard=None, patience=CONNECT_SECONDS_MAX):
         host, port = address.rsplit(":", 1)
         host = host.strip("[]")
         self.welcome = {}
@@ -165,16 +173,17 @@ class Connection:
         self._incoming = bytearray()
         self._messages = collections.deque()  # whole, and not yet taken in
         self._last_heard = time.monotonic()
-        self._channel = Channel(socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS_MAX), tls, host)
+        self.probe_seconds, self.silence_seconds_max = PROBE_SECONDS, SILENCE_SECONDS_MAX
+        until = time.monotonic() + patience
+        self._channel = Channel(socket.create_connection((host, int(port)), timeout=patience), tls, host)
         try:
-            self._shake_hands(name, password)
+            self._shake_hands(name, password, until)
         except BaseException:
             self._channel.close()
             raise
         threading.Thread(target=self._work, name=f"cxip {name}", daemon=True).start()
 
-    def _shake_hands(self, name, password):
-        until = time.monotonic() + CONNECT_SECONDS_MAX
+    def _shake_hands(self, name, password, until):
         inside = b"" if password is None else child("Password", password)
         number = self._put(REQUEST, 0, envelope("Connect", {"name": name, "version": VERSION}, inside))
         while True:
@@ -255,9 +264,9 @@ class Connection:
                 while self._messages:
                     self._take_in(*self._messages.popleft())
                 now = time.monotonic()
-                if now - self._last_heard > SILENCE_SECONDS_MAX:
+                if now - self._last_heard > self.silence_seconds_max:
                     raise Lost("the node shows no sign of life")
-                if min(now - self._last_heard, now - probed) > PROBE_SECONDS:
+                if min(now - self._last_heard, now - probed) > self.probe_seconds:
                     probed = now
                     self._put(ACKNOWLEDGE, 0, b"")
             self._turn()
@@ -432,11 +441,30 @@ class Channel:
 # --- what services and clients have in common
 
 
+class Addresses:
+    """Where a node may be: the addresses that were given, with commas between, and what it told of the other sub-node of its pair."""
+
+    def __init__(self, given):
+        self._given = [address.strip() for address in given.split(",") if address.strip()]
+        self._told, self._pointed, self._reached = [], None, None
+
+    def in_order(self):
+        return list(dict.fromkeys(filter(None, [self._pointed, self._reached, *self._given, *self._told])))
+
+    def reached(self, address, welcome):
+        self._pointed, self._reached, self._told = None, address, welcome.get("alternates", "").split()
+
+    def point(self, address):
+        self._pointed = address or self._pointed
+
+
 class Attached:
     """Keeps a connection and sends what is ready over it; on a new one, once more what the last may have lost."""
 
     def __init__(self, address, name, password=None, tls=None, patience=0):
-        self._address, self._name, self._password, self._tls = address, name, password, tls
+        self._name, self._password, self._tls = name, password, tls
+        self._addresses = Addresses(address)
+        self._connect_seconds = PAIR_CONNECT_SECONDS
         self._changed = threading.Condition()
         self._connection = None
         self._closing = False
@@ -479,13 +507,38 @@ class Attached:
         while True:
             try:
                 return self._connect()
-            except (OSError, Lost):
-                if time.monotonic() >= until:
+            except (OSError, Lost, Fault) as error:
+                if getattr(error, "code", "node-not-active") != "node-not-active" or time.monotonic() >= until:
                     raise
                 time.sleep(random.uniform(0.05, 0.1))
 
     def _connect(self):
-        return Connection(self._address, self._name, self._password, self._tls, self._on_heard)
+        """Try every address that is known, and where a sub-node sends us on, that one next. Raises what says most."""
+        ahead, tried, wrong, hops = self._addresses.in_order(), set(), [], 0
+        are_several = len(ahead) > 1
+        while ahead:
+            address = ahead.pop(0)
+            tried.add(address)
+            patience = self._connect_seconds if are_several or ahead else CONNECT_SECONDS_MAX
+            try:
+                connection = Connection(address, self._name, self._password, self._tls, self._on_heard, patience)
+            except (OSError, Lost, Fault) as error:
+                wrong.append(error)
+                elsewhere = getattr(error, "address", None)
+                if elsewhere and elsewhere not in tried and hops < HOPS_MAX:
+                    hops += 1
+                    self._addresses.point(elsewhere)
+                    ahead = [elsewhere] + [address for address in ahead if address != elsewhere]
+                continue
+            self._addresses.reached(address, connection.welcome)
+            self._connect_seconds = PAIR_CONNECT_SECONDS
+            if len(self._addresses.in_order()) > 1:
+                connection.probe_seconds, connection.silence_seconds_max = PAIR_PROBE_SECONDS, PAIR_SILENCE_SECONDS_MAX
+            return connection
+        # Perhaps somebody would have answered later.
+        self._connect_seconds = min(self._connect_seconds * 2, CONNECT_SECONDS_MAX)
+        says_little = lambda error: (not isinstance(error, Fault), getattr(error, "code", "") == "node-not-active")
+        raise min(wrong, key=says_little)
 
     def _postpone(self, what, retry_after_ms):
         pause = retry_after_ms / 1_000 * random.uniform(1, 2)
@@ -503,7 +556,9 @@ class Attached:
                 self._take_acknowledged(number, what)
             elif event == "credit":
                 pass  # the keeper looks
-            elif event == "refused" and number == 0:
+            elif event == "refused" and (number == 0 or what.code == "node-not-active"):
+                # What it has not answered is asked again, of the other sub-node if it is that which serves now.
+                self._addresses.point(what.address)
                 connection.close()
             elif event == "refused":
                 self._take_refused(number, what)
@@ -515,7 +570,7 @@ class Attached:
             self._changed.notify_all()
 
     def _keep(self, connection):
-        pause = PAUSE_SECONDS_MIN
+        pause, rounds = PAUSE_SECONDS_MIN, 0
         while True:
             with self._changed:
                 self._connection = connection
@@ -525,12 +580,14 @@ class Attached:
                     return
             while True:
                 time.sleep(random.uniform(pause / 2, pause))
-                pause = min(pause * 2, PAUSE_SECONDS_MAX)
+                rounds += 1
+                may_take_over = len(self._addresses.in_order()) > 1 and rounds < TAKEOVER_ROUNDS
+                pause = min(pause * 2, TAKEOVER_PAUSE_SECONDS_MAX if may_take_over else PAUSE_SECONDS_MAX)
                 if self._closing:
                     return
                 try:
                     connection = self._connect()
-                    pause = PAUSE_SECONDS_MIN
+                    pause, rounds = PAUSE_SECONDS_MIN, 0
                     break
                 except Fault as fault:
                     with self._changed:
