@@ -4,7 +4,7 @@
 
 use crate::{
     cxip::{Incoming, Message, Stream, Wire},
-    reach::{Door, Welcome},
+    reach::{Approach, Door, Welcome},
 };
 use hansa_core::{
     code::{Code, Fault},
@@ -14,15 +14,16 @@ use hansa_core::{
 /// A connection to a node's administration port: [`crate::Client::named`], then [`crate::Connecting::administer`].
 #[derive(Debug)]
 pub struct Administrator {
-    door: Door,
+    approach: Approach,
     wire: Wire<Stream>,
     welcome: Welcome,
 }
 
 impl Administrator {
     pub(crate) async fn open(door: Door) -> Result<Self, Fault> {
-        let (wire, welcome) = door.open().await?;
-        Ok(Self { door, wire, welcome })
+        let mut approach = Approach::new(door);
+        let (wire, welcome) = approach.round(true).await?;
+        Ok(Self { approach, wire, welcome })
     }
 
     /// Whose node it is.
@@ -43,7 +44,7 @@ impl Administrator {
             let incoming = self.wire.receive().await.map_err(|ended| {
                 Fault::new(
                     Code::NodeStopped,
-                    format!("the node at {} went away before it answered: {ended}", self.door.address),
+                    format!("the node at {} went away before it answered: {ended}", self.approach.node()),
                 )
             })?;
             match incoming {

@@ -248,6 +248,14 @@ pub const CXIP_CONNECT_MS_MAX: u64 = 10_000;
 pub const CXIP_PROBE_MS: u64 = 10_000;
 /// After so long without a word, an end of a CXIP connection takes the other for dead.
 pub const CXIP_SILENCE_MS_MAX: u64 = 30_000;
+/// Addresses of the other sub-node that a CXIP connection is told at most.
+pub const CXIP_ALTERNATES_MAX: usize = 8;
+/// Bytes of one of them, host and port.
+pub const CXIP_ADDRESS_BYTES_MAX: usize = 260;
+/// After so long without a word, who is attached to one of a pair asks it for a sign of life: the other may have taken over.
+pub const CXIP_PAIR_PROBE_MS: u64 = 1_000;
+/// After so long without a word, who is attached to one of a pair looks for the other.
+pub const CXIP_PAIR_SILENCE_MS_MAX: u64 = 3_000;
 /// After how long to try again what was refused as busy.
 pub const BUSY_RETRY_MS: u64 = 100;
 
@@ -255,6 +263,14 @@ pub const BUSY_RETRY_MS: u64 = 100;
 pub const RECONNECT_MS_MIN: u64 = 10;
 /// Longest pause before a service or a client connects again.
 pub const RECONNECT_MS_MAX: u64 = 2_000;
+/// Longest pause while one of a pair may be taking over from the other, which is known to both.
+pub const RECONNECT_TAKEOVER_MS_MAX: u64 = 100;
+/// Pauses for which it may.
+pub const RECONNECT_TAKEOVER_PAUSES: u32 = 64;
+/// How long one address may take to answer before the next is tried beside it.
+pub const RECONNECT_STAGGER_MS: u64 = 250;
+/// How often whoever is refused is sent on to another address before it pauses.
+pub const RECONNECT_HOPS_MAX: u32 = 3;
 /// How long a service or a client goes on repeating what is refused as busy.
 pub const BUSY_PATIENCE_MS_MAX: u64 = 60_000;
 /// Submissions that one client has open at once, unless it says otherwise.

@@ -17,7 +17,7 @@ use hansa_sdk::{
     Welcome,
     cxip::{
         Acknowledgement, Incoming, Message, Stream, Wire,
-        session::{self, Arrival, Entrance, Opened, Room, Visitor},
+        session::{self, Arrival, Entrance, Opened, Room, Unwelcome, Visitor},
     },
 };
 use std::{
@@ -65,10 +65,11 @@ impl<O: Office> Entrance for Desk<O> {
     type Guest = O::Guest;
 
     /// Whoever may not administer has nothing to do here, and hears so at once.
-    async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, Self::Guest), Fault> {
-        let (welcome, guest) = self.office.welcome(visitor).await?;
+    /// Where the other sub-node is reached is not said: those addresses are of the other port.
+    async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, Self::Guest), Unwelcome> {
+        let (welcome, guest) = self.office.welcome(visitor).await.map_err(|unwelcome| unwelcome.fault)?;
         self.office.may_administer(&guest)?;
-        Ok((welcome, guest))
+        Ok((Welcome { alternates: Vec::new(), ..welcome }, guest))
     }
 }
 

@@ -19,7 +19,7 @@ use hansa_core::{
 };
 use hansa_sdk::{
     Client, Request, Service, Welcome,
-    cxip::session::{Entrance, Visitor},
+    cxip::session::{Entrance, Unwelcome, Visitor},
     cxip::{Incoming, Message, Wire},
 };
 use std::{
@@ -52,13 +52,13 @@ struct Pretended {
 impl Entrance for Pretended {
     type Guest = ();
 
-    async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, ()), Fault> {
+    async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, ()), Unwelcome> {
         let name = visitor.name;
         if name == "burglar" || visitor.password.is_some_and(|password| password.0 != "open sesame") {
-            return Err(Fault::new(Code::AccessDenied, format!("{name} has no key")));
+            return Err(Fault::new(Code::AccessDenied, format!("{name} has no key")).into());
         }
         let (organization, city) = ("Acme BV".parse().unwrap(), "Rotterdam".parse().unwrap());
-        Ok((Welcome { organization: Some(organization), city: Some(city) }, ()))
+        Ok((Welcome { organization: Some(organization), city: Some(city), alternates: Vec::new() }, ()))
     }
 }
 

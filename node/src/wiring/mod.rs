@@ -53,7 +53,7 @@ use hansa_core::{
 use hansa_federation::{Identity, Keys, Latency, Options};
 use hansa_sdk::{
     Welcome,
-    cxip::session::{Door, Entrance, Room, Visitor},
+    cxip::session::{Door, Entrance, Room, Unwelcome, Visitor},
 };
 use peers::Peers;
 use role::{Part, Role};
@@ -445,12 +445,13 @@ fn terms_hash() -> [u8; 32] {
 impl Entrance for Machines {
     type Guest = Option<AccountName>;
 
-    async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, Self::Guest), Fault> {
-        let surroundings = self.house()?.surroundings();
+    async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, Self::Guest), Unwelcome> {
+        let house = self.house().map_err(|fault| Unwelcome { fault, address: self.role.active_cxip() })?;
+        let surroundings = house.surroundings();
         let account = self.doorkeeper.admit(surroundings.accounts(), visitor).await?;
         let organization = self.start.configuration.organization();
         let (name, city) = (organization.name().clone(), organization.city().clone());
-        Ok((Welcome { organization: Some(name), city: Some(city) }, account))
+        Ok((Welcome { organization: Some(name), city: Some(city), alternates: Vec::new() }, account))
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::ledger::{Ask, Ledger};
 use crate::{
-    cxip::{Ended, Incoming, Message, Stream, Wire},
-    reach::{Door, Pauses, Welcome},
+    cxip::{Ended, Incoming, Message, Refusal, Stream, Wire},
+    reach::{Approach, Door, Welcome},
 };
 use hansa_core::code::{Code, Fault};
 use std::time::Duration;
@@ -17,11 +17,10 @@ const BATCH_MAX: usize = 256;
 
 /// What the task owns.
 pub(super) struct Attachment {
-    door: Door,
+    approach: Approach,
     asks: mpsc::Receiver<Ask>,
     connected: watch::Sender<bool>,
     ledger: Ledger,
-    pauses: Pauses,
 }
 
 /// Why there is no connection any more.
@@ -29,7 +28,7 @@ enum Over {
     /// Nobody has a handle any more.
     Released,
     Lost(Ended),
-    Refused(Fault),
+    Refused(Refusal),
 }
 
 impl Attachment {
@@ -40,16 +39,9 @@ impl Attachment {
         connected: watch::Sender<bool>,
         patience: Duration,
     ) -> Result<Welcome, Fault> {
-        let begun = Instant::now();
-        let mut pauses = Pauses::new();
-        let (wire, welcome) = loop {
-            match door.open().await {
-                Ok(open) => break open,
-                Err(fault) if fault.code != Code::NodeStopped || begun.elapsed() >= patience => return Err(fault),
-                Err(_) => sleep(pauses.next()).await,
-            }
-        };
-        let attachment = Self { door, asks, connected, ledger: Ledger::default(), pauses };
+        let mut approach = Approach::new(door);
+        let (wire, welcome) = approach.first(Instant::now() + patience).await?;
+        let attachment = Self { approach, asks, connected, ledger: Ledger::default() };
         tokio::spawn(attachment.run(wire));
         Ok(welcome)
     }
@@ -61,21 +53,27 @@ impl Attachment {
             self.connected.send_replace(false);
             match over {
                 Over::Released => return,
-                Over::Lost(ended) => tracing::warn!(node = %self.door.address, %ended, "connection lost"),
-                Over::Refused(fault) => tracing::warn!(node = %self.door.address, %fault, "connection refused"),
+                Over::Lost(ended) => {
+                    tracing::warn!(node = %self.approach.node(), %ended, "connection lost");
+                    self.approach.lost(&ended);
+                }
+                Over::Refused(refusal) => {
+                    tracing::warn!(node = %self.approach.node(), fault = %refusal.fault, "connection refused");
+                    self.approach.refused(&refusal);
+                }
             }
             wire = loop {
-                sleep(self.pauses.next()).await;
+                sleep(self.approach.pause()).await;
                 if self.asks.is_closed() {
                     return;
                 }
-                match self.door.open().await {
+                match self.approach.round(false).await {
                     Ok((wire, _)) => break wire,
                     Err(fault) if fault.code == Code::AccessDenied => {
-                        tracing::warn!(node = %self.door.address, %fault, "the node lets the client in no more");
+                        tracing::warn!(node = %self.approach.node(), %fault, "the node lets the client in no more");
                         self.refuse_all(&fault);
                     }
-                    Err(fault) => tracing::debug!(node = %self.door.address, %fault, "not connected"),
+                    Err(fault) => tracing::debug!(%fault, "not connected"),
                 }
             };
         }
@@ -132,14 +130,18 @@ impl Attachment {
     fn take_in(&mut self, wire: &mut Wire<Stream>, incoming: Incoming) -> Result<(), Over> {
         match incoming {
             Incoming::Acknowledged { message, acknowledgement } => {
-                self.pauses.reset();
+                self.approach.succeeded();
                 self.ledger.acknowledged(message, acknowledgement.tracking);
             }
-            Incoming::Refused { message: 0, refusal } => return Err(Over::Refused(refusal.fault)),
+            Incoming::Refused { message: 0, refusal } => return Err(Over::Refused(refusal)),
+            // It serves no more: this is to be asked of the other sub-node, and so is everything that it has not answered.
+            Incoming::Refused { refusal, .. } if refusal.fault.code == Code::NotActive => {
+                return Err(Over::Refused(refusal));
+            }
             Incoming::Refused { message, refusal } => {
-                let pauses = &mut self.pauses;
+                let approach = &mut self.approach;
                 // Longer than asked for, by chance: not everybody shall come back at once.
-                self.ledger.refused(message, refusal, |pause_ms| pauses.cut(pause_ms * 2));
+                self.ledger.refused(message, refusal, |pause_ms| approach.cut(pause_ms * 2));
             }
             Incoming::Message { number, correlation, message } => {
                 let fits = match message {
@@ -152,7 +154,7 @@ impl Attachment {
                     }
                 };
                 if !fits {
-                    tracing::debug!(node = %self.door.address, number, correlation, "a reply that nobody waits for");
+                    tracing::debug!(node = %self.approach.node(), number, correlation, "a reply that nobody waits for");
                 }
                 wire.acknowledge(number, Default::default());
             }

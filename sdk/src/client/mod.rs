@@ -8,7 +8,7 @@ mod tests;
 use crate::{
     Administrator, Tls,
     cxip::{Message, Password},
-    reach::{Credentials, Door, Welcome, now, random},
+    reach::{Credentials, Door, Welcome, now, random, within_reason},
     subscription::{Subscribing, Subscription},
     test,
 };
@@ -98,6 +98,14 @@ impl Connecting {
         self
     }
 
+    /// After how long without a sign of life from the node the connection is given up and made again: between 300 milliseconds and
+    /// 30 seconds. Unless said otherwise some 3 seconds where several addresses are known, and else 30.
+    #[must_use]
+    pub fn silence_max(mut self, silence_max: Duration) -> Self {
+        self.credentials.silence_max = Some(within_reason(silence_max));
+        self
+    }
+
     /// How many submissions may be without a response at once; the next one waits. 4,096 unless said otherwise.
     #[must_use]
     pub fn submissions_open_max(mut self, submissions_open_max: usize) -> Self {
@@ -105,7 +113,8 @@ impl Connecting {
         self
     }
 
-    /// Connect to the node that listens at `address` (host and port).
+    /// Connect to the node that listens at `address` (host and port). Of a node whose sub-nodes are a pair, both addresses
+    /// may be given, with a comma between: the active one is found. One is enough: it tells of the other.
     ///
     /// # Errors
     /// No node answers, or it refuses the client.
@@ -113,13 +122,13 @@ impl Connecting {
         self.connect_over(address, None).await
     }
 
-    /// Connect to the administration port of a node, `address` (host and port), as an administrator instead.
+    /// Connect to the administration port of a node, `address` (host and port), as an administrator instead. Several may be
+    /// given, with commas between; the first that lets in is taken.
     ///
     /// # Errors
     /// No node answers, or it refuses the account, or that has not the right to administer.
     pub async fn administer(self, address: &str) -> Result<Administrator, Fault> {
-        let door = Door { address: address.to_owned(), name: self.name, credentials: self.credentials, pipe: None };
-        Administrator::open(door).await
+        Administrator::open(Door::at(address, self.name, self.credentials, None)).await
     }
 
     /// Connect to a node in memory, in a test.
@@ -131,7 +140,7 @@ impl Connecting {
     }
 
     async fn connect_over(self, address: &str, pipe: Option<test::Pipe>) -> Result<Client, Fault> {
-        let door = Door { address: address.to_owned(), name: self.name, credentials: self.credentials, pipe };
+        let door = Door::at(address, self.name, self.credentials, pipe);
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (connects, connected) = watch::channel(false);
         let welcome = Attachment::begin(door.clone(), asked, connects, self.patience).await?;
@@ -140,7 +149,7 @@ impl Connecting {
 }
 
 impl Client {
-    /// Connect as `name` to the node that listens at `address` (host and port).
+    /// Connect as `name` to the node that listens at `address` (host and port; several with commas between).
     ///
     /// # Errors
     /// No node answers, or it refuses the client.

@@ -12,6 +12,7 @@ mod read;
 pub mod session;
 mod stream;
 mod topics;
+mod whereabouts;
 mod wire;
 mod write;
 
@@ -27,6 +28,7 @@ mod wire_tests;
 pub use fragments::{Assembly, Budget};
 pub use header::{HEADER_BYTES, Header, Kind, MAGIC, VERSION};
 pub use stream::Stream;
+pub use whereabouts::is_address;
 pub use wire::{Ended, Incoming, Wire};
 
 use bytes::BytesMut;
@@ -237,6 +239,8 @@ pub struct Acknowledgement {
     pub organization: Option<OrganizationName>,
     /// Of a Connect: where that organization is.
     pub city: Option<City>,
+    /// Of a Connect: where the other sub-node of the node's pair listens, host and port each (M2).
+    pub alternates: Vec<String>,
 }
 
 /// Why a message was refused.
@@ -246,6 +250,22 @@ pub struct Refusal {
     pub fault: Fault,
     /// If the same message may be taken later: after how long to try again.
     pub retry_after_ms: Option<u64>,
+    /// Where the same message would be taken: at the active sub-node, host and port (M2).
+    pub address: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal for this reason, and nothing else.
+    #[must_use]
+    pub fn new(fault: Fault) -> Self {
+        Self { fault, retry_after_ms: None, address: None }
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::new(fault)
+    }
 }
 
 /// A message as it was read. Its frame is whole even where its content is not.

@@ -43,6 +43,13 @@ fn conversation() -> Vec<Example> {
         tracking: word("connected"),
         organization: Some("Acme BV".parse().unwrap()),
         city: Some("Rotterdam".parse().unwrap()),
+        alternates: Vec::new(),
+    });
+    let connected_to_a_pair = Message::Acknowledged(Acknowledgement {
+        tracking: word("connected"),
+        organization: Some("Acme BV".parse().unwrap()),
+        city: Some("Rotterdam".parse().unwrap()),
+        alternates: vec!["cxip.antwerp.acme.example:7400".to_owned(), "10.2.0.4:7400".to_owned()],
     });
     let service = Service {
         name: credit.clone(),
@@ -107,10 +114,7 @@ fn conversation() -> Vec<Example> {
             5,
             5,
             1024,
-            Message::Refused(Refusal {
-                fault: Fault::new(Code::ResponseRefused, "the invocation was answered before"),
-                retry_after_ms: None,
-            }),
+            Message::Refused(Refusal::new(Fault::new(Code::ResponseRefused, "the invocation was answered before"))),
         ),
         ("S6 Withdraw", 6, 0, 1024, Message::Withdraw { invocation }),
         ("C1 Connect", 1, 0, 64, Message::Connect { name: "acme-erp".to_owned(), account: None, password: None }),
@@ -174,7 +178,7 @@ fn conversation() -> Vec<Example> {
         ),
         ("T3 Acknowledged", 3, 3, 256, acknowledged(Tracking::default())),
         ("T4 Unsubscribe", 4, 0, 256, Message::Unsubscribe { topic: prices, subscriber: audit }),
-        ("R1 Refused malformed", 9, 8, 1024, Message::Refused(Refusal { fault: torn, retry_after_ms: None })),
+        ("R1 Refused malformed", 9, 8, 1024, Message::Refused(Refusal::new(torn))),
         (
             "R2 Refused busy",
             10,
@@ -183,6 +187,19 @@ fn conversation() -> Vec<Example> {
             Message::Refused(Refusal {
                 fault: Fault::new(Code::Busy, "the node has as many open transactions as it admits"),
                 retry_after_ms: Some(limit::BUSY_RETRY_MS),
+                address: None,
+            }),
+        ),
+        ("M1 Acknowledged", 1, 1, 1024, connected_to_a_pair),
+        (
+            "M2 Refused",
+            1,
+            1,
+            1024,
+            Message::Refused(Refusal {
+                fault: Fault::new(Code::NotActive, "this sub-node is the mirror; the active one is in Rotterdam"),
+                retry_after_ms: None,
+                address: Some("10.1.0.4:7400".to_owned()),
             }),
         ),
         ("A1 Administer", 2, 0, 16, Message::Administer { request: "{\"command\":\"services\"}".to_owned() }),
@@ -295,6 +312,11 @@ fn the_page_states_the_limits_in_force() {
         limit::CXIP_PROBE_MS,
         limit::CXIP_SILENCE_MS_MAX,
         limit::BUSY_RETRY_MS,
+        limit::CXIP_ALTERNATES_MAX as u64,
+        limit::CXIP_ADDRESS_BYTES_MAX as u64,
+        limit::CXIP_PAIR_PROBE_MS,
+        limit::CXIP_PAIR_SILENCE_MS_MAX,
+        limit::RECONNECT_STAGGER_MS,
         limit::NAME_BYTES_MAX as u64,
         limit::SERVICE_OPERATIONS_MAX as u64,
         limit::DOCUMENT_DEPTH_MAX as u64,

@@ -4,7 +4,7 @@
 use super::{
     Acknowledgement, Kind, Message, NAMESPACE, Password, Refusal, VERSION, administration,
     envelope::{Envelope, is_declared, trim},
-    topics,
+    topics, whereabouts,
 };
 use hansa_core::{
     code::{Code, Fault, Place},
@@ -64,12 +64,15 @@ fn of_envelope(envelope: &mut Envelope, content: &str) -> Result<Message, Fault>
                 },
                 organization: optional(envelope, "organization")?,
                 city: optional(envelope, "city")?,
+                alternates: whereabouts::alternates(envelope)?,
             })
         }
         "Refused" => {
             let retry_after_ms = optional_number(envelope, "retry-after-ms")?;
             let code = envelope.need("code")?.into_owned();
-            Message::Refused(Refusal { fault: fault(envelope, content, &code, Code::Internal)?, retry_after_ms })
+            let address = whereabouts::address(envelope)?;
+            let fault = fault(envelope, content, &code, Code::Internal)?;
+            Message::Refused(Refusal { fault, retry_after_ms, address })
         }
         "Failed" => {
             let code = envelope.take("code").map_or(Cow::Borrowed(Code::OperationFailed.as_str()), |code| code);

@@ -44,6 +44,21 @@ pub struct Visitor<'a> {
     pub proxied: bool,
 }
 
+/// Why somebody is not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwelcome {
+    /// The reason.
+    pub fault: Fault,
+    /// Where to go instead, host and port; with [`Code::NotActive`].
+    pub address: Option<String>,
+}
+
+impl From<Fault> for Unwelcome {
+    fn from(fault: Fault) -> Self {
+        Self { fault, address: None }
+    }
+}
+
 /// Who is let in.
 pub trait Entrance: Send + Sync + 'static {
     /// What is remembered of somebody who is let in.
@@ -52,8 +67,9 @@ pub trait Entrance: Send + Sync + 'static {
     /// Whether somebody may attach, and to whom. This alone may take its time: a password is checked slowly on purpose.
     ///
     /// # Errors
-    /// [`Code::AccessDenied`], or another reason for the one who tries.
-    fn welcome(&self, visitor: Visitor<'_>) -> impl Future<Output = Result<(Welcome, Self::Guest), Fault>> + Send;
+    /// [`Code::AccessDenied`], or another reason for the one who tries; [`Code::NotActive`] where the other sub-node of the
+    /// pair serves, with its address if that is known.
+    fn welcome(&self, visitor: Visitor<'_>) -> impl Future<Output = Result<(Welcome, Self::Guest), Unwelcome>> + Send;
 }
 
 /// The way from connections to the machines. None of its methods waits.
@@ -221,12 +237,20 @@ async fn connect<E: Entrance>(
             let (account, password) = (account.as_ref(), password.as_ref());
             let visitor = Visitor { name: &name, account, password, certified, proxied };
             match entrance.welcome(visitor).await {
-                Ok((Welcome { organization, city }, guest)) => {
+                Ok((Welcome { organization, city, mut alternates }, guest)) => {
+                    if proxied {
+                        // Who needs a proxy cannot go there.
+                        alternates.clear();
+                    }
                     let tracking = Tracking { word: Some("connected".to_owned()), ..Tracking::default() };
-                    wire.acknowledge(number, Acknowledgement { tracking, organization, city });
+                    wire.acknowledge(number, Acknowledgement { tracking, organization, city, alternates });
                     Some((name, guest))
                 }
-                Err(fault) => {
+                Err(Unwelcome { fault, address: Some(address) }) if !proxied => {
+                    wire.refuse_with(number, Refusal { address: Some(address), ..Refusal::new(fault) });
+                    None
+                }
+                Err(Unwelcome { fault, .. }) => {
                     wire.refuse(number, fault);
                     None
                 }
@@ -450,7 +474,7 @@ impl<D: Door> Session<'_, D> {
                     self.taken(topic, subscriber, number, Taken::Had);
                 }
             }
-            Incoming::Refused { message, refusal: Refusal { fault, retry_after_ms } } => {
+            Incoming::Refused { message, refusal: Refusal { fault, retry_after_ms, .. } } => {
                 if let Some((invocation, service)) = self.performs.remove(&message) {
                     self.fail(invocation, service, fault);
                 } else if let Some((topic, subscriber, number)) = self.notifies.remove(&message) {

@@ -42,6 +42,10 @@ fn name() -> impl Strategy<Value = String> {
     "[A-Za-z0-9._:-]{1,40}"
 }
 
+fn address() -> impl Strategy<Value = String> {
+    "[a-z0-9.-]{1,40}:[1-9][0-9]{0,3}"
+}
+
 fn parsed<T: std::str::FromStr<Err = Fault> + std::fmt::Debug>() -> impl Strategy<Value = T> {
     name().prop_map(|name| name.parse().unwrap_or_else(|_| unreachable!("the pattern makes names")))
 }
@@ -202,15 +206,17 @@ fn message() -> impl Strategy<Value = Message> {
                 Message::Status(Status { transaction, definition, state, operations, operations_ended })
             }
         ),
-        tracking().prop_map(|tracking| {
+        (tracking(), vec(address(), 0..3)).prop_map(|(tracking, alternates)| {
             Message::Acknowledged(Acknowledgement {
                 tracking,
                 organization: Some("Acme & Söhne <BV>".parse().unwrap()),
                 city: Some("Rotterdam".parse().unwrap()),
+                alternates,
             })
         }),
-        (fault(), option::of(any::<u64>()))
-            .prop_map(|(fault, retry_after_ms)| Message::Refused(Refusal { fault, retry_after_ms })),
+        (fault(), option::of(any::<u64>()), option::of(address())).prop_map(|(fault, retry_after_ms, address)| {
+            Message::Refused(Refusal { fault, retry_after_ms, address })
+        }),
         about_topics(),
         Just(Message::Probe),
     ]

@@ -26,7 +26,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    time::{Interval, MissedTickBehavior, timeout},
+    time::{Instant, Interval, MissedTickBehavior, timeout},
 };
 
 /// First and largest room that a read gets; it doubles while reads fill it.
@@ -68,7 +68,14 @@ pub struct Wire<S> {
     owed: HashSet<u64>,
     /// This end's messages that the other side has not answered.
     unacknowledged: HashSet<u64>,
+    /// Ticks when the other side should have been heard of.
     probe: Interval,
+    probe_ms: u64,
+    silence_ms_max: u64,
+    /// Of the clock by which fragments are waited for, whatever the other one does.
+    unticked_ms: u64,
+    /// Whether the other side did not take more bytes when it was tried last.
+    is_blocked: bool,
     heard: bool,
     silent_probes: u64,
 }
@@ -158,10 +165,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             owed: HashSet::new(),
             unacknowledged: HashSet::new(),
             probe,
+            probe_ms: limit::CXIP_PROBE_MS,
+            silence_ms_max: limit::CXIP_SILENCE_MS_MAX,
+            unticked_ms: 0,
+            is_blocked: false,
             // An interval ticks at once; that first one finds nothing amiss.
             heard: true,
             silent_probes: 0,
         }
+    }
+
+    /// Ask for a sign of life after `probe` without one, and take the other side for dead after `silence_max`, instead of the
+    /// protocol's own times, which the other side keeps to. For whoever has somewhere else to go.
+    pub fn watch(&mut self, probe: Duration, silence_max: Duration) {
+        let milliseconds = |duration: Duration, most: u64| (duration.as_millis() as u64).clamp(1, most);
+        self.probe_ms = milliseconds(probe, limit::CXIP_PROBE_MS);
+        self.silence_ms_max = milliseconds(silence_max, limit::CXIP_SILENCE_MS_MAX);
+        let probe = Duration::from_millis(self.probe_ms);
+        self.probe = tokio::time::interval_at(Instant::now() + probe, probe);
+        self.probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
 
     /// The stream.
@@ -239,14 +261,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     fn put_refused(&mut self, message: u64, fault: Fault) {
         let retry_after_ms = (fault.code == Code::Busy).then_some(limit::BUSY_RETRY_MS);
-        self.put(message, &Message::Refused(Refusal { fault, retry_after_ms }));
+        self.put(message, &Message::Refused(Refusal { retry_after_ms, ..Refusal::new(fault) }));
     }
 
     fn put(&mut self, correlation: u64, acknowledge: &Message) {
         self.sent += 1;
         if let Err(fault) = encode(&mut self.outgoing, self.sent, correlation, self.granted, acknowledge) {
             // Only words can be so long; the code says enough.
-            let brief = Message::Refused(Refusal { fault: Fault::new(fault.code, "…"), retry_after_ms: None });
+            let brief = Message::Refused(Refusal::new(Fault::new(fault.code, "…")));
             encode(&mut self.outgoing, self.sent, correlation, self.granted, &brief)
                 .expect("a few words fit in a message");
         }
@@ -431,13 +453,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
             let stalled = self.outgoing.len() >= UNSENT_BYTES_STALLED;
             match Pin::new(&mut self.stream).poll_write(context, &self.outgoing) {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => {
+                    self.is_blocked = true;
+                    return Ok(());
+                }
                 Poll::Ready(Ok(0)) => return Err(Ended::Closed),
                 Poll::Ready(Ok(bytes)) => {
                     self.outgoing.advance(bytes);
                     self.unflushed = true;
-                    // While nothing is read, that the other side takes bytes is its sign of life.
-                    self.heard |= stalled;
+                    // While nothing is read, that the other side takes bytes is its sign of life; and where the line was
+                    // full, that there is room again is one, for what it was full of has arrived.
+                    self.heard |= stalled || std::mem::take(&mut self.is_blocked);
                 }
                 Poll::Ready(Err(error)) => return Err(error.into()),
             }
@@ -454,16 +480,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     fn tick(&mut self) -> Result<(), Ended> {
-        for number in self.assembly.tick() {
-            let words = "its fragments did not come in time";
-            self.put_refused(number, Fault::new(Code::MessageIncomplete, words));
+        self.unticked_ms += self.probe_ms;
+        if self.unticked_ms >= limit::CXIP_PROBE_MS {
+            self.unticked_ms = 0;
+            for number in self.assembly.tick() {
+                let words = "its fragments did not come in time";
+                self.put_refused(number, Fault::new(Code::MessageIncomplete, words));
+            }
         }
         if std::mem::take(&mut self.heard) {
             self.silent_probes = 0;
             return Ok(());
         }
         self.silent_probes += 1;
-        if self.silent_probes * limit::CXIP_PROBE_MS >= limit::CXIP_SILENCE_MS_MAX {
+        if self.silent_probes * self.probe_ms >= self.silence_ms_max {
             return Err(Ended::Silent);
         }
         self.put(0, &Message::Probe);

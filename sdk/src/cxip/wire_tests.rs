@@ -57,6 +57,24 @@ async fn an_end_that_shows_no_sign_of_life_is_given_up_in_time() {
     );
 }
 
+// M3: whoever has somewhere else to go finds out sooner, without the other end knowing of it.
+#[tokio::test(start_paused = true)]
+async fn an_end_that_watches_closely_gives_up_a_silent_other_sooner_and_a_quiet_one_never() {
+    let (probe, silence_max) = (Duration::from_secs(1), Duration::from_secs(3));
+    let (stream, _kept) = duplex(64 * 1024);
+    let (mut wire, begun) = (Wire::new(stream, 4), Instant::now());
+    wire.watch(probe, silence_max);
+    assert!(matches!(wire.receive().await, Err(Ended::Silent)));
+    assert!((silence_max..=silence_max + probe).contains(&begun.elapsed()), "on the clock of the test");
+    let (mut one, mut other) = pair();
+    one.watch(probe, silence_max);
+    tokio::select! {
+        ended = one.receive() => panic!("{ended:?}"),
+        ended = other.receive() => panic!("{ended:?}"),
+        () = sleep(silence_max * 100) => (),
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_is_given_up_loses_no_bytes_in_either_direction() {
     let (mut one, mut other) = pair();

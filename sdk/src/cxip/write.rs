@@ -1,6 +1,6 @@
 //! From a message to its XML. Elements carry the prefix `cx`, so that no namespace reaches into the document that they wrap.
 
-use super::{Acknowledgement, Message, NAMESPACE, Refusal, administration, envelope::is_xml, topics};
+use super::{Acknowledgement, Message, NAMESPACE, Refusal, administration, envelope::is_xml, topics, whereabouts};
 use bytes::BytesMut;
 use hansa_core::{
     code::Fault,
@@ -68,19 +68,26 @@ pub(super) fn content(buffer: &mut BytesMut, message: &Message) {
             .value("operations", status.operations)
             .value("operations-ended", status.operations_ended)
             .end(),
-        Message::Acknowledged(Acknowledgement { tracking, organization, city }) => Root::open(buffer, "Acknowledged")
-            .optional("transaction", tracking.transaction.as_ref())
-            .optional("invocation", tracking.invocation.as_ref())
-            .optional("publication", tracking.publication.as_ref())
-            .optional("moment", tracking.moment.map(|moment| moment.0).as_ref())
-            .optional_text("word", tracking.word.as_deref())
-            .optional_text("organization", organization.as_ref().map(|name| name.as_str()))
-            .optional_text("city", city.as_ref().map(|city| city.as_str()))
-            .end(),
-        Message::Refused(Refusal { fault, retry_after_ms }) => {
+        Message::Acknowledged(Acknowledgement { tracking, organization, city, alternates }) => {
+            Root::open(buffer, "Acknowledged")
+                .optional("transaction", tracking.transaction.as_ref())
+                .optional("invocation", tracking.invocation.as_ref())
+                .optional("publication", tracking.publication.as_ref())
+                .optional("moment", tracking.moment.map(|moment| moment.0).as_ref())
+                .optional_text("word", tracking.word.as_deref())
+                .optional_text("organization", organization.as_ref().map(|name| name.as_str()))
+                .optional_text("city", city.as_ref().map(|city| city.as_str()))
+                .optional_text("alternates", whereabouts::joined(alternates).as_deref())
+                .end()
+        }
+        Message::Refused(Refusal { fault, retry_after_ms, address }) => {
             let root = Root::open(buffer, "Refused").value("code", fault.code);
-            place(root.optional("retry-after-ms", retry_after_ms.as_ref()), fault)
-                .children(|buffer| words(buffer, fault));
+            let address = address.as_deref().filter(|address| whereabouts::is_address(address));
+            place(
+                root.optional("retry-after-ms", retry_after_ms.as_ref()).optional("address", address.as_ref()),
+                fault,
+            )
+            .children(|buffer| words(buffer, fault));
         }
         Message::Publish { .. }
         | Message::Notify { .. }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     cxip::{Acknowledgement, Ended, Incoming, Message, Refusal, Stream, Wire},
-    reach::{Door, Pauses, Welcome},
+    reach::{Approach, Door, Opened, Welcome, is_passing},
 };
 use hansa_core::{
     code::{Code, Fault},
@@ -106,7 +106,7 @@ pub(super) struct Options {
 
 /// Everything that a running service knows.
 pub(super) struct Attachment {
-    door: Door,
+    approach: Approach,
     offer: offer::Service,
     handlers: BTreeMap<OperationName, Handler>,
     credit: u32,
@@ -120,7 +120,6 @@ pub(super) struct Attachment {
     outbox: VecDeque<InvocationId>,
     /// Replies to send again at a certain time, because the node was busy.
     postponed: BTreeSet<(Instant, InvocationId)>,
-    pauses: Pauses,
     connected: watch::Sender<bool>,
     /// Whether it shall end, and how long that may take.
     stop: watch::Receiver<Option<Duration>>,
@@ -139,12 +138,18 @@ struct Line {
     sent: HashMap<u64, InvocationId>,
 }
 
+impl Line {
+    fn over((wire, welcome): Opened) -> Self {
+        Self { wire, welcome, registering: None, held: VecDeque::new(), sent: HashMap::new() }
+    }
+}
+
 /// Why there is no connection any more.
 enum Over {
     /// It shall end, at that time at the latest.
     Stopped(Instant),
     Lost(Ended),
-    Refused(Fault),
+    Refused(Refusal),
 }
 
 type Ready = oneshot::Sender<Result<Welcome, Fault>>;
@@ -161,7 +166,7 @@ impl Attachment {
         let (stop, stops) = watch::channel(None);
         let service = offer.name.clone();
         let attachment = Self {
-            door,
+            approach: Approach::new(door),
             offer,
             handlers,
             credit: options.credit,
@@ -172,7 +177,6 @@ impl Attachment {
             invocations: HashMap::new(),
             outbox: VecDeque::new(),
             postponed: BTreeSet::new(),
-            pauses: Pauses::new(),
             connected,
             stop: stops,
         };
@@ -180,7 +184,7 @@ impl Attachment {
         // Held from here on, so that the task ends with it also when the caller stops waiting.
         let mut running = Running {
             service,
-            welcome: Welcome { organization: None, city: None },
+            welcome: Welcome::default(),
             connected: sees_connected,
             stop,
             task: tokio::spawn(attachment.run(ready, Instant::now() + options.patience)),
@@ -194,41 +198,45 @@ impl Attachment {
     async fn run(mut self, ready: Ready, patience: Instant) {
         let mut ready = Some(ready);
         loop {
+            let is_last = ready.is_some() && Instant::now() >= patience;
             let opened = tokio::select! {
                 grace = stopped(self.stop.clone()) => return self.finish(grace).await,
-                opened = self.door.open() => opened,
+                opened = self.approach.round(is_last) => opened,
             };
             let over = match opened {
-                Ok((wire, welcome)) => {
-                    let line = Line { wire, welcome, registering: None, held: VecDeque::new(), sent: HashMap::new() };
-                    let over = self.serve(line, &mut ready).await;
+                Ok(opened) => {
+                    let over = self.serve(Line::over(opened), &mut ready).await;
                     self.connected.send_replace(false);
                     over
                 }
-                Err(fault) => Over::Refused(fault),
+                Err(fault) => Over::Refused(fault.into()),
             };
             match over {
                 Over::Stopped(grace) => return self.finish(grace).await,
                 Over::Lost(ended) => {
-                    tracing::warn!(service = %self.offer.name, node = %self.door.address, %ended, "connection lost");
+                    let node = self.approach.node();
+                    tracing::warn!(service = %self.offer.name, %node, %ended, "connection lost");
                     if let Some(ready) = ready.take_if(|_| Instant::now() >= patience) {
-                        let _ = ready.send(Err(self.door.unanswered(ended)));
+                        let _ = ready.send(Err(self.approach.door().unanswered(&node.to_string(), ended)));
                         return;
                     }
+                    self.approach.lost(&ended);
                 }
-                Over::Refused(fault) => {
-                    tracing::warn!(service = %self.offer.name, node = %self.door.address, %fault, "not attached");
-                    let final_word = fault.code != Code::NodeStopped && fault.code != Code::Busy;
-                    if let Some(ready) = ready.take_if(|_| final_word || Instant::now() >= patience) {
+                Over::Refused(refusal) => {
+                    let fault = &refusal.fault;
+                    tracing::warn!(service = %self.offer.name, node = %self.approach.node(), %fault, "not attached");
+                    self.approach.refused(&refusal);
+                    if let Some(ready) = ready.take_if(|_| !is_passing(fault.code) || Instant::now() >= patience) {
                         // Whoever waited may have stopped waiting; then the task is aborted anyway.
-                        let _ = ready.send(Err(fault));
+                        let _ = ready.send(Err(refusal.fault));
                         return;
                     }
                 }
             }
+            let pause = self.approach.pause();
             tokio::select! {
                 grace = stopped(self.stop.clone()) => return self.finish(grace).await,
-                () = sleep(self.pauses.next()) => (),
+                () = sleep(pause) => (),
             }
         }
     }
@@ -246,7 +254,7 @@ impl Attachment {
         let register = Message::Register { service: self.offer.clone(), credit: self.credit };
         match line.wire.send(0, &register) {
             Ok(number) => line.registering = Some(number),
-            Err(fault) => return Over::Refused(fault),
+            Err(fault) => return Over::Refused(fault.into()),
         }
         let mut grace: Option<Instant> = None;
         let mut stopped = pin!(stopped(self.stop.clone()));
@@ -316,9 +324,9 @@ impl Attachment {
             }
             Incoming::Acknowledged { message, .. } if line.registering == Some(message) => {
                 line.registering = None;
-                self.pauses.reset();
+                self.approach.succeeded();
                 self.connected.send_replace(true);
-                tracing::info!(service = %self.offer.name, node = %self.door.address, "attached");
+                tracing::info!(service = %self.offer.name, node = %self.approach.node(), "attached");
                 if let Some(ready) = ready.take() {
                     // Whoever waited may have stopped waiting; then the task is aborted anyway.
                     let _ = ready.send(Ok(line.welcome.clone()));
@@ -329,8 +337,10 @@ impl Attachment {
                     self.memory.confirm(id);
                 }
             }
-            Incoming::Refused { message, refusal } if message == 0 || line.registering == Some(message) => {
-                return Err(Over::Refused(refusal.fault));
+            Incoming::Refused { message, refusal }
+                if message == 0 || line.registering == Some(message) || refusal.fault.code == Code::NotActive =>
+            {
+                return Err(Over::Refused(refusal));
             }
             Incoming::Refused { message, refusal } => {
                 if let Some(id) = line.sent.remove(&message) {
@@ -448,10 +458,10 @@ impl Attachment {
         }
     }
 
-    fn refused(&mut self, id: InvocationId, Refusal { fault, retry_after_ms }: Refusal) {
+    fn refused(&mut self, id: InvocationId, Refusal { fault, retry_after_ms, .. }: Refusal) {
         match retry_after_ms {
             Some(pause_ms) => {
-                let pause = self.pauses.cut(pause_ms.clamp(1, limit::RECONNECT_MS_MAX) * 2);
+                let pause = self.approach.cut(pause_ms.clamp(1, limit::RECONNECT_MS_MAX) * 2);
                 self.postponed.insert((Instant::now() + pause, id));
             }
             // Nobody waits for the answer any more.

@@ -12,7 +12,7 @@ pub use request::{Cancellation, Request};
 use crate::{
     Tls,
     cxip::Password,
-    reach::{Credentials, Door},
+    reach::{Credentials, Door, within_reason},
     test,
 };
 use attachment::{Attachment, Options};
@@ -139,6 +139,14 @@ impl Service {
         self
     }
 
+    /// After how long without a sign of life from the node the connection is given up and made again: between 300 milliseconds and
+    /// 30 seconds. Unless said otherwise some 3 seconds where several addresses are known, and else 30.
+    #[must_use]
+    pub fn silence_max(mut self, silence_max: Duration) -> Self {
+        self.credentials.silence_max = Some(within_reason(silence_max));
+        self
+    }
+
     /// How long [`Service::attach`] waits for a node that does not answer yet. Not at all unless said otherwise.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
@@ -147,7 +155,8 @@ impl Service {
     }
 
     /// Attach to the node that listens at `address` (host and port) and perform what it asks, in the background, until
-    /// [`Running::stop`]. A connection that breaks is made again without end.
+    /// [`Running::stop`]. A connection that breaks is made again without end. Of a node whose sub-nodes are a pair, both
+    /// addresses may be given, with a comma between; the active one is found, now and after it changed.
     ///
     /// # Errors
     /// No node answers, or it refuses the service.
@@ -164,8 +173,7 @@ impl Service {
     }
 
     async fn attach_over(self, address: &str, pipe: Option<test::Pipe>) -> Result<Running, Fault> {
-        let door =
-            Door { address: address.to_owned(), name: self.name.to_string(), credentials: self.credentials, pipe };
+        let door = Door::at(address, self.name.to_string(), self.credentials, pipe);
         let offer = offer::Service {
             name: self.name,
             operations: self.handlers.keys().cloned().collect(),

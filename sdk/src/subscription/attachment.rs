@@ -6,7 +6,7 @@
 use super::{Publication, Subscribing, Tell, Word};
 use crate::{
     cxip::{Ended, Incoming, Message, Refusal, Stream, Wire},
-    reach::{Pauses, settle},
+    reach::{Approach, settle},
 };
 use hansa_core::{
     code::{Code, Fault},
@@ -30,7 +30,7 @@ pub(super) struct Attachment {
     /// What publications that are handed on say their word to.
     tell: mpsc::WeakUnboundedSender<Tell>,
     told: mpsc::UnboundedReceiver<Tell>,
-    pauses: Pauses,
+    approach: Approach,
     /// What the application has in its hands, with the number of the message that brought it on this connection.
     handed: HashMap<Key, Option<u64>>,
     /// What it was done with, the oldest first.
@@ -45,7 +45,7 @@ enum Over {
     /// Nobody has a handle any more, or the subscription was ended.
     Released,
     Lost(Ended),
-    Refused(Fault),
+    Refused(Refusal),
 }
 
 impl Attachment {
@@ -55,13 +55,14 @@ impl Attachment {
         tell: mpsc::UnboundedSender<Tell>,
         told: mpsc::UnboundedReceiver<Tell>,
     ) -> Result<(), Fault> {
-        let wire = subscribing.open().await?;
+        let mut approach = Approach::new(subscribing.door.clone());
+        let wire = subscribing.open(&mut approach, true).await?;
         let attachment = Self {
             subscribing,
             deliver,
             tell: tell.downgrade(),
             told,
-            pauses: Pauses::new(),
+            approach,
             handed: HashMap::new(),
             done: HashSet::new(),
             done_order: VecDeque::new(),
@@ -72,19 +73,24 @@ impl Attachment {
     }
 
     async fn run(mut self, mut wire: Wire<Stream>) {
-        let node = self.subscribing.door.address.clone();
         loop {
             match self.serve(wire).await {
                 Over::Released => return,
-                Over::Lost(ended) => tracing::warn!(node, %ended, "connection lost"),
-                Over::Refused(fault) => tracing::warn!(node, %fault, "connection refused"),
+                Over::Lost(ended) => {
+                    tracing::warn!(node = %self.approach.node(), %ended, "connection lost");
+                    self.approach.lost(&ended);
+                }
+                Over::Refused(refusal) => {
+                    tracing::warn!(node = %self.approach.node(), fault = %refusal.fault, "connection refused");
+                    self.approach.refused(&refusal);
+                }
             }
             wire = loop {
-                sleep(self.pauses.next()).await;
+                sleep(self.approach.pause()).await;
                 if self.deliver.is_closed() && self.ending.is_none() && self.handed.is_empty() {
                     return;
                 }
-                match self.subscribing.open().await {
+                match self.subscribing.open(&mut self.approach, false).await {
                     Ok(wire) => break wire,
                     Err(fault) if fault.code == Code::AccessDenied => {
                         if let Some((_, done)) = self.ending.take() {
@@ -92,7 +98,7 @@ impl Attachment {
                         }
                         return;
                     }
-                    Err(fault) => tracing::debug!(node, %fault, "not connected"),
+                    Err(fault) => tracing::debug!(%fault, "not connected"),
                 }
             };
         }
@@ -110,7 +116,7 @@ impl Attachment {
             {
                 match wire.send(0, &self.subscribing.unsubscribe()) {
                     Ok(sent) => *number = Some(sent),
-                    Err(fault) => break Over::Refused(fault),
+                    Err(fault) => break Over::Refused(fault.into()),
                 }
             }
             tokio::select! {
@@ -163,7 +169,7 @@ impl Attachment {
             Word::Later(pause) => {
                 let fault = Fault::new(Code::Busy, "the subscriber wants it later");
                 let retry_after_ms = Some(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX).max(1));
-                wire.refuse_with(message, Refusal { fault, retry_after_ms });
+                wire.refuse_with(message, Refusal { retry_after_ms, ..Refusal::new(fault) });
             }
         }
     }
@@ -171,7 +177,7 @@ impl Attachment {
     fn take_in(&mut self, wire: &mut Wire<Stream>, incoming: Incoming) -> Result<(), Over> {
         match incoming {
             Incoming::Message { number, message: Message::Notify { notification, .. }, .. } => {
-                self.pauses.reset();
+                self.approach.succeeded();
                 self.notified(wire, number, notification);
             }
             Incoming::Message { number, .. } => {
@@ -187,8 +193,9 @@ impl Attachment {
                 }
             }
             Incoming::Refused { message, refusal } => {
-                if message == 0 {
-                    return Err(Over::Refused(refusal.fault));
+                // Who serves no more sends on to the other sub-node; what is not answered is asked there.
+                if message == 0 || refusal.fault.code == Code::NotActive {
+                    return Err(Over::Refused(refusal));
                 }
                 if let Some((_, done)) = self.ending.take_if(|(number, _)| *number == Some(message)) {
                     let _ = done.send(Err(refusal.fault));
@@ -216,13 +223,19 @@ impl Attachment {
 }
 
 impl Subscribing {
-    /// A connection over which publications come.
-    async fn open(&self) -> Result<Wire<Stream>, Fault> {
-        let (mut wire, _) = self.door.open().await?;
+    /// A connection over which publications come, after one round over the node's addresses.
+    async fn open(&self, approach: &mut Approach, to_the_end: bool) -> Result<Wire<Stream>, Fault> {
+        let (mut wire, _) = approach.round(to_the_end).await?;
         let (topic, subscriber) = (self.topic.clone(), self.subscriber.clone());
         let subscribe = Message::Subscribe { topic, subscriber, credit: self.credit };
-        settle(&mut wire, &subscribe, |ended| self.door.unanswered(ended)).await?;
-        Ok(wire)
+        let unanswered = |ended| self.door.unanswered(&self.door.known.to_string(), ended);
+        match settle(&mut wire, &subscribe, unanswered).await {
+            Ok(_) => Ok(wire),
+            Err(refusal) => {
+                approach.refused(&refusal);
+                Err(refusal.fault)
+            }
+        }
     }
 
     fn unsubscribe(&self) -> Message {

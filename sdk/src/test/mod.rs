@@ -48,6 +48,8 @@
 
 mod asked;
 #[cfg(test)]
+mod pair_tests;
+#[cfg(test)]
 mod tests;
 mod world;
 

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     cxip::{
         Password, Stream,
-        session::{self, Door, Entrance, Visitor},
+        session::{self, Door, Entrance, Unwelcome, Visitor},
     },
     reach::{self, Welcome},
 };
@@ -322,15 +322,16 @@ impl fmt::Debug for World {
 impl Entrance for World {
     type Guest = ();
 
-    async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, ()), Fault> {
+    async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, ()), Unwelcome> {
         let state = self.state();
         let shown = visitor.password.map(|password| password.0.as_str());
         let is_own = shown == Some(self.own_password.as_str());
         if !is_own && state.password.as_ref().is_some_and(|wanted| shown != Some(wanted.0.as_str())) {
             let message = format!("{} did not show the password that this node asks for", visitor.name);
-            return Err(Fault::new(Code::AccessDenied, message));
+            return Err(Fault::new(Code::AccessDenied, message).into());
         }
-        Ok((Welcome { organization: Some(state.own.name.clone()), city: "Testville".parse().ok() }, ()))
+        let organization = Some(state.own.name.clone());
+        Ok((Welcome { organization, city: "Testville".parse().ok(), alternates: Vec::new() }, ()))
     }
 }
 

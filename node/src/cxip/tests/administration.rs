@@ -19,7 +19,7 @@ use hansa_core::{
 };
 use hansa_sdk::{
     Client, Welcome,
-    cxip::session::{Entrance, Visitor},
+    cxip::session::{Entrance, Unwelcome, Visitor},
     cxip::{Acknowledgement, HEADER_BYTES, Incoming, Message, NAMESPACE, Wire},
 };
 use std::{
@@ -39,11 +39,11 @@ struct Guarded {
 impl Entrance for Guarded {
     type Guest = String;
 
-    async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, String), Fault> {
+    async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, String), Unwelcome> {
         if visitor.password.is_none_or(|password| password.0 != "open sesame") {
-            return Err(Fault::new(Code::AccessDenied, "not let in"));
+            return Err(Fault::new(Code::AccessDenied, "not let in").into());
         }
-        Ok((Welcome { organization: "Acme BV".parse().ok(), city: None }, visitor.name.to_owned()))
+        Ok((Welcome { organization: "Acme BV".parse().ok(), ..Welcome::default() }, visitor.name.to_owned()))
     }
 }
 

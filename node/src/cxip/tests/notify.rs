@@ -78,7 +78,10 @@ async fn a_subscriber_is_done_with_a_publication_puts_it_off_or_wants_it_not() {
         arrived.push(notified(&mut wire).await);
     }
     assert!(arrived.iter().map(|(_, notification)| notification).eq(&sent));
-    wire.refuse_with(arrived[1].0, Refusal { fault: Fault::new(Code::Busy, "not now"), retry_after_ms: Some(500) });
+    wire.refuse_with(
+        arrived[1].0,
+        Refusal { retry_after_ms: Some(500), ..Refusal::new(Fault::new(Code::Busy, "not now")) },
+    );
     wire.refuse(arrived[2].0, Fault::new(Code::OperationFailed, "I cannot read this"));
     wire.acknowledge(arrived[0].0, Acknowledgement::default());
     let driven = tokio::spawn(async move { wire.receive().await });
