@@ -99,6 +99,11 @@ impl Folder {
         self.path.join("invite.pending")
     }
 
+    /// Where the journal of the duties lies.
+    pub fn duty(&self) -> PathBuf {
+        self.path.join("duty")
+    }
+
     fn papers_file(&self) -> PathBuf {
         self.path.join("pair.pending")
     }

@@ -13,6 +13,7 @@ use hansa_core::{
     moment::Moment,
     signed::{Purpose, Signed},
 };
+use hansa_federation::{Identity, Options, PairingSecret};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     fmt,
@@ -32,6 +33,8 @@ const CHECKSUM_BYTES: usize = 4;
 const ADDRESSES_MAX: usize = 16;
 /// Members whose addresses the papers have.
 const MEMBERS_MAX: usize = 64;
+/// What a sub-node is called before it knows whose it is.
+const NAME_UNTIL_PAIRED: &str = "joining";
 /// Nesting of the papers' CBOR.
 const DEPTH_MAX: usize = 32;
 
@@ -79,8 +82,6 @@ pub struct PairingCode {
     pub secret: Secret,
     /// After this it opens nothing.
     pub expires: Moment,
-    /// Where the other sub-node shall stand, if that was said.
-    pub city: Option<City>,
 }
 
 impl PairingCode {
@@ -287,12 +288,27 @@ impl Papers {
 /// # Errors
 /// [`Code::PeerUnreachable`] with every address that was tried; [`Code::PairingExpired`]; or what the active answered.
 pub async fn ask_active(code: &PairingCode, node: &SigningKey, city: &City) -> Result<Pairing, Fault> {
-    // The federation gives a way to ask as somebody who is no member yet; with it this becomes
-    // `Pairing::from_bytes(&handle.pair(…).await?, code, subnode, city)`.
     let subnode = SubnodeId(node.verifying_key().to_bytes());
-    tracing::debug!(subnode = %subnode.short(), %city, active = %code.active.short(), "asks to be one of a pair");
-    Err(Fault::new(Code::PairNotReady, "this version cannot ask the active sub-node yet")
-        .help("use a version of hansa whose federation carries pairs, on both machines"))
+    // Nobody is anybody yet: the certificate tells the city and the key, and the one that counts is in the answer.
+    let certificate =
+        Certificate { subnode, name: NAME_UNTIL_PAIRED.parse()?, city: city.clone(), issued: hansa_actors::clock::now() };
+    let stranger = SigningKey::from_bytes(Secret::random()?.bytes());
+    let identity = Identity {
+        node: node.clone(),
+        certificate: Signed::new(&stranger, Purpose::Certificate, &certificate),
+    };
+    let (handle, events, _) = hansa_federation::start(hansa_federation::Start {
+        identity,
+        credentials: None,
+        terms_hash: crate::wiring::terms_hash(),
+        options: Options { listen: Vec::new(), mdns: false, ..Options::default() },
+        serving: 0,
+    })?;
+    let addresses = code.addresses.iter().filter_map(|address| address.parse().ok()).collect();
+    let answer = handle.pair(code.active, addresses, PairingSecret(*code.secret.bytes())).await;
+    handle.stop().await;
+    drop(events);
+    Pairing::from_bytes(&answer?, code, subnode, city)
 }
 
 fn write<T: Serialize>(value: &T) -> Vec<u8> {
@@ -328,7 +344,6 @@ pub mod tests {
             addresses: vec!["/ip4/10.0.0.2/tcp/4100".to_owned()],
             secret: Secret::new([7; 32]),
             expires: Moment(u64::MAX / 2),
-            city: None,
         }
     }
 

@@ -19,6 +19,8 @@ pub struct Status {
     pub mode: Option<Mode>,
     /// Who decides on the next configuration, and whether each is linked.
     pub witnesses: Vec<(MemberId, bool)>,
+    /// How many of them decide.
+    pub witnesses_needed: u64,
     /// The log's end.
     pub tail: u64,
     /// Up to where entries count.
@@ -86,6 +88,7 @@ impl Desk {
             epoch: configuration.map(|it| it.epoch),
             mode: configuration.map(|it| it.mode),
             witnesses: witnesses.map(|it| (*it, self.linked.contains(&it.subnode))).collect(),
+            witnesses_needed: configuration.map_or(0, |it| u64::from(it.witnesses.quorum)),
             tail: picture.tail.sequence,
             committed: picture.committed,
             lag_entries: picture.tail.sequence.saturating_sub(picture.acknowledged),

@@ -100,7 +100,6 @@ pub fn pair_status() -> PairStatus {
         cxip: Some(cxip.to_owned()),
     };
     let witness = |seed: u8, name: Option<&str>, linked| PairWitness {
-        organization: OrganizationId([seed; 32]),
         name: name.map(|name| name.parse().unwrap()),
         subnode: SubnodeId([seed + 100; 32]),
         linked,

@@ -53,9 +53,9 @@ enum PairCommand {
 #[command(after_help = "Examples:\n  \
     hansa pair init\n  \
     hansa pair init --city Hamburg --witness \"Birch GmbH\" --witness \"Cedar Pte\"\n  \
-    ssh hamburg hansa pair join $(hansa pair init) --city Hamburg")]
+    ssh frankfurt hansa pair join $(hansa pair init) --city Frankfurt")]
 struct Init {
-    /// The city in which the other sub-node shall stand; then it joins from there only
+    /// The city in which this node stands, as a check [default: organization.city]
     #[arg(long, value_name = "CITY")]
     city: Option<City>,
     /// A member that shall be a witness, by name or id; can be repeated [default: up to four that are connected]
@@ -74,9 +74,9 @@ struct Join {
     /// The code that `hansa pair init` printed
     #[arg(value_name = "CODE")]
     code: String,
-    /// The city in which this sub-node stands [default: the one that the code is for, if it says]
+    /// The city in which this sub-node stands
     #[arg(long, value_name = "CITY")]
-    city: Option<City>,
+    city: City,
     /// Only make the data folder; `hansa run` starts it later
     #[arg(long)]
     no_run: bool,
@@ -169,7 +169,7 @@ impl Join {
     async fn perform(self, context: &Context) -> Result<(), Failure> {
         let code: PairingCode = self.code.parse()?;
         code.check(clock::now())?;
-        let city = city_of(self.city, &code)?;
+        let city = self.city;
         let configuration = laid_there(context, &city)?;
         let ask = async |node: &SigningKey| pairing::ask_active(&code, node, &city).await;
         let made = make(&context.folder, &city, configuration.as_ref(), ask).await?;
@@ -192,21 +192,6 @@ impl Join {
             text
         });
         if no_run { Ok(()) } else { Run::default().perform(context).await }
-    }
-}
-
-/// Where the sub-node stands.
-fn city_of(named: Option<City>, code: &PairingCode) -> Result<City, Fault> {
-    match (named, &code.city) {
-        (Some(named), Some(meant)) if named != *meant => Err(Fault::new(
-            Code::ConfigurationInvalid,
-            format!("the pairing code is for a sub-node in {meant}, not in {named}"),
-        )
-        .help("leave --city out, or make another code at the active: `hansa pair init`")),
-        (Some(city), _) => Ok(city),
-        (None, Some(city)) => Ok(city.clone()),
-        (None, None) => Err(Fault::new(Code::ConfigurationInvalid, "nobody said where this sub-node stands")
-            .help("name its city: `hansa pair join CODE --city CITY`")),
     }
 }
 
@@ -391,16 +376,5 @@ mod tests {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         make(&folder, &hamburg(), None, answered).await.unwrap();
         assert_eq!(folder.exposed(), Vec::<PathBuf>::new());
-    }
-
-    #[test]
-    fn the_city_is_that_of_the_code_if_it_has_one() {
-        let for_hamburg = PairingCode { city: Some(hamburg()), ..pairing::tests::code() };
-        let bremen: City = "Bremen".parse().unwrap();
-        assert_eq!(city_of(None, &for_hamburg).unwrap(), hamburg());
-        assert_eq!(city_of(Some(hamburg()), &for_hamburg).unwrap(), hamburg());
-        assert!(city_of(Some(bremen.clone()), &for_hamburg).unwrap_err().message.contains("in Hamburg, not in Bremen"));
-        assert_eq!(city_of(Some(bremen.clone()), &pairing::tests::code()).unwrap(), bremen);
-        assert!(city_of(None, &pairing::tests::code()).unwrap_err().advice().contains("--city"));
     }
 }

@@ -33,7 +33,7 @@ use crate::{
 };
 use hansa_actors::{
     clock,
-    duties::{self, Duties, Happening, Opened},
+    duties::{Duties, Opened},
     house::{House, HouseOptions},
     journal::Journal,
     stage::{self, Stage},
@@ -58,6 +58,7 @@ use hansa_sdk::{
 use peers::Peers;
 use role::{Part, Role};
 use sessions::Sessions;
+use succession::Succession;
 use std::{
     net::SocketAddr,
     path::PathBuf,
@@ -188,7 +189,11 @@ impl Node {
             room: OnceLock::new(),
             frames_refused: AtomicU64::new(0),
         });
-        let opened = Opened::open(&machines.start.folder.duty(), machines.start.folder.paired()?, &fatal)?;
+        let papers = pair::pending(&machines.start.folder)?;
+        let opened = Opened::open(&machines.start.folder.duty(), papers.as_ref().map(pair::paired), &fatal)?;
+        if let Some(papers) = papers {
+            machines.take_up(papers);
+        }
         let is_paired = opened.is_paired();
         let (ground, standby) = Ground::open(options, ways as _, &fatal, !is_paired)?;
         let ground = Arc::new(ground);
@@ -208,6 +213,7 @@ impl Node {
                 None
             };
             let listeners = machines.listen(!is_paired).await?;
+            machines.introduce_to_partner();
             let succession = Succession { machines: Arc::clone(&machines), ground, duties, happenings, standby, fatal };
             tokio::spawn(succession.run());
             Ok(listeners)
@@ -437,7 +443,7 @@ impl Machines {
 }
 
 /// The hash of what members must agree on: the protocols' versions and the limits that one can hit another with.
-fn terms_hash() -> [u8; 32] {
+pub fn terms_hash() -> [u8; 32] {
     let limits = hansa_core::limit::HOPS_MAX;
     *blake3::hash(format!("hansa terms 1: forward 1, directory 1, hops {limits}").as_bytes()).as_bytes()
 }
@@ -451,7 +457,7 @@ impl Entrance for Machines {
         let account = self.doorkeeper.admit(surroundings.accounts(), visitor).await?;
         let organization = self.start.configuration.organization();
         let (name, city) = (organization.name().clone(), organization.city().clone());
-        Ok((Welcome { organization: Some(name), city: Some(city), alternates: Vec::new() }, account))
+        Ok((Welcome { organization: Some(name), city: Some(city), alternates: self.alternates() }, account))
     }
 }
 

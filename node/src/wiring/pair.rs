@@ -3,19 +3,31 @@
 
 use super::{Machines, role::Part};
 use crate::{
-    admin::protocol::{PairDuty, PairInitiated, PairMode, PairRole, PairSite, PairStatus, PairSwitched, PairWitness},
+    admin::{
+        protocol::{
+            Declined, PairDuty, PairInitiated, PairMode, PairRole, PairSite, PairStatus, PairSwitched, PairWitness, Takeover,
+        },
+        time::Time,
+    },
     folder::Folder,
-    pairing::{CODE_MS, PairingCode, Papers, Secret, Whereabouts},
+    pairing::{CODE_MS, Pairing, PairingCode, Papers, Secret, Whereabouts},
 };
-use hansa_actors::clock;
+use hansa_actors::{clock, duties::Paired};
 use hansa_core::{
     code::{Code, Fault},
+    directory::Directory,
     ident::{City, OrganizationId, OrganizationName, SubnodeId},
+    membership::Certificate,
     mirror::{
-        MemberId,
-        pair::{Alarm, Site, State},
+        Mode, WITNESSES_MAX,
+        pair::{Alarm, State},
     },
 };
+
+/// Witnesses that are taken of those who agree, where none were named: four decide with three.
+const WITNESSES_CHOSEN: usize = 4;
+/// Members that are asked at once.
+const CANDIDATES_MAX: usize = 8;
 
 /// What the administration shows of a pair machine's state.
 pub fn role(state: State) -> PairRole {
@@ -50,9 +62,9 @@ pub fn pending(folder: &Folder) -> Result<Option<Papers>, Fault> {
     folder.pending_papers().map(|bytes| Papers::from_bytes(&bytes)).transpose()
 }
 
-fn not_there_yet() -> Fault {
-    Fault::new(Code::PairNotReady, "this version runs no pairs yet")
-        .help("use a version of hansa whose nodes ship their journals")
+/// What the duties have to know of the papers.
+pub fn paired(papers: &Papers) -> Paired {
+    Paired { partner: papers.active.subnode, certified: Box::new(papers.founding.clone()) }
 }
 
 impl Machines {
@@ -63,8 +75,66 @@ impl Machines {
     /// [`Code::PairNotReady`]: too few agreed, or it has its two sub-nodes; [`Code::NotActive`].
     pub async fn pair_init(&self, city: Option<City>, witnesses: Vec<String>) -> Result<PairInitiated, Fault> {
         self.house()?;
-        tracing::debug!(?city, ?witnesses, "a pair is asked for");
-        Err(not_there_yet())
+        let own = self.start.configuration.organization().city();
+        if let Some(city) = city.filter(|city| city != own) {
+            let message = format!("this node stands in {own}, not in {city}");
+            return Err(Fault::new(Code::ConfigurationInvalid, message)
+                .help("leave --city out, or set organization.city and start the node again"));
+        }
+        let duties = self.duties();
+        let status = duties.status().await?;
+        let repeated = status.epoch.is_some();
+        if matches!(status.mode, Some(Mode::Pair { .. })) {
+            return Err(Fault::new(Code::PairNotReady, "the pair has both its sub-nodes").help(
+                "a code is needed only for one in the place of the other: stop that first; `hansa pair status` shows both",
+            ));
+        }
+        let mut declined = Vec::new();
+        if !repeated {
+            let candidates = self.witness_candidates(&witnesses)?;
+            let asked = duties.ask_witnesses(candidates.iter().map(|(subnode, _)| *subnode).collect()).await?;
+            for (subnode, why) in asked.declined {
+                if let Some((_, organization)) = candidates.iter().find(|(candidate, _)| *candidate == subnode) {
+                    declined.push(Declined { organization: *organization, name: self.known_name(organization), why });
+                }
+            }
+            let named = if witnesses.is_empty() { WITNESSES_CHOSEN } else { WITNESSES_MAX };
+            let agreed: Vec<_> = asked.agreed.into_iter().take(named).collect();
+            if agreed.len() < witnesses.len() {
+                let who: Vec<_> = declined.iter().map(|one| format!("{}: {}", self.name_of(&one.organization), one.why)).collect();
+                let message = format!("not every witness agreed: {}", who.join("; "));
+                return Err(Fault::new(Code::PairNotReady, message).help("name others, or none"));
+            }
+            duties.found(agreed).await?;
+        }
+        let code = self.pairing_code()?;
+        let status = duties.status().await?;
+        Ok(PairInitiated {
+            code: code.to_string(),
+            expires: Time(code.expires),
+            witnesses: status.witnesses.iter().map(|(witness, _)| self.witness(witness.subnode)).collect(),
+            declined,
+            repeated,
+        })
+    }
+
+    /// Sub-nodes of members that could be witnesses: one of each organization, those that serve.
+    fn witness_candidates(&self, named: &[String]) -> Result<Vec<(SubnodeId, OrganizationId)>, Fault> {
+        let links = self.ways.peers.federation().map(hansa_federation::Handle::peers).unwrap_or_default();
+        let mut candidates: Vec<(SubnodeId, OrganizationId)> = Vec::new();
+        for link in links.iter().filter(|link| link.up && link.organization != self.own()) {
+            let is_meant = |name: &String| *name == link.name.to_string() || link.organization.to_string().starts_with(name.as_str());
+            if (named.is_empty() || named.iter().any(is_meant)) && !candidates.iter().any(|(_, it)| *it == link.organization) {
+                candidates.push((link.subnode, link.organization));
+            }
+        }
+        if candidates.len() < named.len() {
+            let linked: Vec<_> = links.iter().filter(|link| link.up).map(|link| link.name.to_string()).collect();
+            let message = format!("not every named witness is connected; connected are: {}", linked.join(", "));
+            return Err(Fault::new(Code::PairNotReady, message).help("`hansa peers` lists who is connected"));
+        }
+        candidates.truncate(CANDIDATES_MAX);
+        Ok(candidates)
     }
 
     /// How the pair is.
@@ -72,22 +142,40 @@ impl Machines {
     /// # Errors
     /// The part that runs it does not answer.
     pub async fn pair_status(&self) -> Result<PairStatus, Fault> {
-        let Part::Serving { epoch } = self.role.part() else { return Err(not_there_yet()) };
-        let journal = self.statistics().journal;
+        let status = self.duties().status().await?;
+        let duties = status.duties.iter().map(|duty| self.duty(duty.organization, duty.epoch)).collect();
+        let Some((mode, epoch)) = status.mode.zip(status.epoch) else {
+            let journal = self.statistics().journal;
+            return Ok(PairStatus {
+                role: PairRole::Single,
+                epoch: 1,
+                mode: PairMode::Single,
+                active: self.this_site(),
+                mirror: None,
+                lag_entries: 0,
+                committed: journal.durable,
+                tail: journal.tail,
+                witnesses: Vec::new(),
+                witnesses_needed: 0,
+                duties,
+                last_takeover: None,
+                alarm: None,
+            });
+        };
         Ok(PairStatus {
-            role: PairRole::Single,
+            role: role(status.state),
             epoch,
-            mode: PairMode::Single,
-            active: self.this_site(),
-            mirror: None,
-            lag_entries: 0,
-            committed: journal.durable,
-            tail: journal.tail,
-            witnesses: Vec::new(),
-            witnesses_needed: 0,
-            duties: Vec::new(),
-            last_takeover: None,
-            alarm: None,
+            mode: if mode.mirror().is_some() { PairMode::Pair } else { PairMode::Solo },
+            active: self.site(mode.active().subnode),
+            mirror: mode.mirror().map(|mirror| self.site(mirror.subnode)),
+            lag_entries: status.lag_entries,
+            committed: status.committed,
+            tail: status.tail,
+            witnesses: status.witnesses.iter().map(|(witness, _)| self.witness(witness.subnode)).collect(),
+            witnesses_needed: status.witnesses_needed,
+            duties,
+            last_takeover: status.took_over.map(|took| Takeover { at: Time(took.at), epoch: took.epoch, why: took.why }),
+            alarm: status.alarm.map(|it| alarm(it).to_owned()),
         })
     }
 
@@ -97,7 +185,42 @@ impl Machines {
     /// [`Code::PairNotReady`]: there is no mirror that has everything; [`Code::NotActive`].
     pub async fn pair_switch(&self) -> Result<PairSwitched, Fault> {
         self.house()?;
-        Err(not_there_yet())
+        let begun = std::time::Instant::now();
+        let duties = self.duties();
+        duties.switch().await?;
+        let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let status = duties.status().await?;
+        let active = status.mode.map_or_else(|| self.this_site(), |mode| self.site(mode.active().subnode));
+        Ok(PairSwitched { active, epoch: status.epoch.unwrap_or_default(), took_ms })
+    }
+
+    /// Somebody shows a pairing code: if it opens, it becomes the other sub-node.
+    ///
+    /// # Errors
+    /// [`Code::PairingExpired`], or why there is no pair to come to.
+    pub(super) async fn pairing(&self, secret: &[u8; 32], certificate: &Certificate) -> Result<Vec<u8>, Fault> {
+        let house = self.house()?;
+        self.pairings.redeem(secret, clock::now())?;
+        let credentials = self
+            .credentials()
+            .await
+            .ok_or_else(|| Fault::new(Code::MemberUnknown, "this node belongs to no federation itself"))?;
+        let founding = self.duties().partnered(certificate.subnode).await?;
+        let certificate =
+            Certificate { name: self.start.configuration.organization().name().clone(), ..certificate.clone() };
+        let members = house.look::<Directory, _>(&(), |sight| sight.machine(&()).map(|it| it.whereabouts())).await;
+        let members: Vec<_> = members.flatten().unwrap_or_default().into_iter().filter(|(subnode, _)| *subnode != self.keys.subnode_id()).collect();
+        tracing::info!(subnode = %certificate.subnode.short(), city = %certificate.city, "a sub-node joins the pair");
+        let key = &self.keys.organization;
+        Ok(Pairing::new(key, &certificate, credentials, *founding, self.whereabouts(), members).to_bytes())
+    }
+
+    /// What this sub-node was told when it was made: whose it is, and where others are.
+    pub(super) fn take_up(&self, papers: Papers) {
+        let Papers { credentials, active, mut members, .. } = papers;
+        self.remember(credentials);
+        members.push((active.subnode, active.federation));
+        self.ways.peers.learn(members);
     }
 
     /// What this sub-node is, in one word.
@@ -151,10 +274,10 @@ impl Machines {
     }
 
     /// A sub-node that is a witness of this pair, as the administration shows it.
-    pub(super) fn witness(&self, organization: OrganizationId, subnode: SubnodeId) -> PairWitness {
+    fn witness(&self, subnode: SubnodeId) -> PairWitness {
         let links = self.ways.peers.federation().map(hansa_federation::Handle::peers).unwrap_or_default();
-        let linked = links.iter().any(|link| link.subnode == subnode);
-        PairWitness { organization, name: self.known_name(&organization), subnode, linked }
+        let link = links.iter().find(|link| link.subnode == subnode);
+        PairWitness { name: link.map(|link| link.name.clone()), subnode, linked: link.is_some() }
     }
 
     /// A pair that this sub-node is a witness of, as the administration shows it.
@@ -176,7 +299,7 @@ impl Machines {
     ///
     /// # Errors
     /// This node listens for members nowhere, or the system gives no randomness.
-    pub(super) fn pairing_code(&self, city: Option<City>) -> Result<PairingCode, Fault> {
+    fn pairing_code(&self) -> Result<PairingCode, Fault> {
         let addresses = self.addresses();
         if addresses.is_empty() {
             return Err(Fault::new(Code::PeerUnreachable, "this node listens for members nowhere")
@@ -187,28 +310,8 @@ impl Machines {
             addresses,
             secret: Secret::random()?,
             expires: clock::now().plus_ms(CODE_MS),
-            city,
         };
         self.pairings.issue(code.clone());
         Ok(code)
-    }
-
-    /// What the pair's machine looks at.
-    pub(super) fn pair_site(&self, member: MemberId, partner: SubnodeId) -> Site {
-        let configured = self.start.configuration.pair();
-        Site {
-            key: self.keys.node.clone(),
-            member,
-            partner,
-            timing: configured.timing(),
-            on_mirror_lost: configured.on_mirror_lost(),
-            flaw: None,
-        }
-    }
-
-    /// Whether this node is a witness of one more pair beside so many.
-    pub(super) fn may_witness(&self, pairs: usize) -> bool {
-        let configured = self.start.configuration.witness();
-        configured.offer() && (pairs as u64) < configured.pairs_max()
     }
 }

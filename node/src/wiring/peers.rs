@@ -242,8 +242,15 @@ pub async fn attend(machines: Arc<Machines>, mut events: mpsc::Receiver<Event>) 
                     let _ = answer.send(admitted);
                 });
             }
-            Event::Pairing { answer, .. } => {
-                let _ = answer.send(Err(Fault::new(Code::FrameRefused, "this node takes no partner")));
+            Event::Pairing { secret, certificate, answer, .. } => {
+                let machines = Arc::clone(&machines);
+                tokio::spawn(async move {
+                    let paired = machines.pairing(&secret.0, &certificate).await;
+                    if let Err(fault) = &paired {
+                        tracing::warn!(code = %fault.code, "a node came to pair, and is refused: {}", fault.message);
+                    }
+                    let _ = answer.send(paired);
+                });
             }
             Event::Listening { address } => {
                 tracing::info!(%address, "members can reach this node");

@@ -2,7 +2,7 @@
 //! other, in the order in which they were decided. It decides nothing; [`super::serving`] is what it means to serve.
 
 use super::{
-    Machines,
+    Machines, pair,
     role::{Part, Partner},
 };
 use hansa_actors::{
@@ -13,10 +13,9 @@ use hansa_actors::{
 use hansa_core::{
     code::{Code, Fault},
     ident::SubnodeId,
-    mirror::pair::{Alarm, State},
+    mirror::pair::State,
 };
-use hansa_federation::{DutyEvent, Frame};
-use serde_bytes::ByteBuf;
+use hansa_federation::DutyEvent;
 use std::{
     sync::{Arc, Weak, atomic::Ordering},
     time::{Duration, Instant},
@@ -86,7 +85,7 @@ impl Succession {
                 Ok(())
             }
             Happening::Alarm(alarm) => {
-                tracing::error!(alarm = alarm_word(alarm), "the pair needs its operator: see `hansa pair status`");
+                tracing::error!("the pair needs its operator: {}; see `hansa pair status`", pair::alarm(alarm));
                 Ok(())
             }
         }
@@ -201,7 +200,7 @@ impl Machines {
         happenings: mpsc::UnboundedSender<Happening>,
         fatal: &Fatal,
     ) -> Start {
-        let configuration = &self.start.configuration;
+        let (configuration, witness) = (&self.start.configuration, self.start.configuration.witness());
         Start {
             opened,
             journal: Arc::clone(ground.journal()),
@@ -210,7 +209,7 @@ impl Machines {
             key: self.keys.node.clone(),
             timing: configuration.pair().timing(),
             on_mirror_lost: configuration.pair().on_mirror_lost(),
-            witnessed_max: configuration.witness().pairs_max(),
+            witnessed_max: if witness.offer() { usize::try_from(witness.pairs_max()).unwrap_or(usize::MAX) } else { 0 },
             carrier: Box::new(Post(Arc::downgrade(self))),
             happenings,
             fatal: Arc::clone(fatal),
@@ -229,15 +228,9 @@ impl Machines {
 
     /// Tell the partner where this sub-node is.
     pub(super) fn introduce_to_partner(&self) {
-        let Some(cxip) = self.announced_cxip() else { return };
+        let cxip = self.announced_cxip();
         let certificate = self.identity.certificate.clone();
         self.duties().introduce(Introduction { certificate, federation: self.addresses(), cxip });
-    }
-
-    /// Where services and clients are told to come.
-    fn announced_cxip(&self) -> Option<String> {
-        let listening = self.cxip.get()?;
-        Some(self.start.configuration.cxip().announce().map_or_else(|| listening.to_string(), ToOwned::to_owned))
     }
 
     /// A node that stops lets the other sub-node serve before, if there is one that can: that takes a moment, and a takeover seconds.
@@ -260,19 +253,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + S
     worked.unwrap_or_else(|error| Err(Fault::new(Code::Internal, format!("work on the journal ended: {error}"))))
 }
 
-/// An alarm in words, for the log and for `hansa pair status`.
-pub fn alarm_word(alarm: Alarm) -> &'static str {
-    match alarm {
-        Alarm::MemoryLost => {
-            "this sub-node's disk lost entries that it had acknowledged: empty its data folder and join it to the pair again"
-        }
-        Alarm::Diverged => "the two logs differ where they must not: stop the mirror, empty its data folder, and join it again",
-        Alarm::ActiveSilent => {
-            "the active sub-node is silent, and this one is not fit to take over: it does not have everything yet"
-        }
-    }
-}
-
 /// Carries the duties' words over the federation.
 pub(super) struct Post(Weak<Machines>);
 
@@ -280,7 +260,7 @@ impl Carrier for Post {
     fn tell(&self, to: SubnodeId, word: &Word) {
         let Some(machines) = self.0.upgrade() else { return };
         let Some(federation) = machines.ways.peers.federation() else { return };
-        if let Err(unsent) = federation.tell(to, Frame::Pair(ByteBuf::from(word.bytes()))) {
+        if let Err(unsent) = federation.tell(to, word.bytes()) {
             tracing::debug!(subnode = %to.short(), %unsent, "a word of the pair was not sent");
         }
     }

@@ -65,7 +65,7 @@ async fn a_node_stops_to_serve_and_serves_again_with_everything_that_it_had() {
     assert_eq!(refusals.iter().flatten().count(), 4);
     let visitor = Visitor { name: "erp", account: None, password: None, certified: None, proxied: false };
     let refused = machines.welcome(visitor).await.expect_err("nobody is let in");
-    assert_eq!(refused.code, Code::NotActive);
+    assert_eq!(refused.fault.code, Code::NotActive);
     // What an operator must see of a follower works.
     let status = machines.status().await.unwrap();
     assert_eq!(status.federation.map(|federation| federation.id), Some(federation.id));

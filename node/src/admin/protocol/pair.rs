@@ -57,9 +57,7 @@ pub struct PairSite {
 /// A witness of this pair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PairWitness {
-    /// Whose it is.
-    pub organization: OrganizationId,
-    /// The name of that organization, if it is known.
+    /// The name of its organization, if it is known.
     pub name: Option<OrganizationName>,
     /// Which sub-node.
     pub subnode: SubnodeId,

@@ -28,7 +28,7 @@ pub fn pair(status: &PairStatus) -> String {
         let linked = status.witnesses.iter().filter(|witness| witness.linked).count();
         let names = status.witnesses.iter().map(|witness| {
             let mark = if witness.linked { "●" } else { "○" };
-            format!("{mark} {}", who(witness.name.as_ref(), witness.organization))
+            format!("{mark} {}", witness_word(witness))
         });
         let names = names.collect::<Vec<_>>().join(", ");
         let words =
@@ -143,6 +143,11 @@ pub fn pair_concerns(status: &PairStatus) -> Vec<Concern> {
     concerns
 }
 
+/// A witness by the name of its organization; one that is not connected may have none here.
+fn witness_word(witness: &PairWitness) -> String {
+    witness.name.as_ref().map_or_else(|| witness.subnode.short(), ToString::to_string)
+}
+
 /// What `hansa pair init` says beside the code.
 pub fn pair_initiated(initiated: &PairInitiated) -> String {
     let mut text = String::from(if initiated.repeated {
@@ -151,7 +156,7 @@ pub fn pair_initiated(initiated: &PairInitiated) -> String {
         "The pair is founded.\n"
     });
     let names = |list: Vec<String>| if list.is_empty() { "nobody".to_owned() } else { list.join(", ") };
-    let agreed = initiated.witnesses.iter().map(|witness| who(witness.name.as_ref(), witness.organization));
+    let agreed = initiated.witnesses.iter().map(|witness| witness_word(witness));
     let _ = writeln!(text, "  witnesses  {}", names(agreed.collect()));
     for Declined { organization, name, why } in &initiated.declined {
         let _ = writeln!(text, "  declined   {}: {why}", who(name.as_ref(), *organization));
