@@ -165,6 +165,25 @@ fn what_is_held_waits_though_it_counts() {
 }
 
 #[test]
+fn what_was_said_of_a_log_before_it_was_cut_lets_nothing_out_after_it() {
+    let (disk, witness) = (MemoryDisk::new(), Witness::default());
+    let (journal, _) = watched(&disk, 1_024, &witness);
+    journal.lead(1).unwrap();
+    journal.wait_durable(append(&journal, &[item(1, 20)])).unwrap();
+    // It counts before the disk has it; it never will.
+    journal.commit(2);
+    journal.hold(true);
+    journal.follow(position(&journal, 1)).unwrap();
+    journal.lead(2).unwrap();
+    for number in 2..=4 {
+        journal.wait_durable(append(&journal, &[item(number, 20)])).unwrap();
+    }
+    assert_eq!((witness.released(), journal.committed()), (vec![], 1));
+    journal.commit(3);
+    eventually(|| witness.released() == [2, 3]);
+}
+
+#[test]
 fn a_journal_closes_though_nobody_says_that_its_entries_count() {
     let (disk, witness) = (MemoryDisk::new(), Witness::default());
     let (journal, _) = watched(&disk, 1_024, &witness);
