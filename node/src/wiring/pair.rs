@@ -315,3 +315,24 @@ impl Machines {
         Ok(code)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operators_page_has_each_alarm_in_the_words_in_which_it_is_told() {
+        let page = include_str!("../../../docs/pairs.md");
+        for told in [Alarm::MemoryLost, Alarm::Diverged, Alarm::ActiveSilent].map(alarm) {
+            assert!(page.contains(&format!("**\"{told}\"**")), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_role_that_serves_is_never_shown_as_one_that_follows() {
+        for state in State::ALL {
+            let follows = matches!(role(state), PairRole::Mirror | PairRole::Learner | PairRole::TakingOver);
+            assert_eq!(follows, state.follows(), "{state:?}");
+        }
+    }
+}
