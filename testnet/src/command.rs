@@ -1,7 +1,7 @@
 //! `hansa testnet …`: the commands, as the node's command line embeds them.
 
 use crate::{
-    bench::{recovery, size, transactions, waiting},
+    bench::{recovery, size, takeover, transactions, waiting},
     cities::{CITIES, City},
     cluster::{Cluster, Member, Plan, State},
     demo,
@@ -95,6 +95,11 @@ pub enum BenchCommand {
         after_help = "Examples:\n  hansa testnet bench waiting\n  hansa testnet bench waiting --instances 100000 --json"
     )]
     Waiting(waiting::Options),
+    /// How soon the mirror of a pair serves when its active sub-node is killed, and whether anything is lost or done twice
+    #[command(
+        after_help = "Examples:\n  hansa testnet bench takeover\n  hansa testnet bench takeover --count 50 --profile lan --json"
+    )]
+    Takeover(takeover::Options),
 }
 
 fn city(name: &str) -> Result<&'static City, String> {
@@ -140,6 +145,7 @@ impl TestnetCommand {
             Self::Bench(BenchCommand::Recovery(options)) => recovery::run(executable, &options, screen).await,
             Self::Bench(BenchCommand::Size(options)) => size::run(executable, &options, screen).await,
             Self::Bench(BenchCommand::Waiting(options)) => waiting::run(executable, &options, screen).await,
+            Self::Bench(BenchCommand::Takeover(options)) => takeover::run(executable, &options, screen).await,
         }
     }
 }
@@ -198,7 +204,7 @@ async fn up(
     let mut names = organizations.into_iter();
     let members: Vec<Member> = cities
         .iter()
-        .map(|city| Member { organization: names.next().unwrap_or_else(|| format!("{} Trading", city.name)), city })
+        .map(|city| Member::single(names.next().unwrap_or_else(|| format!("{} Trading", city.name)), city))
         .collect();
     for (place, member) in members.iter().enumerate() {
         if members[..place].iter().any(|other| other.organization == member.organization) {

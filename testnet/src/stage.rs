@@ -66,7 +66,7 @@ impl Stage {
     ) -> Result<Self> {
         let member = |(organization, city): (&str, &str)| -> Result<Member> {
             let city = City::named(city).with_context(|| format!("there is no city {city}"))?;
-            Ok(Member { organization: organization.to_owned(), city })
+            Ok(Member::single(organization, city))
         };
         let members = CAST.into_iter().map(member).collect::<Result<_>>()?;
         let cluster = Cluster::prepare(executable, Plan { members, folder, lifetime, settings: toml::Table::new() });
