@@ -53,8 +53,14 @@ pub enum TestnetCommand {
         keep_data: bool,
     },
     /// Watch a purchase order cross five organizations in five cities and survive killed processes
-    #[command(after_help = "Examples:\n  hansa testnet demo\n  hansa testnet demo --keep")]
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  hansa testnet demo\n  hansa testnet demo --keep\n  hansa testnet demo failover"
+    )]
     Demo {
+        /// Another demo
+        #[command(subcommand)]
+        other: Option<DemoCommand>,
         /// Leave the federation running and print how to talk to it
         #[arg(long)]
         keep: bool,
@@ -70,6 +76,15 @@ pub enum TestnetCommand {
     /// Measure this machine and a node on it
     #[command(subcommand)]
     Bench(BenchCommand),
+}
+
+/// What else can be watched.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum DemoCommand {
+    /// Five organizations that are pairs, ten sub-nodes in ten cities, under load: one is killed, one cut off, one stands still,
+    /// one loses its disk
+    #[command(after_help = "Examples:\n  hansa testnet demo failover\n  hansa testnet demo failover --json")]
+    Failover,
 }
 
 /// What can be measured.
@@ -136,7 +151,8 @@ impl TestnetCommand {
             }
             Self::Status { folder } => status(&kept_folder(folder)?, screen).await,
             Self::Down { folder, keep_data } => down(&kept_folder(folder)?, keep_data, screen).await,
-            Self::Demo { keep, folder } => {
+            Self::Demo { other: Some(DemoCommand::Failover), .. } => demo::failover::run(executable, screen).await,
+            Self::Demo { other: None, keep, folder } => {
                 let keep = if keep { Some(kept_folder(folder)?) } else { None };
                 demo::run(executable, keep, screen).await
             }
@@ -301,9 +317,15 @@ mod tests {
     fn the_commands_are_read_as_the_documentation_writes_them() {
         use clap::CommandFactory as _;
         Line::command().debug_assert();
-        for words in
-            ["demo", "demo --keep --folder x", "status", "down --folder x", "bench transactions --concurrency 8"]
-        {
+        for words in [
+            "demo",
+            "demo failover",
+            "bench takeover --count 50 --profile lan",
+            "demo --keep --folder x",
+            "status",
+            "down --folder x",
+            "bench transactions --concurrency 8",
+        ] {
             assert!(parse(words).is_ok(), "{words}");
         }
         let Ok(TestnetCommand::Up { cities, organizations, .. }) =

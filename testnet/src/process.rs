@@ -290,6 +290,28 @@ impl Node {
         Ok(())
     }
 
+    /// Let the process stand still, as a machine does whose disk hangs or whose host is moved.
+    ///
+    /// # Errors
+    /// It does not run, or the system refused.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Let a process that stands still go on.
+    ///
+    /// # Errors
+    /// As [`Self::pause`].
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        let pid = pid.with_context(|| format!("the node of {} does not run", self.home.organization))?;
+        kill_process(pid, signal).with_context(|| format!("the node of {} takes no signal", self.home.organization))
+    }
+
     /// Ask the process to end with SIGTERM; one that does not within its time is killed.
     ///
     /// # Errors

@@ -22,11 +22,11 @@ use hansa_core::{
 use protocol::{
     AccountChanged, AccountEntry, Answer, Awaited, Cancelled, Defined, DefinitionEntry, DefinitionSource,
     DefinitionVersion, DirectoryEntry, HistoryPage, Invited, Joined, LibraryAdded, LibraryEntry, LibraryRemoved,
-    LibrarySource, ListFilter, Published, Purged, PurgedPart, Reading, Recovered, RecoveredPart, Replayed, Reply,
-    Request, Service, Show, Signalled, Status, Stopping, Submitted, TopicEntry, TransactionPage,
+    LibrarySource, LinesCut, ListFilter, Published, Purged, PurgedPart, Reading, Recovered, RecoveredPart, Replayed,
+    Reply, Request, Service, Show, Signalled, Status, Stopping, Submitted, TopicEntry, TransactionPage,
 };
 use serde::Serialize;
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 use time::Time;
 
 /// What a running node does for its administrator. The wiring implements it; each method is one request.
@@ -165,6 +165,9 @@ pub trait Administration: Send + Sync + 'static {
     /// Join the federation of an invite; [`Code::PeerUnreachable`] if nobody there answers now.
     fn join(&self, invite: String) -> impl Future<Output = Result<Joined, Fault>> + Send;
 
+    /// Cut these of the lines that a testnet emulates, and make all others whole.
+    fn cut_lines(&self, destinations: Vec<SocketAddr>) -> impl Future<Output = Result<LinesCut, Fault>> + Send;
+
     /// The numbers of the node, as `GET /metrics` shows them.
     fn readings(&self) -> impl Future<Output = Vec<Reading>> + Send;
 }
@@ -252,6 +255,7 @@ async fn answer<A: Administration>(administration: &A, request: Request) -> Resu
         Request::RemoveAccount { name } => Answer::AccountChanged(administration.remove_account(name).await?),
         Request::Join { invite } => Answer::Joined(administration.join(invite).await?),
         Request::Metrics => Answer::Metrics(administration.readings().await),
+        Request::CutLines { destinations } => Answer::LinesCut(administration.cut_lines(destinations).await?),
         Request::Stop => {
             return Err(Fault::new(Code::Internal, "whoever took the request stops the node, not its machines"));
         }
