@@ -87,7 +87,6 @@ impl HouseOptions {
 /// Machines that a start resumes at once.
 const RESUMED_AT_ONCE: usize = 256;
 
-
 /// A picture of the house for status and metrics.
 #[derive(Clone, Debug)]
 pub struct HouseStatistics {

@@ -60,7 +60,9 @@ impl Recovery {
             Some(Kind::Membership) => absorb(&mut self.membership, store, entry),
             Some(Kind::Topic) => absorb(&mut self.topics, store, entry),
             Some(Kind::Access) => absorb(&mut self.access, store, entry),
-            Some(Kind::Mailbox) | None => Err(unreadable(entry.sequence, "it is about a kind of machine that is not known")),
+            Some(Kind::Mailbox) | None => {
+                Err(unreadable(entry.sequence, "it is about a kind of machine that is not known"))
+            }
         }
     }
 }

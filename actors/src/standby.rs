@@ -75,7 +75,8 @@ impl Ground {
             ..JournalOptions::new(options.folder.join("journal"))
         };
         let on_fatal = Arc::clone(fatal);
-        let (mut recovery, reading) = (Recovery::default(), crate::store::WriteBehind::new(Box::new(Arc::clone(&store))));
+        let (mut recovery, reading) =
+            (Recovery::default(), crate::store::WriteBehind::new(Box::new(Arc::clone(&store))));
         let journal = Journal::open(
             journal_options,
             Gate(world),
@@ -133,8 +134,7 @@ impl Ground {
                 return Err(Fault::new(Code::JournalFailed, message));
             }
         }
-        let page: Vec<_> =
-            page.into_iter().map(|(key, value)| (ByteBuf::from(key), ByteBuf::from(value))).collect();
+        let page: Vec<_> = page.into_iter().map(|(key, value)| (ByteBuf::from(key), ByteBuf::from(value))).collect();
         let mut state = Vec::new();
         ciborium::into_writer(&page, &mut state).expect("encoding into memory cannot fail");
         Ok((history, state))

@@ -290,13 +290,15 @@ impl Papers {
 pub async fn ask_active(code: &PairingCode, node: &SigningKey, city: &City) -> Result<Pairing, Fault> {
     let subnode = SubnodeId(node.verifying_key().to_bytes());
     // Nobody is anybody yet: the certificate tells the city and the key, and the one that counts is in the answer.
-    let certificate =
-        Certificate { subnode, name: NAME_UNTIL_PAIRED.parse()?, city: city.clone(), issued: hansa_actors::clock::now() };
-    let stranger = SigningKey::from_bytes(Secret::random()?.bytes());
-    let identity = Identity {
-        node: node.clone(),
-        certificate: Signed::new(&stranger, Purpose::Certificate, &certificate),
+    let certificate = Certificate {
+        subnode,
+        name: NAME_UNTIL_PAIRED.parse()?,
+        city: city.clone(),
+        issued: hansa_actors::clock::now(),
     };
+    let stranger = SigningKey::from_bytes(Secret::random()?.bytes());
+    let identity =
+        Identity { node: node.clone(), certificate: Signed::new(&stranger, Purpose::Certificate, &certificate) };
     let (handle, events, _) = hansa_federation::start(hansa_federation::Start {
         identity,
         credentials: None,

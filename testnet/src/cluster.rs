@@ -36,6 +36,27 @@ pub struct Member {
     pub organization: String,
     /// Where it is.
     pub city: &'static City,
+    /// Where its second sub-node is, if it is to be a mirrored pair.
+    pub mirror: Option<&'static City>,
+}
+
+impl Member {
+    /// One with a single sub-node.
+    #[must_use]
+    pub fn single(organization: impl Into<String>, city: &'static City) -> Self {
+        Self { organization: organization.into(), city, mirror: None }
+    }
+}
+
+/// The second sub-node of a member. It has no data folder before the pair is made, which [`crate::pair`] does.
+#[derive(Debug)]
+pub struct Mirror {
+    /// Of which member, by its place among them.
+    pub of: usize,
+    /// The sub-node.
+    pub node: Node,
+    /// What its configuration shall say.
+    pub(crate) settings: toml::Table,
 }
 
 /// What a testnet shall be.
@@ -113,8 +134,10 @@ impl Folder {
 /// A testnet that this process started.
 #[derive(Debug)]
 pub struct Cluster {
-    /// The nodes, in the order of the plan.
+    /// The nodes, in the order of the plan; of pairs, those of the first city.
     pub nodes: Vec<Node>,
+    /// The second sub-nodes of those who are to be pairs.
+    pub mirrors: Vec<Mirror>,
     members: Vec<Member>,
     // After the nodes, so that they are dead before their folder goes.
     folder: Folder,
@@ -133,11 +156,25 @@ fn folder_name(place: usize, organization: &str) -> String {
     name.trim_end_matches('-').chars().take(40).collect()
 }
 
+/// A sub-node before it has a folder: whose it is, by the member's place, and where it stands.
+#[derive(Clone, Copy, Debug)]
+struct Seat {
+    of: usize,
+    city: &'static City,
+}
+
+/// The sub-nodes of these members: the first of each, then the second ones.
+fn seats(members: &[Member]) -> Vec<Seat> {
+    let first = members.iter().enumerate().map(|(of, member)| Seat { of, city: member.city });
+    let second = members.iter().enumerate().filter_map(|(of, member)| Some(Seat { of, city: member.mirror? }));
+    first.chain(second).collect()
+}
+
 /// The configuration of the node at `place`: its own addresses, and the latency towards all others.
-fn settings_of(place: usize, members: &[Member], homes: &[Home]) -> Result<toml::Table> {
+fn settings_of(place: usize, seats: &[Seat], homes: &[Home]) -> Result<toml::Table> {
     let home = &homes[place];
-    let links = homes.iter().zip(members).enumerate().filter(|(other, _)| *other != place).map(|(_, (peer, member))| {
-        json!({ "address": peer.federation.to_string(), "one_way_ms": members[place].city.one_way_ms(member.city) })
+    let links = homes.iter().zip(seats).enumerate().filter(|(other, _)| *other != place).map(|(_, (peer, seat))| {
+        json!({ "address": peer.federation.to_string(), "one_way_ms": seats[place].city.one_way_ms(seat.city) })
     });
     let settings = json!({
         "cxip": { "listen": home.cxip.to_string() },
@@ -159,24 +196,26 @@ impl Cluster {
     /// The plan has no or too many members, the folder is in use, there are no ports, or `hansa init` fails.
     pub async fn prepare(executable: &Executable, plan: Plan) -> Result<Self> {
         let Plan { members, folder, lifetime, settings } = plan;
-        if members.is_empty() || members.len() > NODES_MAX {
-            bail!("a testnet has 1 to {NODES_MAX} organizations, not {}", members.len());
+        let seats = seats(&members);
+        if members.is_empty() || seats.len() > NODES_MAX {
+            bail!("a testnet has 1 to {NODES_MAX} nodes, not {}", seats.len());
         }
         let folder = match folder {
             Some(path) => Folder::Given(claim(path)?),
             None => Folder::Temporary(tempfile::Builder::new().prefix("hansa-testnet-").tempdir()?),
         };
-        let ports = free_ports(members.len() * 3)?;
+        let ports = free_ports(seats.len() * 3)?;
         let address = |port: &u16| SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
-        let homes: Vec<Home> = members
+        let homes: Vec<Home> = seats
             .iter()
             .zip(ports.chunks_exact(3))
             .enumerate()
-            .map(|(place, (member, ports))| {
-                let own = folder.path().join(folder_name(place, &member.organization));
+            .map(|(place, (seat, ports))| {
+                let organization = &members[seat.of].organization;
+                let own = folder.path().join(folder_name(place, organization));
                 Home {
-                    organization: member.organization.clone(),
-                    city: member.city.name.into(),
+                    organization: organization.clone(),
+                    city: seat.city.name.into(),
                     data: own.join("data"),
                     log: own.join("node.log"),
                     cxip: address(&ports[0]),
@@ -186,18 +225,22 @@ impl Cluster {
             })
             .collect();
         State { version: 1, nodes: homes.clone() }.write(folder.path())?;
-        let mut nodes = Vec::with_capacity(homes.len());
+        let (mut nodes, mut mirrors) = (Vec::with_capacity(members.len()), Vec::new());
         for (place, home) in homes.iter().enumerate() {
             let mut own = settings.clone();
-            own.extend(settings_of(place, &members, &homes)?);
+            own.extend(settings_of(place, &seats, &homes)?);
             let node = Node::new(home.clone(), executable.clone(), lifetime);
-            node.initialize(&own).await?;
-            nodes.push(node);
+            if place < members.len() {
+                node.initialize(&own).await?;
+                nodes.push(node);
+            } else {
+                mirrors.push(Mirror { of: seats[place].of, node, settings: own });
+            }
         }
-        Ok(Self { nodes, members, folder })
+        Ok(Self { nodes, mirrors, members, folder })
     }
 
-    /// Start every process and wait until all of them listen; returns how long each took.
+    /// Start every process but those of second sub-nodes, and wait until all of them listen; returns how long each took.
     ///
     /// # Errors
     /// One does not come up.
@@ -253,15 +296,15 @@ impl Cluster {
     /// # Errors
     /// A node had to be killed or ended with an error.
     pub async fn stop(&mut self) -> Result<()> {
-        let ended = futures::future::join_all(self.nodes.iter_mut().map(Node::stop)).await;
+        let all = self.nodes.iter_mut().chain(self.mirrors.iter_mut().map(|mirror| &mut mirror.node));
+        let ended = futures::future::join_all(all.map(Node::stop)).await;
         ended.into_iter().collect()
     }
 
     /// Leave the processes running and the folders in place; only for those whose lifetime is their own.
     pub fn release(mut self) -> PathBuf {
-        for node in &mut self.nodes {
-            node.release();
-        }
+        self.nodes.iter_mut().for_each(Node::release);
+        self.mirrors.iter_mut().for_each(|mirror| mirror.node.release());
         self.keep_folder()
     }
 
@@ -337,8 +380,7 @@ mod tests {
     use super::*;
 
     fn plan() -> (Vec<Member>, Vec<Home>) {
-        let member =
-            |organization: &str, city| Member { organization: organization.into(), city: City::named(city).unwrap() };
+        let member = |organization: &str, city| Member::single(organization, City::named(city).unwrap());
         let members =
             vec![member("Acme BV", "Rotterdam"), member("Birch & Söhne", "Hamburg"), member("C", "Singapore")];
         let home = |place: u16, member: &Member| Home {
@@ -357,7 +399,7 @@ mod tests {
     #[test]
     fn each_node_is_told_the_latency_towards_every_other() {
         let (members, homes) = plan();
-        let settings = settings_of(0, &members, &homes).unwrap();
+        let settings = settings_of(0, &seats(&members), &homes).unwrap();
         let links = settings["emulation"]["link"].as_array().unwrap();
         assert_eq!(links.len(), 2);
         assert_eq!(links[0]["address"].as_str(), Some("127.0.0.1:201"));
@@ -365,6 +407,18 @@ mod tests {
         assert!(links[1]["one_way_ms"].as_integer().unwrap() > 70);
         assert_eq!(settings["federation"]["listen"][0].as_str(), Some("/ip4/127.0.0.1/tcp/200"));
         assert_eq!(settings["federation"]["mdns"].as_bool(), Some(false));
+    }
+
+    // M1: both sub-nodes of a pair have a place of their own, and know how far everybody is.
+    #[test]
+    fn the_second_sub_nodes_come_behind_the_first_ones() {
+        let (mut members, _) = plan();
+        members[0].mirror = City::named("Antwerp");
+        members[2].mirror = City::named("Hong Kong");
+        let seats = seats(&members);
+        let shown: Vec<_> = seats.iter().map(|seat| (seat.of, seat.city.name)).collect();
+        let all = [(0, "Rotterdam"), (1, "Hamburg"), (2, "Singapore"), (0, "Antwerp"), (2, "Hong Kong")];
+        assert_eq!(shown, all);
     }
 
     #[test]

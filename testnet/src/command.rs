@@ -1,7 +1,7 @@
 //! `hansa testnet …`: the commands, as the node's command line embeds them.
 
 use crate::{
-    bench::{recovery, size, transactions, waiting},
+    bench::{recovery, size, takeover, transactions, waiting},
     cities::{CITIES, City},
     cluster::{Cluster, Member, Plan, State},
     demo,
@@ -53,8 +53,14 @@ pub enum TestnetCommand {
         keep_data: bool,
     },
     /// Watch a purchase order cross five organizations in five cities and survive killed processes
-    #[command(after_help = "Examples:\n  hansa testnet demo\n  hansa testnet demo --keep")]
+    #[command(
+        args_conflicts_with_subcommands = true,
+        after_help = "Examples:\n  hansa testnet demo\n  hansa testnet demo --keep\n  hansa testnet demo failover"
+    )]
     Demo {
+        /// Another demo
+        #[command(subcommand)]
+        other: Option<DemoCommand>,
         /// Leave the federation running and print how to talk to it
         #[arg(long)]
         keep: bool,
@@ -70,6 +76,15 @@ pub enum TestnetCommand {
     /// Measure this machine and a node on it
     #[command(subcommand)]
     Bench(BenchCommand),
+}
+
+/// What else can be watched.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum DemoCommand {
+    /// Five organizations that are pairs, ten sub-nodes in ten cities, under load: one is killed, one cut off, one stands still,
+    /// one loses its disk
+    #[command(after_help = "Examples:\n  hansa testnet demo failover\n  hansa testnet demo failover --json")]
+    Failover,
 }
 
 /// What can be measured.
@@ -95,6 +110,11 @@ pub enum BenchCommand {
         after_help = "Examples:\n  hansa testnet bench waiting\n  hansa testnet bench waiting --instances 100000 --json"
     )]
     Waiting(waiting::Options),
+    /// How soon the mirror of a pair serves when its active sub-node is killed, and whether anything is lost or done twice
+    #[command(
+        after_help = "Examples:\n  hansa testnet bench takeover\n  hansa testnet bench takeover --count 50 --profile lan --json"
+    )]
+    Takeover(takeover::Options),
 }
 
 fn city(name: &str) -> Result<&'static City, String> {
@@ -131,7 +151,8 @@ impl TestnetCommand {
             }
             Self::Status { folder } => status(&kept_folder(folder)?, screen).await,
             Self::Down { folder, keep_data } => down(&kept_folder(folder)?, keep_data, screen).await,
-            Self::Demo { keep, folder } => {
+            Self::Demo { other: Some(DemoCommand::Failover), .. } => demo::failover::run(executable, screen).await,
+            Self::Demo { other: None, keep, folder } => {
                 let keep = if keep { Some(kept_folder(folder)?) } else { None };
                 demo::run(executable, keep, screen).await
             }
@@ -140,6 +161,7 @@ impl TestnetCommand {
             Self::Bench(BenchCommand::Recovery(options)) => recovery::run(executable, &options, screen).await,
             Self::Bench(BenchCommand::Size(options)) => size::run(executable, &options, screen).await,
             Self::Bench(BenchCommand::Waiting(options)) => waiting::run(executable, &options, screen).await,
+            Self::Bench(BenchCommand::Takeover(options)) => takeover::run(executable, &options, screen).await,
         }
     }
 }
@@ -198,7 +220,7 @@ async fn up(
     let mut names = organizations.into_iter();
     let members: Vec<Member> = cities
         .iter()
-        .map(|city| Member { organization: names.next().unwrap_or_else(|| format!("{} Trading", city.name)), city })
+        .map(|city| Member::single(names.next().unwrap_or_else(|| format!("{} Trading", city.name)), city))
         .collect();
     for (place, member) in members.iter().enumerate() {
         if members[..place].iter().any(|other| other.organization == member.organization) {
@@ -295,9 +317,15 @@ mod tests {
     fn the_commands_are_read_as_the_documentation_writes_them() {
         use clap::CommandFactory as _;
         Line::command().debug_assert();
-        for words in
-            ["demo", "demo --keep --folder x", "status", "down --folder x", "bench transactions --concurrency 8"]
-        {
+        for words in [
+            "demo",
+            "demo failover",
+            "bench takeover --count 50 --profile lan",
+            "demo --keep --folder x",
+            "status",
+            "down --folder x",
+            "bench transactions --concurrency 8",
+        ] {
             assert!(parse(words).is_ok(), "{words}");
         }
         let Ok(TestnetCommand::Up { cities, organizations, .. }) =

@@ -12,6 +12,7 @@ pub mod cities;
 pub mod cluster;
 pub mod command;
 pub mod demo;
+pub mod pair;
 pub mod ports;
 pub mod process;
 pub mod screen;

@@ -27,6 +27,8 @@ pub struct Executable(pub PathBuf);
 const READY_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long a node may take to end after it was asked to.
 const STOP_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long the second sub-node of a pair may take to get its papers.
+const JOIN_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Pause between two looks at a file or a process.
 const LOOK_PAUSE: Duration = Duration::from_millis(2);
 /// Lines of a log that are shown when a node ends by itself.
@@ -104,8 +106,14 @@ impl Node {
     }
 
     fn command(&self, word: &str) -> Command {
+        let mut command = self.plain_command();
+        command.arg(word).arg("--data").arg(&self.home.data);
+        command
+    }
+
+    fn plain_command(&self) -> Command {
         let mut command = Command::new(&self.executable.0);
-        command.arg(word).arg("--data").arg(&self.home.data).stdin(Stdio::null());
+        command.stdin(Stdio::null());
         // A setting of whoever runs the testnet must not reach into its nodes.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HANSA_")) {
             command.env_remove(name);
@@ -128,7 +136,44 @@ impl Node {
         if !output.status.success() {
             bail!("`hansa init` for {} failed: {}", home.organization, String::from_utf8_lossy(&output.stderr).trim());
         }
-        let path = home.data.join("hansa.toml");
+        self.configure(settings)
+    }
+
+    /// Make the data folder as that of the second sub-node of a pair, with the code that the first one gave, and put
+    /// `settings` into its configuration.
+    ///
+    /// # Errors
+    /// As [`Self::initialize`].
+    pub async fn join_pair(&self, code: &str, settings: &toml::Table) -> Result<()> {
+        let home = &self.home;
+        if let Some(parent) = home.data.parent() {
+            fs::create_dir_all(parent).with_context(|| format!("could not make {}", parent.display()))?;
+        }
+        let mut command = self.plain_command();
+        command.args(["pair", "join", code, "--city", &home.city, "--no-run", "--data"]).arg(&home.data);
+        let joined = tokio::time::timeout(JOIN_WAIT_MAX, command.kill_on_drop(true).output()).await;
+        let waited = JOIN_WAIT_MAX.as_secs();
+        let output = joined.with_context(|| format!("`hansa pair join` did not end within {waited} s"))?;
+        let output = output.with_context(|| self.start_failure())?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("`hansa pair join` for {} in {} failed: {}", home.organization, home.city, said.trim());
+        }
+        self.configure(settings)
+    }
+
+    /// What its configuration says.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn settings(&self) -> Result<toml::Table> {
+        let path = self.home.data.join("hansa.toml");
+        let text = fs::read_to_string(&path).with_context(|| format!("could not read {}", path.display()))?;
+        text.parse().with_context(|| format!("{} is not TOML", path.display()))
+    }
+
+    fn configure(&self, settings: &toml::Table) -> Result<()> {
+        let path = self.home.data.join("hansa.toml");
         let text = fs::read_to_string(&path).unwrap_or_default();
         let mut configuration: toml::Table = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
         merge(&mut configuration, settings);
@@ -243,6 +288,28 @@ impl Node {
         child.start_kill().with_context(|| format!("could not kill the node of {}", self.home.organization))?;
         child.wait().await?;
         Ok(())
+    }
+
+    /// Let the process stand still, as a machine does whose disk hangs or whose host is moved.
+    ///
+    /// # Errors
+    /// It does not run, or the system refused.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Let a process that stands still go on.
+    ///
+    /// # Errors
+    /// As [`Self::pause`].
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        let pid = pid.with_context(|| format!("the node of {} does not run", self.home.organization))?;
+        kill_process(pid, signal).with_context(|| format!("the node of {} takes no signal", self.home.organization))
     }
 
     /// Ask the process to end with SIGTERM; one that does not within its time is killed.

@@ -27,13 +27,13 @@ pub const PURCHASE_ORDER: &str = include_str!("../data/purchase-order.xml");
 /// What that definition is called.
 pub const PURCHASE_ORDER_NAME: &str = "purchase-order";
 
-/// Who plays: name, city. The first is the buyer.
-const CAST: [(&str, &str); 5] = [
-    ("Acme BV", "Rotterdam"),
-    ("Birch & Söhne", "Hamburg"),
-    ("Cedar Supply", "Singapore"),
-    ("Douglas Trading", "Chicago"),
-    ("Elm Logistics", "Santos"),
+/// Who plays: name, city, and the city of the second sub-node where they are pairs. The first is the buyer.
+const CAST: [(&str, &str, &str); 5] = [
+    ("Acme BV", "Rotterdam", "London"),
+    ("Birch & Söhne", "Hamburg", "Gdansk"),
+    ("Cedar Supply", "Singapore", "Hong Kong"),
+    ("Douglas Trading", "Chicago", "New York"),
+    ("Elm Logistics", "Santos", "Cape Town"),
 ];
 /// What the buyer may order at once.
 const CREDIT_LIMIT_EUR: u32 = 250_000;
@@ -54,7 +54,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Prepare the nodes; none runs yet. The suppliers have enough for `orders` orders of the usual size.
+    /// Prepare the nodes; none runs yet. The suppliers have enough for `orders` orders of the usual size. With `pairs`, everybody
+    /// has a second sub-node in another city, which has still to join.
     ///
     /// # Errors
     /// As [`Cluster::prepare`].
@@ -63,10 +64,12 @@ impl Stage {
         folder: Option<PathBuf>,
         lifetime: Lifetime,
         orders: u32,
+        pairs: bool,
     ) -> Result<Self> {
-        let member = |(organization, city): (&str, &str)| -> Result<Member> {
-            let city = City::named(city).with_context(|| format!("there is no city {city}"))?;
-            Ok(Member { organization: organization.to_owned(), city })
+        let known = |city: &str| City::named(city).with_context(|| format!("there is no city {city}"));
+        let member = |(organization, city, second): (&str, &str, &str)| -> Result<Member> {
+            let mirror = if pairs { Some(known(second)?) } else { None };
+            Ok(Member { mirror, ..Member::single(organization, known(city)?) })
         };
         let members = CAST.into_iter().map(member).collect::<Result<_>>()?;
         let cluster = Cluster::prepare(executable, Plan { members, folder, lifetime, settings: toml::Table::new() });

@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -63,7 +64,7 @@ pub struct Report {
 /// # Errors
 /// A node does not come up again, or something acknowledged has not ended when it must have.
 pub async fn raise(executable: &Executable, options: &Options) -> Result<Report> {
-    let mut stage = Stage::set(executable, None, Lifetime::OfStarter, ORDERS_IN_STOCK).await?;
+    let mut stage = Stage::set(executable, None, Lifetime::OfStarter, ORDERS_IN_STOCK, false).await?;
     stage.cluster.start().await?;
     stage.cluster.federate().await?;
     stage.open().await?;
@@ -146,22 +147,34 @@ async fn stuck(stage: &Stage) -> Result<String> {
 }
 
 /// Buyers that each order again when the last order was answered.
-struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
+    answered: watch::Sender<usize>,
     tasks: JoinSet<Result<Vec<Response>, Fault>>,
 }
 
 impl Load {
-    fn begin(client: &Client, at_once: usize) -> Self {
+    pub(crate) fn begin(client: &Client, at_once: usize) -> Self {
         let (stop, number) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(1)));
+        let answered = watch::Sender::new(0);
         let mut tasks = JoinSet::new();
         for _ in 0..at_once {
-            tasks.spawn(order_until(client.clone(), Arc::clone(&stop), Arc::clone(&number)));
+            let (stop, number) = (Arc::clone(&stop), Arc::clone(&number));
+            tasks.spawn(order_until(client.clone(), stop, number, answered.clone()));
         }
-        Self { stop, tasks }
+        Self { stop, answered, tasks }
     }
 
-    async fn end(mut self) -> Result<Vec<Response>> {
+    /// Wait until so many more orders were answered.
+    pub(crate) async fn goes_on(&self, more: usize) {
+        let mut answered = self.answered.subscribe();
+        let before = *answered.borrow();
+        // The sender lives in `self`, so the wait cannot fail.
+        let _ = answered.wait_for(|answered| *answered >= before + more).await;
+    }
+
+    /// Order nothing more; every order that was acknowledged, answered.
+    pub(crate) async fn end(mut self) -> Result<Vec<Response>> {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Vec::new();
         while let Some(ended) = self.tasks.join_next().await {
@@ -171,13 +184,19 @@ impl Load {
     }
 }
 
-async fn order_until(client: Client, stop: Arc<AtomicBool>, number: Arc<AtomicU32>) -> Result<Vec<Response>, Fault> {
+async fn order_until(
+    client: Client,
+    stop: Arc<AtomicBool>,
+    number: Arc<AtomicU32>,
+    answered: watch::Sender<usize>,
+) -> Result<Vec<Response>, Fault> {
     let mut ended = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let order = order_of(number.fetch_add(1, Ordering::Relaxed), 1)?;
         // Acknowledged from here on: it must end.
         let mut submission = client.submit(PURCHASE_ORDER_NAME, order).await?;
         ended.push(submission.response().await?);
+        answered.send_modify(|answered| *answered += 1);
     }
     Ok(ended)
 }

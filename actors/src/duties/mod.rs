@@ -15,6 +15,7 @@ pub use status::{Duty, Partner, Status, Takeover};
 pub use word::{Introduction, Word};
 
 use crate::{clock, journal::Journal};
+use ed25519_dalek::SigningKey;
 use hansa_core::{
     code::{Code, Fault},
     dice::Dice,
@@ -30,7 +31,6 @@ use hansa_core::{
     moment::Moment,
     signed::Purpose,
 };
-use ed25519_dalek::SigningKey;
 use ledger::{Kept, Ledger};
 use seen::Seen;
 use std::{
@@ -130,7 +130,11 @@ impl Opened {
     ///
     /// # Errors
     /// The disk, what cannot be read on it, or a certificate that proves nothing.
-    pub fn open(folder: &Path, paired: Option<Paired>, fatal: &Arc<dyn Fn(Fault) + Send + Sync>) -> Result<Self, Fault> {
+    pub fn open(
+        folder: &Path,
+        paired: Option<Paired>,
+        fatal: &Arc<dyn Fn(Fault) + Send + Sync>,
+    ) -> Result<Self, Fault> {
         let on_fatal = Arc::clone(fatal);
         let (mut ledger, mut known) = Ledger::open(folder, Box::new(move |fault| on_fatal(fault)))?;
         if let Some(Paired { partner, certified }) = paired
@@ -269,7 +273,8 @@ impl Duties {
                 fatal(fault);
             }
         });
-        let thread = thread.map_err(|error| Fault::new(Code::Internal, format!("no thread can be started: {error}")))?;
+        let thread =
+            thread.map_err(|error| Fault::new(Code::Internal, format!("no thread can be started: {error}")))?;
         Ok(Self { arrivals, committed: committing, thread: std::sync::Mutex::new(Some(thread)) })
     }
 
@@ -375,7 +380,9 @@ impl Desk {
         let Opened { mut ledger, mut known } = start.opened;
         if start.is_blank && known.pair.certified().is_some_and(|certified| is_member(certified, known.member)) {
             // What this disk had is gone: as a member it is somebody new, and comes back as a learner.
-            tracing::warn!("the journal is empty, although this sub-node was a member of its pair: it joins as a new one");
+            tracing::warn!(
+                "the journal is empty, although this sub-node was a member of its pair: it joins as a new one"
+            );
             known.member = ledger::number()?;
             ledger.keep(&[Kept::Numbered { member: known.member, witness: known.witness }])?;
         }
@@ -393,11 +400,7 @@ impl Desk {
                 on_mirror_lost: start.on_mirror_lost,
                 flaw: None,
             },
-            bench: Bench {
-                key: start.key,
-                witness: MemberId { subnode, journal: known.witness },
-                flaw: None,
-            },
+            bench: Bench { key: start.key, witness: MemberId { subnode, journal: known.witness }, flaw: None },
             witnessed_max: start.witnessed_max,
             pair: known.pair,
             witnesses: known.witnesses,

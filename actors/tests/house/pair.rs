@@ -301,8 +301,10 @@ async fn a_pair_that_was_stopped_as_a_whole_goes_on_where_it_was() {
     let active = Node::start(&lines, 1, 0, first, None);
     active.mend();
     for node in [&active, &mirror] {
-        node.until("whole", |status| matches!(status.state, State::ActivePair | State::Mirror) && status.epoch > Some(2))
-            .await;
+        node.until("whole", |status| {
+            matches!(status.state, State::ActivePair | State::Mirror) && status.epoch > Some(2)
+        })
+        .await;
     }
     let serving = if active.duties.status().await.unwrap().state.serves() { &active } else { &mirror };
     serving.write(1);

@@ -23,12 +23,12 @@ use hansa_core::{
 use protocol::{
     AccountChanged, AccountEntry, Answer, Awaited, Cancelled, Defined, DefinitionEntry, DefinitionSource,
     DefinitionVersion, DirectoryEntry, HistoryPage, Invited, Joined, LibraryAdded, LibraryEntry, LibraryRemoved,
-    LibrarySource, ListFilter, PairInitiated, PairStatus, PairSwitched, Published, Purged, PurgedPart, Reading,
-    Recovered, RecoveredPart, Replayed, Reply, Request, Service, Show, Signalled, Status, Stopping, Submitted,
+    LibrarySource, LinesCut, ListFilter, PairInitiated, PairStatus, PairSwitched, Published, Purged, PurgedPart,
+    Reading, Recovered, RecoveredPart, Replayed, Reply, Request, Service, Show, Signalled, Status, Stopping, Submitted,
     TopicEntry, TransactionPage,
 };
 use serde::Serialize;
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 use time::Time;
 
 /// What a running node does for its administrator. The wiring implements it; each method is one request.
@@ -180,6 +180,9 @@ pub trait Administration: Send + Sync + 'static {
     /// Let the other sub-node serve; the answer comes when it does.
     fn pair_switch(&self) -> impl Future<Output = Result<PairSwitched, Fault>> + Send;
 
+    /// Cut these of the lines that a testnet emulates, and make all others whole.
+    fn cut_lines(&self, destinations: Vec<SocketAddr>) -> impl Future<Output = Result<LinesCut, Fault>> + Send;
+
     /// The numbers of the node, as `GET /metrics` shows them.
     fn readings(&self) -> impl Future<Output = Vec<Reading>> + Send;
 }
@@ -276,6 +279,7 @@ async fn answer<A: Administration>(administration: &A, request: Request) -> Resu
         Request::PairStatus => Answer::PairStatus(Box::new(administration.pair_status().await?)),
         Request::PairSwitch => Answer::PairSwitched(administration.pair_switch().await?),
         Request::Metrics => Answer::Metrics(administration.readings().await),
+        Request::CutLines { destinations } => Answer::LinesCut(administration.cut_lines(destinations).await?),
         Request::Stop => {
             return Err(Fault::new(Code::Internal, "whoever took the request stops the node, not its machines"));
         }

@@ -19,7 +19,7 @@ use hansa_core::{
     signed::{Purpose, Signed},
     transaction::{Definition, Input as ToTransaction, catalogue},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 /// Bytes of an invite's secret.
 const SECRET_BYTES: usize = 16;
@@ -486,6 +486,19 @@ impl Administration for Machines {
 
     async fn pair_switch(&self) -> Result<PairSwitched, Fault> {
         Self::pair_switch(self).await
+    }
+
+    async fn cut_lines(&self, destinations: Vec<SocketAddr>) -> Result<LinesCut, Fault> {
+        let table = self.emulated(&destinations);
+        if let Some(unknown) = destinations.iter().find(|cut| !table.iter().any(|line| line.destination == **cut)) {
+            return Err(Fault::new(Code::ConfigurationInvalid, format!("{unknown} is no line of emulation.link"))
+                .help("only a testnet cuts lines, and only those that it emulates"));
+        }
+        let cut = LinesCut { lines: table.len(), cut: table.iter().filter(|line| line.cut).count() };
+        let federation = self.ways.peers.federation();
+        let federation = federation.ok_or_else(|| Fault::new(Code::NodeStopped, "the federation does not run yet"))?;
+        federation.set_emulation(table).await?;
+        Ok(cut)
     }
 
     async fn readings(&self) -> Vec<Reading> {

@@ -58,7 +58,6 @@ use hansa_sdk::{
 use peers::Peers;
 use role::{Part, Role};
 use sessions::Sessions;
-use succession::Succession;
 use std::{
     net::SocketAddr,
     path::PathBuf,
@@ -68,6 +67,7 @@ use std::{
     },
     time::Duration,
 };
+use succession::Succession;
 use tokio::sync::{mpsc, watch};
 use world::Ways;
 
@@ -362,15 +362,20 @@ impl Machines {
         Ok(events)
     }
 
-    fn federation_options(&self) -> Result<Options, Fault> {
-        let configuration = &self.start.configuration;
-        let federation = configuration.federation();
-        let emulated = configuration.emulation().iter().map(|link| Latency {
+    /// The lines that a testnet emulates, of which these are cut.
+    fn emulated(&self, cut: &[SocketAddr]) -> Vec<Latency> {
+        let line = |link: &crate::config::EmulatedLink| Latency {
             destination: link.address(),
             one_way_ms: u32::try_from(link.one_way_ms()).unwrap_or(u32::MAX),
             jitter_ms: u32::try_from(link.jitter_ms()).unwrap_or(u32::MAX),
-            cut: false,
-        });
+            cut: cut.contains(&link.address()),
+        };
+        self.start.configuration.emulation().iter().map(line).collect()
+    }
+
+    fn federation_options(&self) -> Result<Options, Fault> {
+        let configuration = &self.start.configuration;
+        let federation = configuration.federation();
         let addresses = |addresses: &[multiaddr::Multiaddr]| -> Result<Vec<hansa_federation::Multiaddr>, Fault> {
             addresses
                 .iter()
@@ -386,7 +391,7 @@ impl Machines {
             announce: addresses(federation.announce())?,
             known_peers: addresses(federation.known_peers())?,
             mdns: federation.mdns(),
-            latency_emulation: emulated.collect(),
+            latency_emulation: self.emulated(&[]),
             ..Options::default()
         })
     }

@@ -5,7 +5,8 @@ use super::{Machines, role::Part};
 use crate::{
     admin::{
         protocol::{
-            Declined, PairDuty, PairInitiated, PairMode, PairRole, PairSite, PairStatus, PairSwitched, PairWitness, Takeover,
+            Declined, PairDuty, PairInitiated, PairMode, PairRole, PairSite, PairStatus, PairSwitched, PairWitness,
+            Takeover,
         },
         time::Time,
     },
@@ -101,7 +102,8 @@ impl Machines {
             let named = if witnesses.is_empty() { WITNESSES_CHOSEN } else { WITNESSES_MAX };
             let agreed: Vec<_> = asked.agreed.into_iter().take(named).collect();
             if agreed.len() < witnesses.len() {
-                let who: Vec<_> = declined.iter().map(|one| format!("{}: {}", self.name_of(&one.organization), one.why)).collect();
+                let who: Vec<_> =
+                    declined.iter().map(|one| format!("{}: {}", self.name_of(&one.organization), one.why)).collect();
                 let message = format!("not every witness agreed: {}", who.join("; "));
                 return Err(Fault::new(Code::PairNotReady, message).help("name others, or none"));
             }
@@ -123,8 +125,12 @@ impl Machines {
         let links = self.ways.peers.federation().map(hansa_federation::Handle::peers).unwrap_or_default();
         let mut candidates: Vec<(SubnodeId, OrganizationId)> = Vec::new();
         for link in links.iter().filter(|link| link.up && link.organization != self.own()) {
-            let is_meant = |name: &String| *name == link.name.to_string() || link.organization.to_string().starts_with(name.as_str());
-            if (named.is_empty() || named.iter().any(is_meant)) && !candidates.iter().any(|(_, it)| *it == link.organization) {
+            let is_meant = |name: &String| {
+                *name == link.name.to_string() || link.organization.to_string().starts_with(name.as_str())
+            };
+            if (named.is_empty() || named.iter().any(is_meant))
+                && !candidates.iter().any(|(_, it)| *it == link.organization)
+            {
                 candidates.push((link.subnode, link.organization));
             }
         }
@@ -174,7 +180,11 @@ impl Machines {
             witnesses: status.witnesses.iter().map(|(witness, _)| self.witness(witness.subnode)).collect(),
             witnesses_needed: status.witnesses_needed,
             duties,
-            last_takeover: status.took_over.map(|took| Takeover { at: Time(took.at), epoch: took.epoch, why: took.why }),
+            last_takeover: status.took_over.map(|took| Takeover {
+                at: Time(took.at),
+                epoch: took.epoch,
+                why: took.why,
+            }),
             alarm: status.alarm.map(|it| alarm(it).to_owned()),
         })
     }
@@ -209,7 +219,12 @@ impl Machines {
         let certificate =
             Certificate { name: self.start.configuration.organization().name().clone(), ..certificate.clone() };
         let members = house.look::<Directory, _>(&(), |sight| sight.machine(&()).map(|it| it.whereabouts())).await;
-        let members: Vec<_> = members.flatten().unwrap_or_default().into_iter().filter(|(subnode, _)| *subnode != self.keys.subnode_id()).collect();
+        let members: Vec<_> = members
+            .flatten()
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|(subnode, _)| *subnode != self.keys.subnode_id())
+            .collect();
         tracing::info!(subnode = %certificate.subnode.short(), city = %certificate.city, "a sub-node joins the pair");
         let key = &self.keys.organization;
         Ok(Pairing::new(key, &certificate, credentials, *founding, self.whereabouts(), members).to_bytes())

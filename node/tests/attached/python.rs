@@ -1,12 +1,21 @@
 //! The service and the requester in Python, which were written from the protocol's page alone, against a real node (X4).
 
 use super::node::{Node, Process, done, hansa, said};
+use hansa_sdk::{
+    Code, Fault,
+    cxip::{Incoming, Refusal, Stream, Wire},
+};
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
+use tokio::net::TcpListener;
 
 fn workspace(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
@@ -252,4 +261,45 @@ fn a_requester_in_python_asks_how_far_a_transaction_is_and_cancels_it() {
     let output = said(unknown.args([&node.address(), "--cancel", "01M7XPE6070W3GE1R70W3GE1R7"]));
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("transaction-unknown"), "{output:?}");
+}
+
+/// A mirror: it sends on everybody who comes to the address that it says, and counts them.
+async fn mirror(active: String, sent_on: Arc<AtomicUsize>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut wire = Wire::new(Stream::from(stream), 1);
+            let Ok(Incoming::Message { number, .. }) = wire.receive().await else { continue };
+            let fault = Fault::new(Code::NotActive, "this sub-node is the mirror");
+            wire.refuse_with(number, Refusal { address: Some(active.clone()), ..Refusal::new(fault) });
+            wire.finish().await;
+            sent_on.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    address
+}
+
+// M3: what was written from the page alone passes over a dead address, goes where a mirror sends it, and finds its way again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_requester_in_python_passes_over_a_dead_address_and_is_sent_on_by_a_mirror() {
+    const ORDERS: usize = 100;
+    let (Some(mut service), Some(mut requester)) = (python("service.py"), python("requester.py")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Node::start(folder.path());
+    node.say(["transaction", "define", workspace("docs/examples/purchase.xml").to_str().unwrap()]);
+    let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let sent_on = Arc::new(AtomicUsize::new(0));
+    let addresses = format!("{dead},{}", mirror(node.address(), Arc::clone(&sent_on)).await);
+    service.arg(&addresses).arg(folder.path().join("grants.sqlite"));
+    let serving = Process::start(&mut service);
+    assert!(serving.line().is_some_and(|line| line.contains("check-credit")));
+    let requesting = Process::start(requester.arg(&addresses).arg("purchase").arg(ORDERS.to_string()));
+    (0..ORDERS / 2).for_each(|_| assert!(requesting.line().is_some_and(|line| line.starts_with("submitted "))));
+    node.kill_and_start();
+    let ended = requesting.finish().into_iter().filter(|line| line.starts_with("ended ")).count();
+    assert_eq!(ended, ORDERS);
+    assert!(sent_on.load(Ordering::SeqCst) >= 2, "neither was told where the node is but by the mirror");
+    drop(serving);
 }

@@ -1,6 +1,7 @@
 //! Tests with real processes: federations of `hansa` nodes, real libp2p over loopback, services and clients over CXIP.
 
 mod bench;
+mod cut;
 mod demo;
 mod storm;
 

@@ -139,11 +139,7 @@ mod tests {
 
     fn json_words(json: &str) -> String {
         let inside = json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap();
-        inside
-            .replace("\\ufffe", "\u{fffe}")
-            .replace("\\r", "\r")
-            .replace("\\n", "\n")
-            .replace("\\\"", "\"")
+        inside.replace("\\ufffe", "\u{fffe}").replace("\\r", "\r").replace("\\n", "\n").replace("\\\"", "\"")
     }
 
     // Found by fuzzing: a carriage return was read as such and written as two other characters.

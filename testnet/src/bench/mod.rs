@@ -8,6 +8,7 @@ pub mod samples;
 pub mod size;
 pub mod stages;
 pub mod stored;
+pub mod takeover;
 pub mod transactions;
 pub mod usage;
 pub mod waiting;
@@ -32,7 +33,7 @@ struct Laboratory {
 impl Laboratory {
     /// Start a node with these settings and give it `definition`.
     async fn open(executable: &Executable, settings: toml::Table, definition: &str) -> Result<Self> {
-        let member = Member { organization: "Bench".into(), city: &CITIES[0] };
+        let member = Member::single("Bench", &CITIES[0]);
         let plan = Plan { members: vec![member], folder: None, lifetime: Lifetime::OfStarter, settings };
         let mut cluster = Cluster::prepare(executable, plan).await?;
         cluster.start().await?;

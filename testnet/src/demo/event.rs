@@ -105,6 +105,35 @@ pub enum Event<'a> {
         /// How long it took to listen.
         ready_ms: u64,
     },
+    /// A pair is whole: both sub-nodes have everything, and either can go on alone.
+    Whole {
+        /// Whose.
+        organization: &'a str,
+        /// Where the active sub-node is.
+        active: &'a str,
+        /// Where the mirror is.
+        mirror: &'a str,
+        /// How long it took.
+        after_ms: u64,
+    },
+    /// Something was done to a sub-node that serves, or to the disk of one.
+    Trouble {
+        /// What.
+        what: &'a str,
+        /// Whose sub-node.
+        organization: &'a str,
+        /// In which city.
+        city: &'a str,
+    },
+    /// The other sub-node serves.
+    TakenOver {
+        /// Whose.
+        organization: &'a str,
+        /// In which city.
+        city: &'a str,
+        /// How long nobody served.
+        after_ms: u64,
+    },
     /// Something was checked and holds.
     Checked {
         /// What.
@@ -116,6 +145,21 @@ pub enum Event<'a> {
         transactions: usize,
         /// Processes that were killed.
         killed: usize,
+        /// Invocations that were delivered again and had no second effect.
+        repeated_deliveries: u32,
+        /// How long all took.
+        duration_ms: u64,
+    },
+    /// The end of the demo of failures.
+    Survived {
+        /// Sub-nodes that there were.
+        subnodes: usize,
+        /// Transactions that were acknowledged, all of which ended as they must.
+        transactions: usize,
+        /// Takeovers.
+        takeovers: usize,
+        /// How long the longest took.
+        takeover_ms_max: u64,
         /// Invocations that were delivered again and had no second effect.
         repeated_deliveries: u32,
         /// How long all took.
@@ -212,6 +256,26 @@ fn lines_of(screen: Screen, event: &Event<'_>) -> Vec<String> {
             "{} the node of {organization} (process {pid}); it listens after {ready_ms} ms",
             tone(Tone::Good, "started again:")
         )],
+        Event::Whole { organization, active, mirror, after_ms } => vec![format!(
+            "{} {organization}: active in {active}, mirror in {mirror}, after {after_ms} ms",
+            tone(Tone::Good, "a whole pair")
+        )],
+        Event::Trouble { what, organization, city } => {
+            vec![format!("{} {organization} in {city}", tone(Tone::Bad, what))]
+        }
+        Event::TakenOver { organization, city, after_ms } => {
+            vec![format!("{} {organization} in {city}, after {after_ms} ms", tone(Tone::Good, "taken over:"))]
+        }
+        Event::Survived { subnodes, transactions, takeovers, takeover_ms_max, repeated_deliveries, duration_ms } => {
+            vec![
+                tone(Tone::Strong, "Every acknowledged transaction ended, and every effect happened once."),
+                format!(
+                    "{transactions} transactions on {subnodes} sub-nodes, {takeovers} takeovers (the longest took \
+                 {takeover_ms_max} ms), {repeated_deliveries} deliveries repeated without a second effect, {:.1} s",
+                    *duration_ms as f64 / 1_000.0
+                ),
+            ]
+        }
         Event::Checked { what } => vec![format!("{} {what}", tone(Tone::Good, "✓"))],
         Event::Summary { transactions, killed, repeated_deliveries, duration_ms } => vec![
             tone(Tone::Strong, "Every acknowledged transaction ended, and every effect happened once."),

@@ -2,6 +2,7 @@
 //! it. It prints what happens as it happens, checks what must hold, ends by itself, and leaves nothing behind.
 
 pub mod event;
+pub mod failover;
 pub mod watch;
 
 use crate::{
@@ -40,7 +41,7 @@ pub async fn run(executable: &Executable, keep: Option<PathBuf>, screen: Screen)
 
 async fn play(executable: &Executable, keep: Option<PathBuf>, teller: Teller) -> Result<()> {
     let lifetime = if keep.is_some() { Lifetime::Own } else { Lifetime::OfStarter };
-    let mut stage = Stage::set(executable, keep, lifetime, ORDERS_IN_STOCK).await?;
+    let mut stage = Stage::set(executable, keep, lifetime, ORDERS_IN_STOCK, false).await?;
     gather(&mut stage, &teller).await?;
 
     let address = stage.buyer().home.cxip.to_string();

@@ -238,6 +238,11 @@ pub enum Request {
     },
     /// The numbers that `GET /metrics` shows.
     Metrics,
+    /// Cut these of the lines of `emulation.link`, and no others; for testnets.
+    CutLines {
+        /// Their addresses.
+        destinations: Vec<std::net::SocketAddr>,
+    },
     /// Stop the node.
     Stop,
 }
@@ -312,8 +317,19 @@ pub enum Answer {
     AccountChanged(AccountChanged),
     /// To [`Request::Metrics`].
     Metrics(Vec<Reading>),
+    /// To [`Request::CutLines`].
+    LinesCut(LinesCut),
     /// To [`Request::Stop`].
     Stopping(Stopping),
+}
+
+/// Lines of a testnet were cut, and all others made whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinesCut {
+    /// Lines that there are.
+    pub lines: usize,
+    /// Lines that are cut now.
+    pub cut: usize,
 }
 
 /// What comes back: `{"ok":…}` or `{"fault":{…}}`.
