@@ -278,7 +278,6 @@ impl Folder {
     }
 
     /// The papers of a pair were taken up.
-    #[allow(dead_code)] // The pair's duties take them up.
     pub fn forget_papers(&self) {
         let _ = fs::remove_file(self.papers_file());
     }

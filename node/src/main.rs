@@ -12,7 +12,6 @@ mod doctor;
 mod folder;
 mod http;
 mod logging;
-#[allow(dead_code)]
 mod pairing;
 mod shutdown;
 mod wiring;

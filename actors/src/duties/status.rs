@@ -25,7 +25,7 @@ pub struct Status {
     pub tail: u64,
     /// Up to where entries count.
     pub committed: u64,
-    /// How many entries the other sub-node is behind, as far as the active knows.
+    /// How many entries the other sub-node is behind, as far as the active knows; of a follower, how many that it knows of it lacks.
     pub lag_entries: u64,
     /// Whether it is fit to take over: its log is known to be a beginning of the active's.
     pub joined: bool,
@@ -91,7 +91,11 @@ impl Desk {
             witnesses_needed: configuration.map_or(0, |it| u64::from(it.witnesses.quorum)),
             tail: picture.tail.sequence,
             committed: picture.committed,
-            lag_entries: picture.tail.sequence.saturating_sub(picture.acknowledged),
+            lag_entries: if picture.state.serves() {
+                picture.tail.sequence.saturating_sub(picture.acknowledged)
+            } else {
+                picture.known.saturating_sub(picture.tail.sequence)
+            },
             joined: picture.joined,
             leased: picture.lease_until.is_some_and(|until| until > clock::steady()),
             partner,

@@ -4,15 +4,10 @@
 //! machine, what a machine causes goes out through [`world`].
 
 mod administration;
-// Until the pair's duties call what is theirs in these, which is the join's business: remove the attributes then.
-#[allow(dead_code)]
 mod pair;
 mod peers;
-#[allow(dead_code)]
 pub mod role;
-#[allow(dead_code)]
 mod serving;
-#[allow(dead_code)]
 mod sessions;
 mod succession;
 #[cfg(test)]
@@ -144,10 +139,6 @@ impl Node {
     /// # Errors
     /// Why it cannot start; nothing of it is left running then.
     pub async fn start(start: Start) -> Result<Self, Fault> {
-        if pair::pending(&start.folder)?.is_some() {
-            // Alone it would be a second active.
-            return Err(Fault::new(Code::PairNotReady, "this is one of a pair, and this version runs no pairs yet"));
-        }
         let keys = Keys::open(start.folder.path())?;
         let name = start.configuration.organization().name().clone();
         let city = start.configuration.organization().city().clone();

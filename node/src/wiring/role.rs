@@ -1,5 +1,5 @@
 //! What this sub-node is to its organization just now: whether it serves, and where its partner is. Whoever runs the pair
-//! says so here; the wiring reads it, and whoever waits for a change can. Nothing is decided here.
+//! says so here; the wiring reads it. Nothing is decided here.
 
 use hansa_core::{
     code::{Code, Fault},
@@ -9,7 +9,6 @@ use hansa_core::{
     signed::{Purpose, Signed},
 };
 use std::sync::{PoisonError, RwLock};
-use tokio::sync::watch;
 
 /// What a sub-node does for its organization.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,24 +62,19 @@ impl Partner {
 /// See above.
 #[derive(Debug, Default)]
 pub struct Role {
-    part: watch::Sender<Part>,
+    part: RwLock<Part>,
     partner: RwLock<Option<Partner>>,
 }
 
 impl Role {
     /// What it does now.
     pub fn part(&self) -> Part {
-        *self.part.borrow()
-    }
-
-    /// Whoever waits for a change.
-    pub fn changes(&self) -> watch::Receiver<Part> {
-        self.part.subscribe()
+        *self.part.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on it does this.
     pub fn set(&self, part: Part) {
-        self.part.send_replace(part);
+        *self.part.write().unwrap_or_else(PoisonError::into_inner) = part;
     }
 
     /// The partner has introduced itself, or is none any more.

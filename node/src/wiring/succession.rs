@@ -160,6 +160,8 @@ impl Succession {
         self.machines.ways.peers.learn(standby.directory()?.whereabouts());
         if let Some(credentials) = standby.membership()?.credentials() {
             self.machines.remember(credentials.clone());
+            // The log says now what the papers said.
+            self.machines.start.folder.forget_papers();
         }
         if standby.is_checkpoint_due() {
             self.stand_by(Standby::checkpoint).await?;

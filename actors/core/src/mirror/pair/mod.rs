@@ -365,6 +365,8 @@ pub struct Picture<'a> {
     pub committed: u64,
     /// How far the follower is known to have it.
     pub acknowledged: u64,
+    /// Of a follower, up to where it heard that entries count.
+    pub known: u64,
     /// Until when nobody else can be active.
     pub lease_until: Option<Moment>,
     /// Whether its log is known to be a beginning of the active's.
@@ -385,6 +387,7 @@ impl Pair {
             durable: life.durable,
             committed: life.committed.sequence,
             acknowledged: life.partner.acked.sequence,
+            known: life.target,
             lease_until: life.lease_until,
             joined: life.joined,
             alarm: life.alarm,
