@@ -13,7 +13,7 @@ use crate::{
     folder::Folder,
     pairing::{CODE_MS, Pairing, PairingCode, Papers, Secret, Whereabouts},
 };
-use hansa_actors::{clock, duties::Paired};
+use hansa_actors::{clock, duties::Paired, standby::Acquaintances};
 use hansa_core::{
     code::{Code, Fault},
     directory::Directory,
@@ -236,6 +236,14 @@ impl Machines {
         self.remember(credentials);
         members.push((active.subnode, active.federation));
         self.ways.peers.learn(members);
+    }
+
+    /// Whom this sub-node knew before it ended.
+    pub(super) fn recognize(&self, acquaintances: &Acquaintances) {
+        if let Some(credentials) = acquaintances.membership.credentials() {
+            self.remember(credentials.clone());
+        }
+        self.ways.peers.learn(acquaintances.directory.whereabouts());
     }
 
     /// What this sub-node is, in one word.
