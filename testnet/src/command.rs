@@ -83,8 +83,8 @@ pub enum TestnetCommand {
 pub enum DemoCommand {
     /// Five organizations that are pairs, ten sub-nodes in ten cities, under load: one is killed, one cut off, one stands still,
     /// one loses its disk
-    #[command(after_help = "Examples:\n  hansa testnet demo failover\n  hansa testnet demo failover --json")]
-    Failover,
+    #[command(after_help = "Examples:\n  hansa testnet demo failover\n  hansa testnet demo failover --brief --json")]
+    Failover(demo::failover::Options),
 }
 
 /// What can be measured.
@@ -112,7 +112,7 @@ pub enum BenchCommand {
     Waiting(waiting::Options),
     /// How soon the mirror of a pair serves when its active sub-node is killed, and whether anything is lost or done twice
     #[command(
-        after_help = "Examples:\n  hansa testnet bench takeover\n  hansa testnet bench takeover --count 50 --profile lan --json"
+        after_help = "Examples:\n  hansa testnet bench takeover\n  hansa testnet bench takeover --count 50 --profile lan --switch --json"
     )]
     Takeover(takeover::Options),
 }
@@ -151,7 +151,9 @@ impl TestnetCommand {
             }
             Self::Status { folder } => status(&kept_folder(folder)?, screen).await,
             Self::Down { folder, keep_data } => down(&kept_folder(folder)?, keep_data, screen).await,
-            Self::Demo { other: Some(DemoCommand::Failover), .. } => demo::failover::run(executable, screen).await,
+            Self::Demo { other: Some(DemoCommand::Failover(options)), .. } => {
+                demo::failover::run(executable, options, screen).await
+            }
             Self::Demo { other: None, keep, folder } => {
                 let keep = if keep { Some(kept_folder(folder)?) } else { None };
                 demo::run(executable, keep, screen).await
@@ -320,7 +322,8 @@ mod tests {
         for words in [
             "demo",
             "demo failover",
-            "bench takeover --count 50 --profile lan",
+            "demo failover --brief",
+            "bench takeover --count 50 --profile lan --switch",
             "demo --keep --folder x",
             "status",
             "down --folder x",

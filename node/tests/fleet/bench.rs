@@ -2,7 +2,7 @@
 
 use super::{ALONE, executable};
 use hansa_testnet::{
-    bench::{recovery, size, transactions, waiting},
+    bench::{recovery, size, takeover, transactions, waiting},
     screen::Screen,
 };
 
@@ -55,4 +55,20 @@ async fn what_was_in_flight_goes_on_after_a_kill() {
     let figures = recovery::measure(&executable(), &options, Screen::new(true)).await.unwrap();
     assert_eq!(figures.in_flight, 200);
     assert!(figures.ready_ms <= figures.all_resumed_ms);
+}
+
+// M2, M3, M4: a pair loses nothing and does nothing twice when its active sub-node is killed, and when the other is let serve. With
+// the profile of two cities: a machine that is busy with other things is not to be taken for a dead one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn takeovers_and_switches_are_measured_and_everything_is_accounted_for() {
+    let _alone = ALONE.lock().await;
+    let options = takeover::Options { count: 1, profile: takeover::Profile::Default, clients: 2, switch: true };
+    let figures = takeover::measure(&executable(), &options, Screen::new(true)).await.unwrap();
+    assert_eq!(
+        (figures.takeovers, figures.not_taken_over, figures.lost, figures.doubled, figures.failed),
+        (1, 0, 0, 0, 0)
+    );
+    let switches = figures.switches.unwrap();
+    assert!(switches.switches == 1 && figures.transactions > 2);
+    assert!(figures.limits.iter().any(|limit| limit.figure == "switch_ms_p99"));
 }
