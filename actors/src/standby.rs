@@ -38,6 +38,11 @@ const TAKEN_BYTES_MAX: usize = 4 << 20;
 const CHECKPOINT_ENTRIES: u64 = 100_000;
 /// The longest pause between two checkpoints while anything is taken in.
 const PAUSE: Duration = Duration::from_secs(30);
+/// The first comes sooner if so many were taken in: those that the store had not when this began to follow, and that would have to be
+/// taken in again, before it can serve, if it began anew soon.
+const FIRST_ENTRIES: u64 = 1_000;
+/// How soon.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Journal and store of a sub-node: what stays whether it serves or not.
 pub struct Ground {
@@ -65,6 +70,7 @@ pub struct Standby {
     /// The last entry that was taken in.
     taken: u64,
     checkpoint: (u64, Instant),
+    is_first: bool,
 }
 
 impl Ground {
@@ -143,6 +149,7 @@ impl Ground {
             recovery: Recovery::default(),
             taken,
             checkpoint: (taken, Instant::now()),
+            is_first: true,
         }
     }
 
@@ -219,9 +226,10 @@ impl Standby {
 
     /// Whether [`Standby::checkpoint`] is due.
     #[must_use]
-    pub fn is_checkpoint_due(&self) -> bool {
-        let grown = self.taken - self.checkpoint.0;
-        grown >= CHECKPOINT_ENTRIES || (grown > 0 && self.checkpoint.1.elapsed() >= PAUSE)
+    pub fn is_checkpoint_due(&self, now: Instant) -> bool {
+        let (grown, since) = (self.taken - self.checkpoint.0, now.saturating_duration_since(self.checkpoint.1));
+        let is_first_due = self.is_first && grown >= FIRST_ENTRIES && since >= FIRST_PAUSE;
+        grown >= CHECKPOINT_ENTRIES || is_first_due || (grown > 0 && since >= PAUSE)
     }
 
     /// Write to the store what was taken in, and let the journal go that is behind it and not kept for those who look back. Blocks.
@@ -243,6 +251,7 @@ impl Standby {
         common.behind.store(self.taken, Ordering::Release);
         common.journal.truncate_before(self.taken + 1, self.options.journal_keep_bytes)?;
         self.checkpoint = (self.taken, Instant::now());
+        self.is_first = false;
         Ok(())
     }
 
