@@ -1,9 +1,9 @@
 //! `hansa testnet …`: the commands, as the node's command line embeds them.
 
 use crate::{
-    bench::{recovery, size, takeover, transactions, waiting},
+    bench::{catchup, recovery, size, takeover, transactions, waiting},
     cities::{CITIES, City},
-    cluster::{Cluster, Member, Plan, State},
+    cluster::{Cluster, Distances, Member, Plan, State},
     demo,
     process::{Executable, Lifetime, Listening, end_node_of, is_node_of},
     screen::{Screen, Tone, table},
@@ -92,7 +92,7 @@ pub enum DemoCommand {
 pub enum BenchCommand {
     /// Transactions a second: three operations one after the other, every step durable before it is acted on
     #[command(
-        after_help = "Examples:\n  hansa testnet bench transactions\n  hansa testnet bench transactions --concurrency 1 --json\n  hansa testnet bench transactions --stored 1000000"
+        after_help = "Examples:\n  hansa testnet bench transactions\n  hansa testnet bench transactions --concurrency 1 --json\n  hansa testnet bench transactions --stored 1000000\n  hansa testnet bench transactions --pair"
     )]
     Transactions(transactions::Options),
     /// How soon a killed node goes on with its transactions
@@ -110,6 +110,11 @@ pub enum BenchCommand {
         after_help = "Examples:\n  hansa testnet bench waiting\n  hansa testnet bench waiting --instances 100000 --json"
     )]
     Waiting(waiting::Options),
+    /// How soon a mirror that was away has caught up, and what whoever is served meanwhile feels of it
+    #[command(
+        after_help = "Examples:\n  hansa testnet bench catchup\n  hansa testnet bench catchup --entries 1000000 --json"
+    )]
+    Catchup(catchup::Options),
     /// How soon the mirror of a pair serves when its active sub-node is killed, and whether anything is lost or done twice
     #[command(
         after_help = "Examples:\n  hansa testnet bench takeover\n  hansa testnet bench takeover --count 50 --profile lan --switch --json"
@@ -163,6 +168,7 @@ impl TestnetCommand {
             Self::Bench(BenchCommand::Recovery(options)) => recovery::run(executable, &options, screen).await,
             Self::Bench(BenchCommand::Size(options)) => size::run(executable, &options, screen).await,
             Self::Bench(BenchCommand::Waiting(options)) => waiting::run(executable, &options, screen).await,
+            Self::Bench(BenchCommand::Catchup(options)) => catchup::run(executable, &options, screen).await,
             Self::Bench(BenchCommand::Takeover(options)) => takeover::run(executable, &options, screen).await,
         }
     }
@@ -229,7 +235,8 @@ async fn up(
             bail!("two organizations are called {}; name them with --organizations", member.organization);
         }
     }
-    let plan = Plan { members, folder: Some(folder), lifetime: Lifetime::Own, settings: toml::Table::new() };
+    let (settings, distances) = (toml::Table::new(), Distances::OfCities);
+    let plan = Plan { members, folder: Some(folder), lifetime: Lifetime::Own, settings, distances };
     let mut cluster = Cluster::prepare(executable, plan).await?;
     let begun = async {
         cluster.start().await?;
@@ -323,6 +330,8 @@ mod tests {
             "demo",
             "demo failover",
             "demo failover --brief",
+            "bench transactions --pair",
+            "bench catchup --entries 1000",
             "bench takeover --count 50 --profile lan --switch",
             "demo --keep --folder x",
             "status",

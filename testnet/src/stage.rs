@@ -3,7 +3,7 @@
 use crate::{
     attach::attach,
     cities::City,
-    cluster::{Cluster, Member, Plan},
+    cluster::{Cluster, Distances, Member, Plan},
     process::{Executable, Lifetime, Node},
     trade::{
         buyer::Buyer,
@@ -74,7 +74,8 @@ impl Stage {
             Ok(Member { mirror, ..Member::single(organization, known(city)?) })
         };
         let members = CAST.into_iter().enumerate().map(member).collect::<Result<_>>()?;
-        let cluster = Cluster::prepare(executable, Plan { members, folder, lifetime, settings: toml::Table::new() });
+        let (settings, distances) = (toml::Table::new(), Distances::OfCities);
+        let cluster = Cluster::prepare(executable, Plan { members, folder, lifetime, settings, distances });
         let gate = Gate::default();
         let supplier = |place: usize, lead_days, percent, missing: &[&str]| {
             let supplier = Supplier::new(CAST[place].0, lead_days, shelves(orders, percent, missing));

@@ -8,7 +8,7 @@ mod load;
 use super::samples::{Samples, rounded};
 use crate::{
     cities::City,
-    cluster::{Cluster, Member, Plan},
+    cluster::{Cluster, Distances, Member, Plan},
     pair::{Side, ensure_known},
     process::{Executable, Lifetime},
     screen::{Screen, Tone, table},
@@ -27,8 +27,9 @@ use tokio::time::{sleep, timeout};
 
 const COUNT_MAX: usize = 1_000;
 const CLIENTS_MAX: usize = 64;
-/// How long a pair that is whole works before its active sub-node is killed.
-const PEACE_MS: std::ops::RangeInclusive<u64> = 200..=700;
+/// How long a pair that is whole works before its active sub-node is killed, or the other let serve: long enough for one that has just
+/// begun to follow to have put away what it took in.
+const PEACE_MS: std::ops::RangeInclusive<u64> = 1_000..=2_000;
 /// Who has not taken over by then does not.
 const TAKEOVER_WAIT_MAX: Duration = Duration::from_secs(20);
 /// Of what went wrong, so much is shown.
@@ -286,7 +287,7 @@ async fn open(executable: &Executable, profile: Profile) -> Result<Cluster> {
         members.push(Member::single(name, city(place)?));
     }
     let settings = toml::Table::try_from(json!({ "pair": { "profile": profile.word() } }))?;
-    let plan = Plan { members, folder: None, lifetime: Lifetime::OfStarter, settings };
+    let plan = Plan { members, folder: None, lifetime: Lifetime::OfStarter, settings, distances: Distances::OfCities };
     let mut cluster = Cluster::prepare(executable, plan).await?;
     cluster.start().await?;
     cluster.federate().await?;
