@@ -13,6 +13,7 @@ use crate::{
     supervisor::{Fatal, Supervisor},
 };
 use hansa_core::{
+    address::Kind,
     code::{Code, Fault},
     directory::Directory,
     dispatch::{Housed, Outward},
@@ -43,6 +44,17 @@ pub struct Ground {
     options: HouseOptions,
     journal: Arc<Journal<Outward>>,
     store: Arc<RedbStore>,
+    acquaintances: Acquaintances,
+}
+
+/// What journal and store know of others when they are opened, whether it counts already or not: with it a sub-node of a pair gets to
+/// those who say what counts. It proves itself by its signatures, so an entry that does not count in the end does no harm.
+#[derive(Clone, Debug, Default)]
+pub struct Acquaintances {
+    /// What federation the organization is of.
+    pub membership: Membership,
+    /// Where members are.
+    pub directory: Directory,
 }
 
 /// See above.
@@ -82,15 +94,30 @@ impl Ground {
             Gate(world),
             Box::new(move |fault| on_fatal(fault)),
             position.applied + 1,
-            &mut |entry: Entry| if counts_alone { recovery.take(&reading, Taken::from(&entry)) } else { Ok(()) },
+            &mut |entry: Entry| {
+                let taken = Taken::from(&entry);
+                if counts_alone || taken.is_about(&[Kind::Membership, Kind::Directory]) {
+                    recovery.take(&reading, taken)?;
+                }
+                Ok(())
+            },
         )?;
-        let ground = Self { options, journal: Arc::new(journal), store };
+        let mut ground = Self { options, journal: Arc::new(journal), store, acquaintances: Acquaintances::default() };
         let mut standby = ground.standby();
+        standby.recovery = recovery;
+        ground.acquaintances = Acquaintances { membership: standby.membership()?, directory: standby.directory()? };
         if counts_alone {
             standby.taken = ground.journal.tail();
+        } else {
+            standby.recovery = Recovery::default();
         }
-        standby.recovery = recovery;
         Ok((ground, standby))
+    }
+
+    /// Whom they knew when they were opened.
+    #[must_use]
+    pub fn acquaintances(&self) -> &Acquaintances {
+        &self.acquaintances
     }
 
     /// The journal.

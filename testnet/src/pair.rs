@@ -6,6 +6,7 @@ use crate::{
     process::{Executable, Node},
 };
 use anyhow::{Context as _, Result, bail};
+use hansa_core::code::{Code, Fault};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{
@@ -18,8 +19,8 @@ use tokio::time::sleep;
 const WHOLE_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long a takeover may take, that of two cities included.
 const TAKEOVER_WAIT_MAX: Duration = Duration::from_secs(30);
-/// How long witnesses may take to be found and to agree.
-const WITNESSES_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a pair may take until it is ready for another sub-node.
+const READY_WAIT_MAX: Duration = Duration::from_secs(30);
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
 /// One of the two sub-nodes of an organization.
@@ -133,21 +134,7 @@ impl Cluster {
     /// # Errors
     /// A node refuses, or something takes too long.
     pub async fn make_pair(&mut self, organization: usize, witnesses: &[&str]) -> Result<()> {
-        let began = Instant::now();
-        let request = {
-            let city = &self.subnode(organization, Side::Second)?.home.city;
-            json!({ "city": city, "witnesses": witnesses })
-        };
-        let code = loop {
-            match self.nodes[organization].ask("pair-init", request.clone()).await {
-                Ok(founded) => {
-                    break founded["code"].as_str().context("the pairing code has an unknown shape")?.to_owned();
-                }
-                // Who shall be a witness may not have heard of the pair's organization yet.
-                Err(error) if began.elapsed() > WITNESSES_WAIT_MAX => return Err(error),
-                Err(_) => sleep(LOOK_PAUSE * 20).await,
-            }
-        };
+        let code = self.pairing_code(organization, Side::First, witnesses).await?;
         let place = self.mirror_of(organization)?;
         let mirror = &mut self.mirrors[place];
         mirror.node.join_pair(&code, &mirror.settings).await?;
@@ -156,18 +143,28 @@ impl Cluster {
         Ok(())
     }
 
+    /// The code with which another sub-node comes to this one. It is asked for until the node is ready to give it: who shall be a
+    /// witness may not have heard of the organization yet, and who lost its mirror may not have noticed.
+    async fn pairing_code(&self, organization: usize, active: Side, witnesses: &[&str]) -> Result<String> {
+        let node = self.subnode(organization, active)?;
+        let began = Instant::now();
+        let founded = loop {
+            let is_late = began.elapsed() > READY_WAIT_MAX;
+            match node.ask("pair-init", json!({ "witnesses": witnesses })).await {
+                Err(error) if is_not_ready(&error) && !is_late => sleep(LOOK_PAUSE * 5).await,
+                answered => break answered?,
+            }
+        };
+        Ok(founded["code"].as_str().context("the pairing code has an unknown shape")?.to_owned())
+    }
+
     /// Forget everything that a sub-node has on its disk, which must not run, and let it join again: a new machine in its place.
     ///
     /// # Errors
     /// As [`Self::make_pair`].
     pub async fn replace(&mut self, organization: usize, lost: Side) -> Result<()> {
         let place = self.mirror_of(organization)?;
-        let founded = {
-            let (active, city) =
-                (self.subnode(organization, lost.other())?, &self.subnode(organization, lost)?.home.city);
-            active.ask("pair-init", json!({ "city": city })).await?
-        };
-        let code = founded["code"].as_str().context("the pairing code has an unknown shape")?.to_owned();
+        let code = self.pairing_code(organization, lost.other(), &[]).await?;
         let node = self.subnode(organization, lost)?;
         let settings = match lost {
             Side::Second => self.mirrors[place].settings.clone(),
@@ -237,6 +234,10 @@ impl Cluster {
             sleep(LOOK_PAUSE).await;
         }
     }
+}
+
+fn is_not_ready(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Fault>().is_some_and(|fault| fault.code == Code::PairNotReady)
 }
 
 /// A sub-node that was killed, or stands still, does not answer for a while.

@@ -90,6 +90,16 @@ fn key() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
 }
 
+pub fn organization() -> OrganizationId {
+    OrganizationId(key().verifying_key().to_bytes())
+}
+
+/// Those of a federation of one.
+pub fn credentials() -> Credentials {
+    let charter = Charter { name: "Grain Exchange".parse().unwrap(), founder: organization(), founded: Moment(1) };
+    Credentials { charter: Signed::new(&key(), Purpose::Charter, &charter), admissions: Vec::new() }
+}
+
 pub fn text(xml: &str) -> Text {
     Text::parse(xml.as_bytes()).unwrap()
 }
@@ -185,13 +195,10 @@ impl Node {
     /// A new node that knows `definitions`, and whose desk performs `work`, `credit` invocations at once.
     pub async fn found(definitions: &[Text], credit: u32, with: impl FnOnce(&mut HouseOptions)) -> Self {
         let node = Self::open(tempfile::tempdir().unwrap(), with).await;
-        let organization = OrganizationId(key().verifying_key().to_bytes());
-        let charter = Charter { name: "Grain Exchange".parse().unwrap(), founder: organization, founded: Moment(1) };
-        let charter = Signed::new(&key(), Purpose::Charter, &charter);
         node.house.deliver(Input::Directory(directory::Input::Introduce(Own {
-            organization,
+            organization: organization(),
             name: "Acme".parse().unwrap(),
-            credentials: Credentials { charter, admissions: Vec::new() },
+            credentials: credentials(),
             subnodes: Vec::new(),
         })));
         for definition in definitions {

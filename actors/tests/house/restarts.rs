@@ -1,9 +1,13 @@
 //! Crashes at every point of a run: what is open goes on under the same ids, what has ended is found, nothing is done
 //! twice (T12, T14, invariant 2).
 
-use crate::fixture::{DESK, Node, definition, transaction};
-use hansa_core::{ident::TransactionId, session::Ending};
-use std::collections::BTreeMap;
+use crate::fixture::{CLIENT, DESK, Node, copied, credentials, definition, options, organization, transaction};
+use hansa_actors::standby::Ground;
+use hansa_core::{dispatch::Input, ident::TransactionId, membership, session::Ending};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 /// What a step of the run does.
 #[derive(Clone, Copy)]
@@ -132,5 +136,26 @@ async fn transactions_that_end_while_the_start_goes_on_are_counted_once() {
         assert!(node.house.statistics().transactions_open < 600, "counted below zero");
     }
     assert_eq!(node.house.statistics().transactions_open, 0);
+    node.house.stop().await.unwrap();
+}
+
+/// M3: one of a pair that was killed before its first checkpoint knows its federation all the same, although nothing of its journal
+/// counts before others say so; without that it would never get to them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_count_yet_says_whom_to_ask_whether_it_does() {
+    let node = Node::found(&[definition("purchase", "", 1)], 8, |_| ()).await;
+    let belong = |asker| {
+        Input::Membership(membership::Input::Belong { asker, organization: organization(), credentials: credentials() })
+    };
+    node.ask(CLIENT, belong).await.unwrap();
+    let left = copied(node.folder.path());
+    let failed = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&failed);
+    let fatal: hansa_actors::supervisor::Fatal = Arc::new(move |fault| told.lock().unwrap().push(fault));
+    let (ground, standby) = Ground::open(options(left.path()), Arc::clone(&node.world) as _, &fatal, false).unwrap();
+    assert_eq!(ground.acquaintances().membership.credentials(), Some(&credentials()));
+    assert!(standby.taken() == 0 && standby.membership().unwrap().credentials().is_none(), "it has taken nothing in");
+    ground.close().unwrap();
+    assert!(failed.lock().unwrap().is_empty());
     node.house.stop().await.unwrap();
 }

@@ -194,7 +194,8 @@ impl Node {
         assert!(machines.pair.set((Arc::clone(&duties), Arc::clone(&ground))).is_ok(), "a node starts once");
         let started = async {
             let standby = if is_paired {
-                // Whether it serves, the witnesses say.
+                // Whether it serves, the witnesses say; it has to get to them before it knows what counts.
+                machines.recognize(ground.acquaintances());
                 machines.follow_with(Some(Arc::clone(ground.journal())));
                 Some(standby)
             } else {

@@ -16,6 +16,7 @@ use crate::{
 use hansa_actors::{
     clock,
     duties::{Paired, Status},
+    standby::Acquaintances,
 };
 use hansa_core::{
     code::{Code, Fault},
@@ -239,6 +240,14 @@ impl Machines {
         self.remember(credentials);
         members.push((active.subnode, active.federation));
         self.ways.peers.learn(members);
+    }
+
+    /// Whom this sub-node knew before it ended.
+    pub(super) fn recognize(&self, acquaintances: &Acquaintances) {
+        if let Some(credentials) = acquaintances.membership.credentials() {
+            self.remember(credentials.clone());
+        }
+        self.ways.peers.learn(acquaintances.directory.whereabouts());
     }
 
     /// What this sub-node is, in one word.

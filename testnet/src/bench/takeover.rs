@@ -1,49 +1,38 @@
 //! `hansa testnet bench takeover`: a mirrored pair with three witnesses, the active sub-node killed with SIGKILL again and again
 //! under load; how soon a client that knows nothing of pairs has its next request acknowledged, and whether anything that was
-//! acknowledged got lost or happened twice (M2, M3, M4).
+//! acknowledged got lost or happened twice (M2, M3, M4). With `--switch` the other sub-node is let serve as often by command; how
+//! much later than usual such a client is acknowledged then.
+
+mod load;
 
 use super::samples::{Samples, rounded};
 use crate::{
     cities::City,
     cluster::{Cluster, Member, Plan},
-    pair::ensure_known,
+    pair::{Side, ensure_known},
     process::{Executable, Lifetime},
-    screen::{Screen, table},
+    screen::{Screen, Tone, table},
 };
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
-use futures::{StreamExt as _, stream};
-use hansa_sdk::{Client, Ending, Request, Running, Service, Text, TransactionId};
+use hansa_sdk::Client;
+use load::{Counter, Load, Requests, Submitted, lost, submit};
 use serde::Serialize;
 use serde_json::json;
 use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::atomic::AtomicU64,
     time::{Duration, Instant},
 };
-use tokio::{
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::time::sleep;
 
-const DEFINITION: &str = include_str!("../../data/bench-once.xml");
-const DEFINITION_NAME: &str = "bench-once";
-const OPERATION: &str = "bench-counted";
 const COUNT_MAX: usize = 1_000;
 const CLIENTS_MAX: usize = 64;
-/// No request takes longer, whatever is killed meanwhile.
-const ANSWER_WAIT_MAX: Duration = Duration::from_secs(60);
-/// Between two requests of one client: the load shall be there and not be what is measured.
-const THINKING: Duration = Duration::from_millis(10);
 /// How long a pair that is whole works before its active sub-node is killed.
 const PEACE_MS: std::ops::RangeInclusive<u64> = 200..=700;
-/// Questions at the end that are under way at once.
-const QUESTIONS_AT_ONCE: usize = 64;
 /// Of what went wrong, so much is shown.
 const WRONGS_SHOWN: usize = 10;
+/// How much later than usual a client may be acknowledged in a planned switch.
+const SWITCH_LIMIT_MS: f64 = 100.0;
 
 /// How far apart the two sub-nodes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -60,6 +49,14 @@ impl Profile {
         match self {
             Self::Default => "default",
             Self::Lan => "lan",
+        }
+    }
+
+    /// How soon half of all takeovers shall be over, if that is promised, and all but one in a hundred.
+    const fn limits_ms(self) -> (Option<f64>, f64) {
+        match self {
+            Self::Default => (None, 6_000.0),
+            Self::Lan => (Some(700.0), 1_500.0),
         }
     }
 
@@ -80,7 +77,7 @@ const WITNESSES: [(&str, &str); 3] =
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// How often the active sub-node is killed
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 50)]
     pub count: usize,
     /// How far apart the two sub-nodes are, and how soon the one is to miss the other
     #[arg(long, value_enum, default_value_t = Profile::Default)]
@@ -88,6 +85,9 @@ pub struct Options {
     /// Clients that submit meanwhile, each the next transaction when the last has ended
     #[arg(long, default_value_t = 4)]
     pub clients: usize,
+    /// After that, let the other sub-node serve as often by command
+    #[arg(long)]
+    pub switch: bool,
 }
 
 /// What was measured.
@@ -105,12 +105,63 @@ pub struct Figures {
     pub takeover_ms_max: f64,
     /// From the start of the killed sub-node until it could take over in turn: half of them took so long.
     pub whole_again_ms_p50: f64,
+    /// Planned switches, where they were asked for.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub switches: Option<Switches>,
     /// Transactions that were acknowledged.
     pub transactions: usize,
-    /// Of these, those that are not there, have not completed, or had no effect.
+    /// Of these, those that are not there, have not completed, are not answered as they must be, or had no effect.
     pub lost: usize,
-    /// Effects that happened more than once.
+    /// Orders whose effect happened more than once.
     pub doubled: usize,
+    /// Requests that a client was told to have failed.
+    pub failed: usize,
+    /// Figures beside what is promised.
+    pub limits: Vec<Limit>,
+}
+
+/// What was measured of planned switches.
+#[derive(Clone, Debug, Serialize)]
+pub struct Switches {
+    /// How many there were.
+    pub switches: usize,
+    /// A request without a switch: half of them were acknowledged after so long.
+    pub usual_ms_p50: f64,
+    /// How much longer than that the slowest request took that a switch fell upon: in half of the switches so long.
+    pub switch_ms_p50: f64,
+    /// In all but one in a hundred at most so long.
+    pub switch_ms_p99: f64,
+    /// The longest.
+    pub switch_ms_max: f64,
+    /// The same, of the response instead of the acknowledgement: half.
+    pub switch_answered_ms_p50: f64,
+    /// All but one in a hundred.
+    pub switch_answered_ms_p99: f64,
+}
+
+/// A figure beside the limit that it shall not exceed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Limit {
+    /// The figure's name.
+    pub figure: &'static str,
+    /// The limit.
+    pub limit: f64,
+    /// Which part of it was needed.
+    pub ratio: f64,
+}
+
+impl Figures {
+    fn limits(&self) -> Vec<Limit> {
+        let (half, most) = self.profile.limits_ms();
+        let switch = self.switches.as_ref().map(|switches| switches.switch_ms_p99);
+        let all = [
+            half.map(|limit| ("takeover_ms_p50", self.takeover_ms_p50, limit)),
+            Some(("takeover_ms_p99", self.takeover_ms_p99, most)),
+            switch.map(|figure| ("switch_ms_p99", figure, SWITCH_LIMIT_MS)),
+        ];
+        let limit = |(figure, value, limit)| Limit { figure, limit, ratio: rounded(value / limit) };
+        all.into_iter().flatten().map(limit).collect()
+    }
 }
 
 /// Measure and print.
@@ -119,23 +170,52 @@ pub struct Figures {
 /// Something was lost or doubled, the nodes do not do what they must, or the options are out of bounds.
 pub async fn run(executable: &Executable, options: &Options, screen: Screen) -> Result<()> {
     let figures = measure(executable, options, screen).await?;
-    let row = |what: &str, figure: String| vec![what.to_owned(), figure];
-    let in_words = |milliseconds: f64| format!("{milliseconds:.0} ms");
-    let rows = [
-        row("times that the active sub-node was killed", figures.takeovers.to_string()),
-        row("until the next request was acknowledged, p50", in_words(figures.takeover_ms_p50)),
-        row("… p99", in_words(figures.takeover_ms_p99)),
-        row("… at most", in_words(figures.takeover_ms_max)),
-        row("from its start until the killed one could take over, p50", in_words(figures.whole_again_ms_p50)),
-        row("transactions acknowledged", figures.transactions.to_string()),
-        row("… lost", figures.lost.to_string()),
-        row("effects doubled", figures.doubled.to_string()),
-    ];
-    table(&rows).iter().for_each(|line| screen.say(line));
+    show(&figures, screen);
     screen.object(&figures);
     ensure!(figures.lost == 0, "{} acknowledged transactions were lost", figures.lost);
-    ensure!(figures.doubled == 0, "{} effects happened more than once", figures.doubled);
+    ensure!(figures.doubled == 0, "{} orders had their effect more than once", figures.doubled);
+    ensure!(figures.failed == 0, "{} requests failed", figures.failed);
     Ok(())
+}
+
+fn show(figures: &Figures, screen: Screen) {
+    let beside = |name: &str| figures.limits.iter().find(|limit| limit.figure == name);
+    let row = |what: &str, milliseconds: f64, name: &str| {
+        let limit = beside(name).map(|it| format!("{:.0} ms", it.limit));
+        let ratio = beside(name).map(|it| format!("{:.2}", it.ratio));
+        vec![what.to_owned(), format!("{milliseconds:.0} ms"), limit.unwrap_or_default(), ratio.unwrap_or_default()]
+    };
+    let count = |what: &str, count: usize, limit: &str| {
+        vec![what.to_owned(), count.to_string(), limit.to_owned(), String::new()]
+    };
+    let mut rows = vec![
+        ["", "figure", "limit", "ratio"].map(str::to_owned).to_vec(),
+        count("times that the active sub-node was killed", figures.takeovers, ""),
+        row("  until the next request was acknowledged, p50", figures.takeover_ms_p50, "takeover_ms_p50"),
+        row("  … p99", figures.takeover_ms_p99, "takeover_ms_p99"),
+        row("  … at most", figures.takeover_ms_max, ""),
+        row("  from its start until the killed one could take over, p50", figures.whole_again_ms_p50, ""),
+    ];
+    if let Some(switches) = &figures.switches {
+        rows.extend([
+            count("times that the other was let serve by command", switches.switches, ""),
+            row("  a request was acknowledged so much later than usual, p50", switches.switch_ms_p50, ""),
+            row("  … p99", switches.switch_ms_p99, "switch_ms_p99"),
+            row("  … at most", switches.switch_ms_max, ""),
+            row("  and answered so much later, p50", switches.switch_answered_ms_p50, ""),
+            row("  … p99", switches.switch_answered_ms_p99, ""),
+            row("  as usual, p50", switches.usual_ms_p50, ""),
+        ]);
+    }
+    rows.extend([
+        count("transactions acknowledged", figures.transactions, ""),
+        count("  lost", figures.lost, "0"),
+        count("  effects doubled", figures.doubled, "0"),
+        count("requests failed", figures.failed, "0"),
+    ]);
+    for (place, line) in table(&rows).iter().enumerate() {
+        screen.say(&if place == 0 { screen.tone(Tone::Strong, line) } else { line.clone() });
+    }
 }
 
 /// Measure.
@@ -148,41 +228,42 @@ pub async fn measure(executable: &Executable, options: &Options, screen: Screen)
     ensure_known(executable).await?;
     screen.say("a pair and its three witnesses …");
     let mut cluster = open(executable, options.profile).await?;
-    // Services and clients are told of one sub-node and of no other.
-    let address = cluster.nodes[0].home.cxip.to_string();
     let counter = Counter::default();
-    let service = counter.attach(&address).await?;
-    let client = Client::connect(&address, "bench-takeover").await?;
-    let load = Load::begin(&client, options.clients);
-    let measured = kill_again_and_again(&mut cluster, options.count, &client, &load.numbers, screen).await;
-    let Measured { takeovers, whole_again, mut requests } = match measured {
+    let measured = under_load(&mut cluster, &counter, options, screen).await;
+    let measured = match measured {
         Ok(measured) => measured,
         Err(error) => {
             let folder = cluster.keep_folder();
             return Err(error.context(format!("the nodes' logs are in {}", folder.display())));
         }
     };
-    requests.extend(load.end().await?);
-    let lost = lost(&client, &counter, &requests).await;
+    let Measured { takeovers, whole_again, switches, requests, lost } = measured;
     let doubled = counter.doubled();
-    for wrong in lost.iter().chain(&doubled).take(WRONGS_SHOWN) {
+    let wrongs = [&lost, &doubled, &requests.failed];
+    for wrong in wrongs.into_iter().flatten().take(WRONGS_SHOWN) {
         screen.say(wrong);
     }
-    drop(client);
-    service.stop().await;
+    if wrongs.into_iter().any(|wrong| !wrong.is_empty()) {
+        screen.say(&format!("the nodes' logs are in {}", cluster.keep_folder().display()));
+    }
     cluster.stop().await?;
     let (takeovers, whole_again) = (Samples::new(takeovers), Samples::new(whole_again));
-    Ok(Figures {
+    let mut figures = Figures {
         takeovers: takeovers.count(),
         profile: options.profile,
         takeover_ms_p50: rounded(takeovers.percentile_ms(50.0)),
         takeover_ms_p99: rounded(takeovers.percentile_ms(99.0)),
         takeover_ms_max: rounded(takeovers.percentile_ms(100.0)),
         whole_again_ms_p50: rounded(whole_again.percentile_ms(50.0)),
-        transactions: requests.len(),
+        switches: options.switch.then(|| added(&switches, &requests.acknowledged)),
+        transactions: requests.acknowledged.len(),
         lost: lost.len(),
         doubled: doubled.len(),
-    })
+        failed: requests.failed.len(),
+        limits: Vec::new(),
+    };
+    figures.limits = figures.limits();
+    Ok(figures)
 }
 
 /// A pair that is whole, with its witnesses and the definition.
@@ -199,212 +280,179 @@ async fn open(executable: &Executable, profile: Profile) -> Result<Cluster> {
     cluster.start().await?;
     cluster.federate().await?;
     cluster.make_pair(0, &WITNESSES.map(|(name, _)| name)).await?;
-    cluster.nodes[0].ask("define", json!({ "text": DEFINITION })).await?;
+    cluster.nodes[0].ask("define", json!({ "text": load::DEFINITION })).await?;
     Ok(cluster)
 }
 
 struct Measured {
     takeovers: Vec<Duration>,
     whole_again: Vec<Duration>,
-    requests: Vec<Submitted>,
+    switches: Vec<Switch>,
+    requests: Requests,
+    /// What is wrong with what was acknowledged.
+    lost: Vec<String>,
 }
 
-async fn kill_again_and_again(
+/// From when until when a switch may have held a request up.
+#[derive(Clone, Copy, Debug)]
+struct Switch {
+    asked: Instant,
+    over: Instant,
+}
+
+/// Kill and switch while orders come in, and ask for all of them in the end.
+async fn under_load(cluster: &mut Cluster, counter: &Counter, options: &Options, screen: Screen) -> Result<Measured> {
+    // Services and clients are told of one sub-node and of no other.
+    let address = cluster.nodes[0].home.cxip.to_string();
+    let service = counter.attach(&address).await?;
+    let client = Client::connect(&address, "bench-takeover").await?;
+    let load = Load::begin(&client, options.clients);
+    let (mut active, _) = cluster.wait_until_whole(0).await?;
+    let (mut takeovers, mut whole_again, mut switches) = (Vec::new(), Vec::new(), Vec::new());
+    let mut requests = Requests::default();
+    for place in 1..=options.count {
+        let (killed, submitted, whole) = kill(cluster, active, &client, &load.numbers).await?;
+        let takeover = submitted.acknowledged.duration_since(killed);
+        screen.say(&format!(
+            "{place}: killed in {}, acknowledged again after {} ms, whole again {} ms after its start",
+            cluster.subnode(0, active)?.home.city,
+            takeover.as_millis(),
+            whole.as_millis()
+        ));
+        takeovers.push(takeover);
+        whole_again.push(whole);
+        requests.acknowledged.push(submitted);
+        active = active.other();
+    }
+    let planned = if options.switch { options.count } else { 0 };
+    for place in 1..=planned {
+        let (asked, submitted) = switch(cluster, active, &client, &load.numbers).await?;
+        let over = submitted.acknowledged;
+        let took = over.duration_since(asked).as_millis();
+        screen.say(&format!("{place}: switched, and a request after it acknowledged, in {took} ms"));
+        switches.push(Switch { asked, over });
+        requests.acknowledged.push(submitted);
+        active = active.other();
+    }
+    requests.extend(load.end().await?);
+    let lost = lost(&client, counter, &requests.acknowledged).await;
+    drop(client);
+    service.stop().await;
+    Ok(Measured { takeovers, whole_again, switches, requests, lost })
+}
+
+/// Kill the active sub-node, submit, and start it again; when it was killed, what was submitted, and how long after its start the
+/// pair was whole.
+async fn kill(
     cluster: &mut Cluster,
-    count: usize,
+    active: Side,
     client: &Client,
     numbers: &AtomicU64,
-    screen: Screen,
-) -> Result<Measured> {
-    let mut measured = Measured { takeovers: Vec::new(), whole_again: Vec::new(), requests: Vec::new() };
-    let (mut active, _) = cluster.wait_until_whole(0).await?;
-    for place in 1..=count {
-        sleep(Duration::from_millis(fastrand::u64(PEACE_MS))).await;
-        let victim = cluster.subnode_mut(0, active)?;
-        let city = victim.home.city.clone();
-        let killed = Instant::now();
-        victim.kill().await?;
-        // Made after the kill, so that the dead one cannot have acknowledged it.
-        let (submitted, acknowledged) = submit(client, numbers).await?;
-        let takeover = acknowledged.duration_since(killed);
-        measured.requests.push(submitted);
-        let started = Instant::now();
-        cluster.subnode_mut(0, active)?.start().await?;
-        let (now_active, _) = cluster.wait_until_whole(0).await?;
-        let whole_again = started.elapsed();
-        ensure!(
-            now_active == active.other(),
-            "the sub-node that was killed is active again, and nobody asked it to be"
-        );
-        active = now_active;
-        screen.say(&format!(
-            "{place}: killed in {city}, acknowledged again after {} ms, whole again {} ms after its start",
-            takeover.as_millis(),
-            whole_again.as_millis()
-        ));
-        measured.takeovers.push(takeover);
-        measured.whole_again.push(whole_again);
-    }
-    Ok(measured)
+) -> Result<(Instant, Submitted, Duration)> {
+    sleep(Duration::from_millis(fastrand::u64(PEACE_MS))).await;
+    let killed = Instant::now();
+    cluster.subnode_mut(0, active)?.kill().await?;
+    // Made after the kill, so that the dead one cannot have acknowledged it.
+    let submitted = submit(client, numbers).await.map_err(anyhow::Error::msg)?;
+    let started = Instant::now();
+    cluster.subnode_mut(0, active)?.start().await?;
+    let (now_active, _) = cluster.wait_until_whole(0).await?;
+    ensure!(now_active == active.other(), "the sub-node that was killed is active again, and nobody asked it to be");
+    Ok((killed, submitted, started.elapsed()))
 }
 
-/// A transaction that was acknowledged and whose response has come.
-#[derive(Clone, Debug)]
-struct Submitted {
-    number: u64,
-    transaction: TransactionId,
-    /// What is wrong with the response.
-    wrong: Option<String>,
+/// Let the other sub-node serve, and submit; when it was asked for, and what was submitted.
+async fn switch(cluster: &Cluster, active: Side, client: &Client, numbers: &AtomicU64) -> Result<(Instant, Submitted)> {
+    sleep(Duration::from_millis(fastrand::u64(PEACE_MS))).await;
+    let asked = Instant::now();
+    cluster.subnode(0, active)?.ask("pair-switch", json!({})).await?;
+    let submitted = submit(client, numbers).await.map_err(anyhow::Error::msg)?;
+    let (now_active, _) = cluster.wait_until_whole(0).await?;
+    ensure!(now_active == active.other(), "the sub-node that was to serve no more is active again");
+    Ok((asked, submitted))
 }
 
-fn order(number: u64) -> Result<Text> {
-    Ok(Text::parse(format!("<Order number=\"{number}\"/>").as_bytes())?)
-}
-
-/// Submit the next order and wait for its response; also when it was acknowledged.
-async fn submit(client: &Client, numbers: &AtomicU64) -> Result<(Submitted, Instant)> {
-    let number = numbers.fetch_add(1, Ordering::Relaxed);
-    let order = order(number)?;
-    let answered = async {
-        let mut submission = client.submit(DEFINITION_NAME, order.clone()).await?;
-        let acknowledged = Instant::now();
-        let response = submission.response().await?;
-        anyhow::Ok((response, acknowledged))
+/// How much longer than usual the slowest request took that was under way in each switch.
+fn added(switches: &[Switch], requests: &[Submitted]) -> Switches {
+    let is_within = |switch: &Switch, begun: Instant, end: Instant| begun < switch.over && end > switch.asked;
+    let first = switches.first().map(|switch| switch.asked);
+    let durations = |end: fn(&Submitted) -> Instant| {
+        let since = move |it: &Submitted| end(it).duration_since(it.begun);
+        let calm = requests.iter().filter(|it| first.is_some_and(|first| it.begun > first));
+        let calm = calm.filter(|it| !switches.iter().any(|switch| is_within(switch, it.begun, end(it))));
+        let usual = Samples::new(calm.map(since).collect()).percentile(50.0);
+        let slowest = switches
+            .iter()
+            .filter_map(|switch| requests.iter().filter(|it| is_within(switch, it.begun, end(it))).map(since).max());
+        (usual, Samples::new(slowest.map(|it| it.saturating_sub(usual)).collect()))
     };
-    let waited = ANSWER_WAIT_MAX.as_secs();
-    let answered = timeout(ANSWER_WAIT_MAX, answered).await;
-    let (response, acknowledged) =
-        answered.with_context(|| format!("order {number} had no answer within {waited} s"))??;
-    let wrong = match &response.ending {
-        Ending::Completed(document) if *document == order => None,
-        Ending::Completed(_) => Some("was answered with the document of another".to_owned()),
-        Ending::Failed(fault) => Some(format!("failed: {fault}")),
-        other => Some(format!("ended as {}", other.word())),
-    };
-    Ok((Submitted { number, transaction: response.transaction, wrong }, acknowledged))
-}
-
-/// Clients that each submit the next order when the last was answered.
-struct Load {
-    stop: Arc<AtomicBool>,
-    numbers: Arc<AtomicU64>,
-    tasks: JoinSet<Result<Vec<Submitted>>>,
-}
-
-impl Load {
-    fn begin(client: &Client, clients: usize) -> Self {
-        let (stop, numbers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(1)));
-        let mut tasks = JoinSet::new();
-        for _ in 0..clients {
-            let (client, stop, numbers) = (client.clone(), Arc::clone(&stop), Arc::clone(&numbers));
-            tasks.spawn(async move {
-                let mut all = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    all.push(submit(&client, &numbers).await?.0);
-                    sleep(THINKING).await;
-                }
-                Ok(all)
-            });
-        }
-        Self { stop, numbers, tasks }
-    }
-
-    async fn end(mut self) -> Result<Vec<Submitted>> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut all = Vec::new();
-        while let Some(ended) = self.tasks.join_next().await {
-            all.extend(ended??);
-        }
-        Ok(all)
-    }
-}
-
-/// The service: counts what it does, by order.
-#[derive(Clone, Debug, Default)]
-struct Counter(Arc<Mutex<BTreeMap<u64, u32>>>);
-
-impl Counter {
-    async fn attach(&self, address: &str) -> Result<Running> {
-        let counter = self.clone();
-        let service = Service::new(OPERATION)?.operation(OPERATION, move |request: Request| {
-            let counter = counter.clone();
-            async move { counter.perform(request.document()) }
-        })?;
-        Ok(service.attach(address).await?)
-    }
-
-    fn perform(&self, order: &Text) -> Result<Text, hansa_sdk::Fault> {
-        let tree = order.tree()?;
-        let number = tree.root.attribute("number").and_then(|number| number.parse().ok());
-        let number = number.ok_or_else(|| hansa_sdk::Fault::new(hansa_sdk::Code::OperationFailed, "no order"))?;
-        *self.effects().entry(number).or_default() += 1;
-        Ok(order.clone())
-    }
-
-    fn effects(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, u32>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Every order that had its effect more than once, in words.
-    fn doubled(&self) -> Vec<String> {
-        let effects = self.effects();
-        let doubled = effects.iter().filter(|(_, count)| **count > 1);
-        doubled.map(|(number, count)| format!("order {number} had its effect {count} times")).collect()
-    }
-}
-
-/// Ask for every transaction that was acknowledged; what is wrong with those that are not as they must be, in words.
-async fn lost(client: &Client, counter: &Counter, requests: &[Submitted]) -> Vec<String> {
-    let questions = stream::iter(requests).map(|submitted| async move {
-        let asked = timeout(ANSWER_WAIT_MAX, client.query(submitted.transaction)).await;
-        let wrong = match (&submitted.wrong, asked) {
-            (Some(wrong), _) => Some(wrong.clone()),
-            (None, Err(_)) => Some("is not answered for".to_owned()),
-            (None, Ok(Err(fault))) => Some(format!("is not there: {fault}")),
-            (None, Ok(Ok(status))) if status.state != "completed" => Some(format!("is shown as {}", status.state)),
-            (None, Ok(Ok(_))) => None,
-        };
-        let wrong = wrong.or_else(|| counter.lacks(submitted.number).then(|| "had no effect".to_owned()))?;
-        Some(format!("transaction {} of order {} {wrong}", submitted.transaction, submitted.number))
-    });
-    questions.buffer_unordered(QUESTIONS_AT_ONCE).filter_map(std::future::ready).collect().await
-}
-
-impl Counter {
-    fn lacks(&self, number: u64) -> bool {
-        !self.effects().contains_key(&number)
+    let ((usual, acknowledged), (_, answered)) = (durations(|it| it.acknowledged), durations(|it| it.ended));
+    Switches {
+        switches: switches.len(),
+        usual_ms_p50: rounded(usual.as_secs_f64() * 1_000.0),
+        switch_ms_p50: rounded(acknowledged.percentile_ms(50.0)),
+        switch_ms_p99: rounded(acknowledged.percentile_ms(99.0)),
+        switch_ms_max: rounded(acknowledged.percentile_ms(100.0)),
+        switch_answered_ms_p50: rounded(answered.percentile_ms(50.0)),
+        switch_answered_ms_p99: rounded(answered.percentile_ms(99.0)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hansa_sdk::test;
+    use hansa_sdk::TransactionId;
 
-    // M2: the benchmark finds what it is there to find.
-    #[tokio::test]
-    async fn what_is_lost_or_doubled_is_counted() {
-        let node = test::Node::start().await;
-        node.define(DEFINITION).unwrap();
-        let counter = Counter::default();
-        let performs = counter.clone();
-        let service = Service::new(OPERATION).unwrap().operation(OPERATION, move |request: Request| {
-            let counter = performs.clone();
-            async move { counter.perform(request.document()) }
-        });
-        let _running = service.unwrap().attach_to(&node).await.unwrap();
-        let client = Client::named("bench").connect_to(&node).await.unwrap();
-        let numbers = AtomicU64::new(1);
-        let mut requests = Vec::new();
-        for _ in 0..3 {
-            requests.push(submit(&client, &numbers).await.unwrap().0);
-        }
-        assert!(lost(&client, &counter, &requests).await.is_empty() && counter.doubled().is_empty());
-        counter.perform(&order(2).unwrap()).unwrap();
-        assert_eq!(counter.doubled(), ["order 2 had its effect 2 times"]);
-        counter.effects().remove(&1);
-        requests[2].transaction = TransactionId(7);
-        let lost = lost(&client, &counter, &requests).await.join("\n");
-        assert!(lost.contains("order 1 had no effect") && lost.contains("order 3 is not there"), "{lost}");
+    // M3: what a switch costs is what its slowest request took beyond the usual.
+    #[test]
+    fn the_slowest_request_of_each_switch_counts() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let request = |begun, acknowledged, ended| Submitted {
+            number: 0,
+            transaction: TransactionId(0),
+            begun: at(begun),
+            acknowledged: at(acknowledged),
+            ended: at(ended),
+            wrong: None,
+        };
+        let requests = [
+            request(0, 90, 95),
+            request(110, 115, 120),
+            request(120, 125, 130),
+            request(190, 240, 250),
+            request(195, 205, 206),
+            request(300, 305, 310),
+            request(395, 420, 600),
+        ];
+        let switches = [Switch { asked: at(100), over: at(105) }, Switch { asked: at(200), over: at(230) }];
+        let figures = added(&switches, &requests);
+        assert_eq!((figures.switches, figures.usual_ms_p50), (2, 5.0));
+        assert_eq!((figures.switch_ms_max, figures.switch_answered_ms_p99), (45.0, 50.0));
+        let json = serde_json::to_value(&figures).unwrap();
+        assert!(json["switch_ms_p50"].is_number() && json["switch_ms_p99"].is_number());
+    }
+
+    #[test]
+    fn figures_stand_beside_what_is_promised() {
+        let mut figures = Figures {
+            takeovers: 50,
+            profile: Profile::Lan,
+            takeover_ms_p50: 350.0,
+            takeover_ms_p99: 1_500.0,
+            takeover_ms_max: 2_000.0,
+            whole_again_ms_p50: 900.0,
+            switches: None,
+            transactions: 1,
+            lost: 0,
+            doubled: 0,
+            failed: 0,
+            limits: Vec::new(),
+        };
+        let ratios = |figures: &Figures| figures.limits().iter().map(|it| it.ratio).collect::<Vec<_>>();
+        assert_eq!(ratios(&figures), [0.5, 1.0]);
+        figures.profile = Profile::Default;
+        assert_eq!(ratios(&figures), [0.25]);
+        assert!(serde_json::to_value(&figures).unwrap().get("switches").is_none(), "nobody asked for it");
     }
 }
