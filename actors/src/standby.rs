@@ -26,7 +26,8 @@ use serde_bytes::ByteBuf;
 use std::{
     collections::HashMap,
     path::Path,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering, mpsc},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -38,6 +39,11 @@ const TAKEN_BYTES_MAX: usize = 4 << 20;
 const CHECKPOINT_ENTRIES: u64 = 100_000;
 /// The longest pause between two checkpoints while anything is taken in.
 const PAUSE: Duration = Duration::from_secs(30);
+/// The first comes sooner if so many were taken in: those that the store had not when this began to follow, and that would have to be
+/// taken in again, before it can serve, if it began anew soon.
+const FIRST_ENTRIES: u64 = 1_000;
+/// How soon.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Journal and store of a sub-node: what stays whether it serves or not.
 pub struct Ground {
@@ -45,6 +51,7 @@ pub struct Ground {
     journal: Arc<Journal<Outward>>,
     store: Arc<RedbStore>,
     acquaintances: Acquaintances,
+    committing: Arc<Committing>,
 }
 
 /// What journal and store know of others when they are opened, whether it counts already or not: with it a sub-node of a pair gets to
@@ -65,6 +72,38 @@ pub struct Standby {
     /// The last entry that was taken in.
     taken: u64,
     checkpoint: (u64, Instant),
+    is_first: bool,
+    committing: Arc<Committing>,
+}
+
+/// What a checkpoint has for the store is on its way there, on a thread of its own: one who is to serve must not wait for that.
+#[derive(Default)]
+struct Committing(Mutex<Option<JoinHandle<()>>>);
+
+impl Committing {
+    fn begin(&self, work: impl FnOnce() + Send + 'static) -> Result<(), Fault> {
+        self.wait();
+        let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(work);
+        let thread =
+            thread.map_err(|error| Fault::new(Code::Internal, format!("no thread can be started: {error}")))?;
+        *self.lock() = Some(thread);
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.lock().as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    fn wait(&self) {
+        let thread = self.lock().take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("a checkpoint ended in a panic; the journal still has everything");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Ground {
@@ -102,7 +141,13 @@ impl Ground {
                 Ok(())
             },
         )?;
-        let mut ground = Self { options, journal: Arc::new(journal), store, acquaintances: Acquaintances::default() };
+        let mut ground = Self {
+            options,
+            journal: Arc::new(journal),
+            store,
+            acquaintances: Acquaintances::default(),
+            committing: Arc::default(),
+        };
         let mut standby = ground.standby();
         standby.recovery = recovery;
         ground.acquaintances = Acquaintances { membership: standby.membership()?, directory: standby.directory()? };
@@ -132,9 +177,11 @@ impl Ground {
         self.journal.tail() == 0 && self.store.position().applied == 0
     }
 
-    /// Machines as the store has them. The house that served before must be gone, see [`House::leave`].
+    /// Machines as the store has them, when the last checkpoint has reached it. The house that served before must be gone, see
+    /// [`House::leave`].
     #[must_use]
     pub fn standby(&self) -> Standby {
+        self.committing.wait();
         let common = Common::new(Arc::clone(&self.journal), Arc::clone(&self.store), self.options.loader.clone());
         let taken = self.store.position().applied;
         Standby {
@@ -143,6 +190,8 @@ impl Ground {
             recovery: Recovery::default(),
             taken,
             checkpoint: (taken, Instant::now()),
+            is_first: true,
+            committing: Arc::clone(&self.committing),
         }
     }
 
@@ -176,6 +225,7 @@ impl Ground {
             .map_err(|error| Fault::new(Code::FrameRefused, format!("a snapshot cannot be read: {error}")))?;
         let page = page.into_iter().map(|(key, value)| (key.into_vec(), value.into_vec())).collect();
         let marker = self.options.folder.join(INSTALLING);
+        self.committing.wait();
         std::fs::write(&marker, "").map_err(|error| disk_fault(&marker, &error))?;
         self.journal.install(history)?;
         self.store.replace(&page, Position { applied: history.tail().sequence })?;
@@ -187,6 +237,7 @@ impl Ground {
     /// # Errors
     /// The disk.
     pub fn close(&self) -> Result<(), Fault> {
+        self.committing.wait();
         self.journal.close()
     }
 }
@@ -219,15 +270,19 @@ impl Standby {
 
     /// Whether [`Standby::checkpoint`] is due.
     #[must_use]
-    pub fn is_checkpoint_due(&self) -> bool {
-        let grown = self.taken - self.checkpoint.0;
-        grown >= CHECKPOINT_ENTRIES || (grown > 0 && self.checkpoint.1.elapsed() >= PAUSE)
+    pub fn is_checkpoint_due(&self, now: Instant) -> bool {
+        let (grown, since) = (self.taken - self.checkpoint.0, now.saturating_duration_since(self.checkpoint.1));
+        let is_first_due = self.is_first && grown >= FIRST_ENTRIES && since >= FIRST_PAUSE;
+        let is_due = grown >= CHECKPOINT_ENTRIES || is_first_due || (grown > 0 && since >= PAUSE);
+        is_due && self.committing.is_over()
     }
 
-    /// Write to the store what was taken in, and let the journal go that is behind it and not kept for those who look back. Blocks.
+    /// Begin to write to the store what was taken in, and to let the journal go that is behind it and not kept for those who look
+    /// back. Blocks, but not for the disk: that goes on beside whatever comes next. If it fails, the journal still has everything, and
+    /// the next checkpoint tries it again.
     ///
     /// # Errors
-    /// Journal or store failed; the journal still has everything.
+    /// No thread can be started.
     pub fn checkpoint(&mut self) -> Result<(), Fault> {
         let Self { common, recovery, .. } = self;
         put_away(common, &mut recovery.transactions);
@@ -238,11 +293,28 @@ impl Standby {
         keep(common, &mut recovery.membership);
         keep(common, &mut recovery.topics);
         keep(common, &mut recovery.access);
-        common.purge(clock::now(), self.options.finished_keep_ms)?;
-        common.store.flush(Position { applied: self.taken })?;
-        common.behind.store(self.taken, Ordering::Release);
-        common.journal.truncate_before(self.taken + 1, self.options.journal_keep_bytes)?;
+        let (common, applied) = (Arc::clone(common), self.taken);
+        let (keep_ms, keep_bytes) = (self.options.finished_keep_ms, self.options.journal_keep_bytes);
+        let (settled, is_settled) = mpsc::channel();
+        self.committing.begin(move || {
+            let settle = move || {
+                // Nobody who has given up waiting needs to know.
+                let _ = settled.send(());
+                Ok(())
+            };
+            let committed = common.store.flush_when(Position { applied }, settle).and_then(|()| {
+                common.behind.fetch_max(applied, Ordering::AcqRel);
+                common.journal.truncate_before(applied + 1, keep_bytes)?;
+                common.purge(clock::now(), keep_ms)
+            });
+            if let Err(fault) = committed {
+                tracing::error!(%fault, "no checkpoint could be made; it is tried again");
+            }
+        })?;
+        // What is changed after this, by a house that serves, is not of this position. An error says that there was nothing to settle.
+        let _ = is_settled.recv();
         self.checkpoint = (self.taken, Instant::now());
+        self.is_first = false;
         Ok(())
     }
 

@@ -70,6 +70,18 @@ pub struct Plan {
     pub lifetime: Lifetime,
     /// Settings of every node's configuration, beyond those that a testnet makes by itself.
     pub settings: toml::Table,
+    /// How long messages take between the nodes.
+    pub distances: Distances,
+}
+
+/// How long messages take between the nodes of a testnet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Distances {
+    /// As long as between their cities.
+    #[default]
+    OfCities,
+    /// As long as this machine takes to carry them.
+    None,
 }
 
 /// What the state file of a kept testnet says.
@@ -171,9 +183,11 @@ fn seats(members: &[Member]) -> Vec<Seat> {
 }
 
 /// The configuration of the node at `place`: its own addresses, and the latency towards all others.
-fn settings_of(place: usize, seats: &[Seat], homes: &[Home]) -> Result<toml::Table> {
+fn settings_of(place: usize, seats: &[Seat], homes: &[Home], distances: Distances) -> Result<toml::Table> {
     let home = &homes[place];
-    let links = homes.iter().zip(seats).enumerate().filter(|(other, _)| *other != place).map(|(_, (peer, seat))| {
+    let others = homes.iter().zip(seats).enumerate().filter(|(other, _)| *other != place);
+    let others = others.filter(|_| distances == Distances::OfCities);
+    let links = others.map(|(_, (peer, seat))| {
         json!({ "address": peer.federation.to_string(), "one_way_ms": seats[place].city.one_way_ms(seat.city) })
     });
     let settings = json!({
@@ -195,7 +209,7 @@ impl Cluster {
     /// # Errors
     /// The plan has no or too many members, the folder is in use, there are no ports, or `hansa init` fails.
     pub async fn prepare(executable: &Executable, plan: Plan) -> Result<Self> {
-        let Plan { members, folder, lifetime, settings } = plan;
+        let Plan { members, folder, lifetime, settings, distances } = plan;
         let seats = seats(&members);
         if members.is_empty() || seats.len() > NODES_MAX {
             bail!("a testnet has 1 to {NODES_MAX} nodes, not {}", seats.len());
@@ -228,7 +242,7 @@ impl Cluster {
         let (mut nodes, mut mirrors) = (Vec::with_capacity(members.len()), Vec::new());
         for (place, home) in homes.iter().enumerate() {
             let mut own = settings.clone();
-            own.extend(settings_of(place, &seats, &homes)?);
+            own.extend(settings_of(place, &seats, &homes, distances)?);
             let node = Node::new(home.clone(), executable.clone(), lifetime);
             if place < members.len() {
                 node.initialize(&own).await?;
@@ -399,7 +413,7 @@ mod tests {
     #[test]
     fn each_node_is_told_the_latency_towards_every_other() {
         let (members, homes) = plan();
-        let settings = settings_of(0, &seats(&members), &homes).unwrap();
+        let settings = settings_of(0, &seats(&members), &homes, Distances::OfCities).unwrap();
         let links = settings["emulation"]["link"].as_array().unwrap();
         assert_eq!(links.len(), 2);
         assert_eq!(links[0]["address"].as_str(), Some("127.0.0.1:201"));
@@ -407,6 +421,8 @@ mod tests {
         assert!(links[1]["one_way_ms"].as_integer().unwrap() > 70);
         assert_eq!(settings["federation"]["listen"][0].as_str(), Some("/ip4/127.0.0.1/tcp/200"));
         assert_eq!(settings["federation"]["mdns"].as_bool(), Some(false));
+        let settings = settings_of(0, &seats(&members), &homes, Distances::None).unwrap();
+        assert!(settings["emulation"]["link"].as_array().unwrap().is_empty());
     }
 
     // M1: both sub-nodes of a pair have a place of their own, and know how far everybody is.

@@ -1,9 +1,9 @@
 //! `hansa testnet …`: the commands, as the node's command line embeds them.
 
 use crate::{
-    bench::{recovery, size, takeover, transactions, waiting},
+    bench::{catchup, recovery, size, takeover, transactions, waiting},
     cities::{CITIES, City},
-    cluster::{Cluster, Member, Plan, State},
+    cluster::{Cluster, Distances, Member, Plan, State},
     demo,
     process::{Executable, Lifetime, Listening, end_node_of, is_node_of},
     screen::{Screen, Tone, table},
@@ -83,8 +83,8 @@ pub enum TestnetCommand {
 pub enum DemoCommand {
     /// Five organizations that are pairs, ten sub-nodes in ten cities, under load: one is killed, one cut off, one stands still,
     /// one loses its disk
-    #[command(after_help = "Examples:\n  hansa testnet demo failover\n  hansa testnet demo failover --json")]
-    Failover,
+    #[command(after_help = "Examples:\n  hansa testnet demo failover\n  hansa testnet demo failover --brief --json")]
+    Failover(demo::failover::Options),
 }
 
 /// What can be measured.
@@ -92,7 +92,7 @@ pub enum DemoCommand {
 pub enum BenchCommand {
     /// Transactions a second: three operations one after the other, every step durable before it is acted on
     #[command(
-        after_help = "Examples:\n  hansa testnet bench transactions\n  hansa testnet bench transactions --concurrency 1 --json\n  hansa testnet bench transactions --stored 1000000"
+        after_help = "Examples:\n  hansa testnet bench transactions\n  hansa testnet bench transactions --concurrency 1 --json\n  hansa testnet bench transactions --stored 1000000\n  hansa testnet bench transactions --pair"
     )]
     Transactions(transactions::Options),
     /// How soon a killed node goes on with its transactions
@@ -110,9 +110,14 @@ pub enum BenchCommand {
         after_help = "Examples:\n  hansa testnet bench waiting\n  hansa testnet bench waiting --instances 100000 --json"
     )]
     Waiting(waiting::Options),
+    /// How soon a mirror that was away has caught up, and what whoever is served meanwhile feels of it
+    #[command(
+        after_help = "Examples:\n  hansa testnet bench catchup\n  hansa testnet bench catchup --entries 1000000 --json"
+    )]
+    Catchup(catchup::Options),
     /// How soon the mirror of a pair serves when its active sub-node is killed, and whether anything is lost or done twice
     #[command(
-        after_help = "Examples:\n  hansa testnet bench takeover\n  hansa testnet bench takeover --count 50 --profile lan --json"
+        after_help = "Examples:\n  hansa testnet bench takeover\n  hansa testnet bench takeover --count 50 --profile lan --switch --json"
     )]
     Takeover(takeover::Options),
 }
@@ -151,7 +156,9 @@ impl TestnetCommand {
             }
             Self::Status { folder } => status(&kept_folder(folder)?, screen).await,
             Self::Down { folder, keep_data } => down(&kept_folder(folder)?, keep_data, screen).await,
-            Self::Demo { other: Some(DemoCommand::Failover), .. } => demo::failover::run(executable, screen).await,
+            Self::Demo { other: Some(DemoCommand::Failover(options)), .. } => {
+                demo::failover::run(executable, options, screen).await
+            }
             Self::Demo { other: None, keep, folder } => {
                 let keep = if keep { Some(kept_folder(folder)?) } else { None };
                 demo::run(executable, keep, screen).await
@@ -161,6 +168,7 @@ impl TestnetCommand {
             Self::Bench(BenchCommand::Recovery(options)) => recovery::run(executable, &options, screen).await,
             Self::Bench(BenchCommand::Size(options)) => size::run(executable, &options, screen).await,
             Self::Bench(BenchCommand::Waiting(options)) => waiting::run(executable, &options, screen).await,
+            Self::Bench(BenchCommand::Catchup(options)) => catchup::run(executable, &options, screen).await,
             Self::Bench(BenchCommand::Takeover(options)) => takeover::run(executable, &options, screen).await,
         }
     }
@@ -227,7 +235,8 @@ async fn up(
             bail!("two organizations are called {}; name them with --organizations", member.organization);
         }
     }
-    let plan = Plan { members, folder: Some(folder), lifetime: Lifetime::Own, settings: toml::Table::new() };
+    let (settings, distances) = (toml::Table::new(), Distances::OfCities);
+    let plan = Plan { members, folder: Some(folder), lifetime: Lifetime::Own, settings, distances };
     let mut cluster = Cluster::prepare(executable, plan).await?;
     let begun = async {
         cluster.start().await?;
@@ -320,7 +329,10 @@ mod tests {
         for words in [
             "demo",
             "demo failover",
-            "bench takeover --count 50 --profile lan",
+            "demo failover --brief",
+            "bench transactions --pair",
+            "bench catchup --entries 1000",
+            "bench takeover --count 50 --profile lan --switch",
             "demo --keep --folder x",
             "status",
             "down --folder x",

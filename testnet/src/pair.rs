@@ -58,6 +58,12 @@ pub struct PairStatus {
     /// What an acknowledgement rests on: `pair`, `solo` or `single`.
     #[serde(default)]
     pub mode: String,
+    /// Entries that the active has and the other has not.
+    #[serde(default)]
+    pub lag_entries: u64,
+    /// The last entry.
+    #[serde(default)]
+    pub tail: u64,
     /// What an operator must see to.
     #[serde(default)]
     pub alarm: Option<String>,

@@ -3,7 +3,7 @@
 use crate::{
     attach::attach,
     cities::City,
-    cluster::{Cluster, Member, Plan},
+    cluster::{Cluster, Distances, Member, Plan},
     process::{Executable, Lifetime, Node},
     trade::{
         buyer::Buyer,
@@ -35,6 +35,8 @@ const CAST: [(&str, &str, &str); 5] = [
     ("Douglas Trading", "Chicago", "New York"),
     ("Elm Logistics", "Santos", "Cape Town"),
 ];
+/// How many organizations there are.
+pub const ORGANIZATIONS: usize = CAST.len();
 /// What the buyer may order at once.
 const CREDIT_LIMIT_EUR: u32 = 250_000;
 /// How long the directory may take to bring the suppliers' offers to the buyer.
@@ -54,8 +56,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Prepare the nodes; none runs yet. The suppliers have enough for `orders` orders of the usual size. With `pairs`, everybody
-    /// has a second sub-node in another city, which has still to join.
+    /// Prepare the nodes; none runs yet. The suppliers have enough for `orders` orders of the usual size. The first `pairs`
+    /// of them have a second sub-node in another city, which has still to join.
     ///
     /// # Errors
     /// As [`Cluster::prepare`].
@@ -64,15 +66,16 @@ impl Stage {
         folder: Option<PathBuf>,
         lifetime: Lifetime,
         orders: u32,
-        pairs: bool,
+        pairs: usize,
     ) -> Result<Self> {
         let known = |city: &str| City::named(city).with_context(|| format!("there is no city {city}"));
-        let member = |(organization, city, second): (&str, &str, &str)| -> Result<Member> {
-            let mirror = if pairs { Some(known(second)?) } else { None };
+        let member = |(place, (organization, city, second)): (usize, (&str, &str, &str))| -> Result<Member> {
+            let mirror = if place < pairs { Some(known(second)?) } else { None };
             Ok(Member { mirror, ..Member::single(organization, known(city)?) })
         };
-        let members = CAST.into_iter().map(member).collect::<Result<_>>()?;
-        let cluster = Cluster::prepare(executable, Plan { members, folder, lifetime, settings: toml::Table::new() });
+        let members = CAST.into_iter().enumerate().map(member).collect::<Result<_>>()?;
+        let (settings, distances) = (toml::Table::new(), Distances::OfCities);
+        let cluster = Cluster::prepare(executable, Plan { members, folder, lifetime, settings, distances });
         let gate = Gate::default();
         let supplier = |place: usize, lead_days, percent, missing: &[&str]| {
             let supplier = Supplier::new(CAST[place].0, lead_days, shelves(orders, percent, missing));

@@ -64,7 +64,7 @@ pub struct Report {
 /// # Errors
 /// A node does not come up again, or something acknowledged has not ended when it must have.
 pub async fn raise(executable: &Executable, options: &Options) -> Result<Report> {
-    let mut stage = Stage::set(executable, None, Lifetime::OfStarter, ORDERS_IN_STOCK, false).await?;
+    let mut stage = Stage::set(executable, None, Lifetime::OfStarter, ORDERS_IN_STOCK, 0).await?;
     stage.cluster.start().await?;
     stage.cluster.federate().await?;
     stage.open().await?;

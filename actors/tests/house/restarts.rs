@@ -7,6 +7,7 @@ use hansa_core::{dispatch::Input, ident::TransactionId, membership, session::End
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 /// What a step of the run does.
@@ -157,5 +158,32 @@ async fn what_does_not_count_yet_says_whom_to_ask_whether_it_does() {
     assert!(standby.taken() == 0 && standby.membership().unwrap().credentials().is_none(), "it has taken nothing in");
     ground.close().unwrap();
     assert!(failed.lock().unwrap().is_empty());
+    node.house.stop().await.unwrap();
+}
+
+/// M2: who begins to follow puts away soon what it had to take in, so that it need not take it in again before it can serve, however
+/// often the two change places.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_follower_took_in_at_first_is_soon_in_its_store() {
+    let node = Node::found(&[definition("purchase", "", 1)], 8, |_| ()).await;
+    for number in 0..600 {
+        let id = transaction(number);
+        node.submit(id, "purchase").await.unwrap();
+        node.cancel(id).await.unwrap();
+    }
+    let left = copied(node.folder.path());
+    let fatal: hansa_actors::supervisor::Fatal = Arc::new(|fault| panic!("{fault}"));
+    let (ground, mut standby) =
+        Ground::open(options(left.path()), Arc::clone(&node.world) as _, &fatal, false).unwrap();
+    let tail = ground.journal().tail();
+    assert!(tail > 1_200);
+    standby.take_through(tail).unwrap();
+    let soon = Instant::now() + Duration::from_secs(1);
+    assert!(!standby.is_checkpoint_due(soon - Duration::from_secs(1)) && standby.is_checkpoint_due(soon));
+    standby.checkpoint().unwrap();
+    assert!(!standby.is_checkpoint_due(soon), "there is nothing new");
+    drop(standby);
+    assert_eq!(ground.standby().taken(), tail, "the next begins there");
+    ground.close().unwrap();
     node.house.stop().await.unwrap();
 }

@@ -163,7 +163,7 @@ impl Succession {
             // The log says now what the papers said.
             self.machines.start.folder.forget_papers();
         }
-        if standby.is_checkpoint_due() {
+        if standby.is_checkpoint_due(Instant::now()) {
             self.stand_by(Standby::checkpoint).await?;
         }
         Ok(())

@@ -2,14 +2,15 @@
 
 use super::{ALONE, executable};
 use hansa_testnet::{
-    bench::{recovery, size, transactions, waiting},
+    bench::{catchup, recovery, size, takeover, transactions, waiting},
     screen::Screen,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transactions_are_measured_beside_the_limits_of_the_machine() {
     let _alone = ALONE.lock().await;
-    let options = transactions::Options { concurrency: 8, seconds: 1, document_bytes: 500, stored: Some(50) };
+    let options =
+        transactions::Options { concurrency: 8, seconds: 1, document_bytes: 500, stored: Some(50), pair: true };
     let figures = transactions::measure(&executable(), &options, Screen::new(true)).await.unwrap();
     assert!(figures.transactions > 0 && figures.in_flight == 8);
     assert!(figures.latency_ms_p50 > 0.0 && figures.latency_ms_p99 >= figures.latency_ms_p50);
@@ -23,6 +24,9 @@ async fn transactions_are_measured_beside_the_limits_of_the_machine() {
         stored.len() == 2 && stored[0] >= 1 && stored[1] >= 50,
         "the store was filled between the points: {stored:?}"
     );
+    let pair = figures.pair.unwrap();
+    assert!(pair.transactions_per_second > 0.0 && pair.throughput_ratio > 0.0 && pair.added_limit_ms > 0.0);
+    assert!(pair.mirror_cpu_ms_per_transaction > 0.0, "a mirror takes part in every transaction");
 }
 
 // T5: large transactions work, whatever their shape, with real processes.
@@ -55,4 +59,31 @@ async fn what_was_in_flight_goes_on_after_a_kill() {
     let figures = recovery::measure(&executable(), &options, Screen::new(true)).await.unwrap();
     assert_eq!(figures.in_flight, 200);
     assert!(figures.ready_ms <= figures.all_resumed_ms);
+}
+
+// M2, M3, M4: a pair loses nothing and does nothing twice when its active sub-node is killed, and when the other is let serve. With
+// the profile of two cities: a machine that is busy with other things is not to be taken for a dead one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn takeovers_and_switches_are_measured_and_everything_is_accounted_for() {
+    let _alone = ALONE.lock().await;
+    let options = takeover::Options { count: 1, profile: takeover::Profile::Default, clients: 2, switch: true };
+    let figures = takeover::measure(&executable(), &options, Screen::new(true)).await.unwrap();
+    assert_eq!(
+        (figures.takeovers, figures.not_taken_over, figures.lost, figures.doubled, figures.failed),
+        (1, 0, 0, 0, 0)
+    );
+    let switches = figures.switches.unwrap();
+    assert!(switches.switches == 1 && figures.transactions > 2);
+    assert!(figures.limits.iter().any(|limit| limit.figure == "switch_ms_p99"));
+}
+
+// M1: a mirror that was away gets everything that was written meanwhile while the active sub-node goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_that_was_away_catches_up_under_load() {
+    let _alone = ALONE.lock().await;
+    let options = catchup::Options { entries: 500, concurrency: 8, seconds: 1, document_bytes: 500 };
+    let figures = catchup::measure(&executable(), &options, Screen::new(true)).await.unwrap();
+    assert!(figures.entries_behind >= 500 && figures.entries_per_second > 0.0);
+    assert!(figures.transactions_during > 0 && figures.whole_ms >= figures.ready_ms);
+    assert!(figures.latency_before_ms_p99 > 0.0 && figures.latency_during_ms_p99 > 0.0);
 }

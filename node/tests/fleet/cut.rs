@@ -4,7 +4,7 @@ use super::{ALONE, executable};
 use hansa_core::code::{Code, Fault};
 use hansa_testnet::{
     cities::City,
-    cluster::{Cluster, Member, Peer, Plan},
+    cluster::{Cluster, Distances, Member, Peer, Plan},
     process::Lifetime,
 };
 use serde_json::json;
@@ -15,7 +15,8 @@ async fn a_node_that_is_cut_off_is_alone_until_its_lines_are_whole_again() {
     let _alone = ALONE.lock().await;
     let member = |name: &str| Member::single(name, City::named("Rotterdam").unwrap());
     let members = vec![member("Acme BV"), member("Birch GmbH")];
-    let plan = Plan { members, folder: None, lifetime: Lifetime::OfStarter, settings: toml::Table::new() };
+    let (settings, distances) = (toml::Table::new(), Distances::OfCities);
+    let plan = Plan { members, folder: None, lifetime: Lifetime::OfStarter, settings, distances };
     let mut cluster = Cluster::prepare(&executable(), plan).await.unwrap();
     cluster.start().await.unwrap();
     cluster.federate().await.unwrap();

@@ -45,6 +45,22 @@ fn the_demo_ends_with_a_summary_and_leaves_nothing_behind() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the data of the nodes is gone");
 }
 
+// M1 to M4: a pair's active sub-node is killed under load and its mirror's disk is lost; every order is answered, once.
+#[test]
+fn the_demo_of_failures_ends_with_a_summary_and_leaves_nothing_behind() {
+    let _alone = ALONE.blocking_lock();
+    let folder = tempfile::tempdir().unwrap();
+    let output = said(&mut testnet(folder.path(), &["demo", "failover", "--brief", "--json"]));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let events = objects(&output);
+    let of = |kind: &str| events.iter().filter(|event| event["event"] == kind).collect::<Vec<_>>();
+    assert_eq!((of("node").len(), of("trouble").len(), of("taken-over").len(), of("whole").len()), (5, 2, 1, 3));
+    let summary = of("survived")[0];
+    assert!(summary["subnodes"] == 6 && summary["takeovers"] == 1 && summary["transactions"].as_u64() > Some(0));
+    assert!(nodes_below(folder.path()).is_empty());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the data of the nodes is gone");
+}
+
 #[test]
 fn an_interrupted_demo_takes_its_nodes_with_it() {
     for signal in [Signal::INT, Signal::KILL] {

@@ -1,8 +1,10 @@
 //! Benchmarks of one node in a process of its own, with services and clients in this one, over CXIP on loopback; beside
 //! each figure the limit of the machine that was measured in the same run.
 
+pub mod catchup;
 pub mod choir;
 pub mod machine;
+pub mod mirrored;
 pub mod recovery;
 pub mod samples;
 pub mod size;
@@ -15,12 +17,15 @@ pub mod waiting;
 
 use crate::{
     cities::CITIES,
-    cluster::{Cluster, Member, Plan},
+    cluster::{Cluster, Distances, Member, Plan},
+    pair::{PairStatus, ensure_known},
     process::{Executable, Lifetime, Node},
 };
 use anyhow::{Result, ensure};
 use hansa_core::{code::Fault, document::Text};
 use serde_json::json;
+
+const WITNESS: &str = "Witness";
 
 /// The least that a document of a benchmark takes.
 pub const DOCUMENT_BYTES_MIN: usize = 100;
@@ -34,12 +39,37 @@ impl Laboratory {
     /// Start a node with these settings and give it `definition`.
     async fn open(executable: &Executable, settings: toml::Table, definition: &str) -> Result<Self> {
         let member = Member::single("Bench", &CITIES[0]);
-        let plan = Plan { members: vec![member], folder: None, lifetime: Lifetime::OfStarter, settings };
-        let mut cluster = Cluster::prepare(executable, plan).await?;
-        cluster.start().await?;
+        let cluster = Self::started(executable, settings, vec![member]).await?;
         let laboratory = Self { cluster };
         laboratory.define(definition).await?;
         Ok(laboratory)
+    }
+
+    /// Start a node that has a mirror, and a witness of theirs, all as near to each other as this machine is to itself; and give it
+    /// `definition`.
+    async fn open_pair(executable: &Executable, definition: &str) -> Result<Self> {
+        ensure_known(executable).await?;
+        let pair = Member { mirror: Some(&CITIES[0]), ..Member::single("Bench", &CITIES[0]) };
+        let members = vec![pair, Member::single(WITNESS, &CITIES[0])];
+        let mut cluster = Self::started(executable, toml::Table::new(), members).await?;
+        cluster.federate().await?;
+        cluster.make_pair(0, &[WITNESS]).await?;
+        let laboratory = Self { cluster };
+        laboratory.define(definition).await?;
+        Ok(laboratory)
+    }
+
+    async fn started(executable: &Executable, settings: toml::Table, members: Vec<Member>) -> Result<Cluster> {
+        let distances = Distances::None;
+        let plan = Plan { members, folder: None, lifetime: Lifetime::OfStarter, settings, distances };
+        let mut cluster = Cluster::prepare(executable, plan).await?;
+        cluster.start().await?;
+        Ok(cluster)
+    }
+
+    /// How the node sees its pair.
+    async fn pair(&self) -> Result<PairStatus> {
+        PairStatus::of(self.node()).await
     }
 
     /// Give the node one more definition.

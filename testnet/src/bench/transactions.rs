@@ -4,6 +4,7 @@
 use super::{
     Laboratory, document_of, ensure_document_bytes,
     machine::Limits,
+    mirrored::{self, Mirrored},
     samples::{Samples, rounded},
     stages::{self, Spent, Stage},
     stored::{self, Point},
@@ -30,10 +31,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-const DEFINITION: &str = include_str!("../../data/bench-three.xml");
+pub(super) const DEFINITION: &str = include_str!("../../data/bench-three.xml");
 const OPERATIONS: [&str; 3] = ["bench-first", "bench-second", "bench-third"];
 /// Durable steps of one transaction, one after the other: its submission and three answers.
-const DURABLE_STEPS: u32 = 4;
+pub(super) const DURABLE_STEPS: u32 = 4;
 /// Round trips of one transaction, one after the other: its submission with its response, and three performances.
 const ROUND_TRIPS: u32 = 4;
 /// Transactions of one connection at once; more clients share the load.
@@ -60,6 +61,9 @@ pub struct Options {
     /// After that, show what a transaction costs while the node stores 1, 1,000, 100,000 … up to so many others
     #[arg(long, value_name = "TRANSACTIONS")]
     pub stored: Option<u64>,
+    /// After that, the same again with a node that has a mirror
+    #[arg(long)]
+    pub pair: bool,
 }
 
 /// What was measured.
@@ -108,6 +112,9 @@ pub struct Figures {
     /// What a transaction costs while others are stored, where that was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stored: Vec<Point>,
+    /// The same with a mirror, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pair: Option<Mirrored>,
 }
 
 /// Measure and print.
@@ -143,12 +150,13 @@ pub async fn measure(executable: &Executable, options: &Options, screen: Screen)
     let window = Window::measure(&laboratory, &clients, options.concurrency, &document, aside, measured).await?;
 
     screen.say("one client alone …");
-    let mut alone = Load::begin(&clients[..1], 1, &document);
-    alone.run_for(aside.max(Duration::from_millis(500))).await?;
-    let alone = Samples::new(alone.end().await?.into_iter().map(|(_, latency)| latency).collect());
-    ensure!(alone.count() > 0, "no transaction ended in the time that was measured");
-    let mut figures = figures(options, &limits, &window, &alone);
+    let alone = Alone::measure(&clients[0], &document, aside).await?;
+    let mut figures = figures(options, &limits, &window, &alone.answered);
     drop((clients, services, laboratory));
+    if options.pair {
+        screen.say("the same with a mirror …");
+        figures.pair = Some(mirrored::measure(executable, options, &limits, (&window, &alone)).await?);
+    }
     if let Some(transactions) = options.stored {
         figures.stored = stored::curve(executable, options, transactions, screen).await?;
     }
@@ -163,6 +171,29 @@ pub(super) async fn clients(address: &str, concurrency: usize) -> Result<Vec<Cli
         clients.push(Client::connect(address, &format!("bench-{number}")).await?);
     }
     Ok(clients)
+}
+
+/// What one client alone has to wait for.
+#[derive(Clone, Debug)]
+pub(super) struct Alone {
+    /// Until the node has its transaction for good.
+    pub acknowledged: Samples,
+    /// Until the response.
+    pub answered: Samples,
+}
+
+impl Alone {
+    /// Let a client submit one transaction after the other for so long.
+    pub(super) async fn measure(client: &Client, document: &Text, measured: Duration) -> Result<Self> {
+        let mut load = Load::begin(std::slice::from_ref(client), 1, document);
+        load.run_for(measured.max(Duration::from_millis(500))).await?;
+        let ended = load.end().await?;
+        ensure!(!ended.is_empty(), "no transaction ended in the time that was measured");
+        Ok(Self {
+            acknowledged: Samples::new(ended.iter().map(|it| it.acknowledged).collect()),
+            answered: Samples::new(ended.iter().map(|it| it.answered).collect()),
+        })
+    }
 }
 
 /// What happened in a stretch of time under load.
@@ -194,8 +225,8 @@ impl Window {
         load.run_for(measured).await?;
         let after = usage()?;
         let spent_after = Spent::of(laboratory.node()).await?;
-        let ended = load.end().await?.into_iter().filter(|(end, _)| (before.2..after.2).contains(end));
-        let latencies = Samples::new(ended.map(|(_, latency)| latency).collect());
+        let ended = load.end().await?.into_iter().filter(|it| (before.2..after.2).contains(&it.at));
+        let latencies = Samples::new(ended.map(|it| it.answered).collect());
         ensure!(latencies.count() > 0, "no transaction ended in the time that was measured");
         let bench = after.1.since(before.1);
         Ok(Self {
@@ -240,6 +271,7 @@ fn figures(options: &Options, limits: &Limits, window: &Window, alone: &Samples)
         seconds: rounded(*seconds),
         stages: stages.clone(),
         stored: Vec::new(),
+        pair: None,
     }
 }
 
@@ -255,13 +287,24 @@ pub(super) async fn attach(address: &str) -> Result<Vec<Running>> {
 }
 
 /// Clients that each submit the next transaction when the last has ended.
-struct Load {
+pub(super) struct Load {
     stop: Arc<AtomicBool>,
-    tasks: JoinSet<Result<Vec<(Instant, Duration)>>>,
+    tasks: JoinSet<Result<Vec<Ended>>>,
+}
+
+/// A transaction that was answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    /// When.
+    pub at: Instant,
+    /// How long after its submission it was acknowledged.
+    pub acknowledged: Duration,
+    /// How long after its submission it was answered.
+    pub answered: Duration,
 }
 
 impl Load {
-    fn begin(clients: &[Client], in_flight: usize, document: &Text) -> Self {
+    pub(super) fn begin(clients: &[Client], in_flight: usize, document: &Text) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
         for client in clients.iter().cycle().take(in_flight) {
@@ -271,7 +314,7 @@ impl Load {
     }
 
     /// Let it go on for so long.
-    async fn run_for(&mut self, duration: Duration) -> Result<()> {
+    pub(super) async fn run_for(&mut self, duration: Duration) -> Result<()> {
         tokio::select! {
             () = sleep(duration) => Ok(()),
             // None ends before it is asked to, unless it failed.
@@ -279,8 +322,8 @@ impl Load {
         }
     }
 
-    /// Submit nothing more and wait for what is in flight; each transaction's end and latency.
-    async fn end(mut self) -> Result<Vec<(Instant, Duration)>> {
+    /// Submit nothing more and wait for what is in flight.
+    pub(super) async fn end(mut self) -> Result<Vec<Ended>> {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Vec::new();
         while let Some(ended) = self.tasks.join_next().await {
@@ -290,19 +333,28 @@ impl Load {
     }
 }
 
-async fn submit_until(client: Client, document: Text, stop: Arc<AtomicBool>) -> Result<Vec<(Instant, Duration)>> {
+async fn submit_until(client: Client, document: Text, stop: Arc<AtomicBool>) -> Result<Vec<Ended>> {
     let mut ended = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        let began = Instant::now();
-        let answered = async { client.submit("bench-three", document.clone()).await?.response().await };
-        let response = timeout(ANSWER_WAIT_MAX, answered).await.context("a transaction was not answered in time")??;
-        let Ending::Completed(_) = response.ending else {
-            bail!("transaction {} ended as {}", response.transaction, response.ending.word())
-        };
-        let end = Instant::now();
-        ended.push((end, end.duration_since(began)));
+        ended.push(submit(&client, &document, Instant::now()).await?);
     }
     Ok(ended)
+}
+
+/// Run one transaction, which was to begin at `began`.
+pub(super) async fn submit(client: &Client, document: &Text, began: Instant) -> Result<Ended> {
+    let answered = async {
+        let mut submission = client.submit("bench-three", document.clone()).await?;
+        let acknowledged = began.elapsed();
+        anyhow::Ok((submission.response().await?, acknowledged))
+    };
+    let answered = timeout(ANSWER_WAIT_MAX, answered).await.context("a transaction was not answered in time")?;
+    let (response, acknowledged) = answered?;
+    let Ending::Completed(_) = response.ending else {
+        bail!("transaction {} ended as {}", response.transaction, response.ending.word())
+    };
+    let at = Instant::now();
+    Ok(Ended { at, acknowledged, answered: at.duration_since(began) })
 }
 
 fn show(figures: &Figures, screen: Screen) {
@@ -348,6 +400,9 @@ fn show(figures: &Figures, screen: Screen) {
     }
     screen.say(&format!("of the processor time: {}", stages::in_words(&figures.stages)));
     stored::show(&figures.stored, screen);
+    if let Some(pair) = &figures.pair {
+        mirrored::show(pair, screen);
+    }
 }
 
 #[cfg(test)]
@@ -361,7 +416,7 @@ mod tests {
             loopback_rtt_p50: Duration::from_micros(50),
             processors: 2,
         };
-        let options = Options { concurrency: 256, seconds: 1, document_bytes: 500, stored: None };
+        let options = Options { concurrency: 256, seconds: 1, document_bytes: 500, stored: None, pair: false };
         let used = |ms, bytes_written| Usage { processor: Duration::from_millis(ms), bytes_written };
         let window = Window {
             latencies: Samples::new(vec![Duration::from_millis(40); 1_000]),

@@ -9,10 +9,11 @@ use crate::{
     pair::{Side, ensure_known},
     process::{Executable, Lifetime, Node},
     screen::Screen,
-    stage::Stage,
+    stage::{ORGANIZATIONS, Stage},
     storm::Load,
 };
 use anyhow::{Context as _, Result, ensure};
+use clap::Args;
 use hansa_sdk::{Client, Ending, Response};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -35,20 +36,29 @@ const BUYER: usize = 0;
 const NEAREST_SUPPLIER: usize = 1;
 const FAR_SUPPLIER: usize = 2;
 
+/// How much of it to play.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Options {
+    /// Only the buyer is a pair, and only what befalls it is shown
+    #[arg(long)]
+    pub brief: bool,
+}
+
 /// Play it.
 ///
 /// # Errors
 /// Something did not happen as it must; the reason is said.
-pub async fn run(executable: &Executable, screen: Screen) -> Result<()> {
+pub async fn run(executable: &Executable, options: Options, screen: Screen) -> Result<()> {
     ensure_known(executable).await?;
     // A dropped future drops the nodes, which kills them.
-    timeout(DEMO_TIME_MAX, play(executable, Teller::new(screen)))
+    timeout(DEMO_TIME_MAX, play(executable, options, Teller::new(screen)))
         .await
         .with_context(|| format!("the demo did not end within {} s", DEMO_TIME_MAX.as_secs()))?
 }
 
-async fn play(executable: &Executable, teller: Teller) -> Result<()> {
-    let mut stage = Stage::set(executable, None, Lifetime::OfStarter, ORDERS_IN_STOCK, true).await?;
+async fn play(executable: &Executable, Options { brief }: Options, teller: Teller) -> Result<()> {
+    let pairs = if brief { 1 } else { ORGANIZATIONS };
+    let mut stage = Stage::set(executable, None, Lifetime::OfStarter, ORDERS_IN_STOCK, pairs).await?;
     gather(&mut stage, teller).await?;
     teller.tell(&Event::Act { title: "Orders come in" });
     stage.open().await?;
@@ -60,12 +70,14 @@ async fn play(executable: &Executable, teller: Teller) -> Result<()> {
 
     teller.tell(&Event::Act { title: "The buyer's active sub-node is killed" });
     drama.kill(BUYER).await?;
-    teller.tell(&Event::Act { title: "A supplier's active sub-node is cut off from everybody" });
-    drama.cut_off(NEAREST_SUPPLIER).await?;
-    teller.tell(&Event::Act {
-        title: "Another supplier's active sub-node stands still, and goes on as if nothing had happened",
-    });
-    drama.pause(FAR_SUPPLIER).await?;
+    if !brief {
+        teller.tell(&Event::Act { title: "A supplier's active sub-node is cut off from everybody" });
+        drama.cut_off(NEAREST_SUPPLIER).await?;
+        teller.tell(&Event::Act {
+            title: "Another supplier's active sub-node stands still, and goes on as if nothing had happened",
+        });
+        drama.pause(FAR_SUPPLIER).await?;
+    }
     teller.tell(&Event::Act { title: "The buyer's mirror loses its disk" });
     drama.lose_disk(BUYER).await?;
 
@@ -94,7 +106,7 @@ fn subnodes(stage: &Stage) -> impl Iterator<Item = &Node> {
 
 /// Start the first sub-nodes, let them find each other, and let the second ones join them.
 async fn gather(stage: &mut Stage, teller: Teller) -> Result<()> {
-    teller.tell(&Event::Act { title: "Five organizations, ten sub-nodes in ten cities" });
+    teller.tell(&Event::Act { title: &cast(subnodes(stage).count()) });
     let ready = stage.cluster.start().await?;
     for (node, ready) in stage.cluster.nodes.iter().zip(ready) {
         teller.tell(&Event::Node {
@@ -111,7 +123,7 @@ async fn gather(stage: &mut Stage, teller: Teller) -> Result<()> {
     teller.tell(&Event::Latencies { one_way_ms: latencies(&places), cities });
     stage.cluster.federate().await?;
     let names: Vec<String> = stage.cluster.members().iter().map(|member| member.organization.clone()).collect();
-    for place in 0..names.len() {
+    for place in 0..stage.cluster.mirrors.len() {
         let began = Instant::now();
         let witnesses: Vec<&str> =
             (1..=WITNESSES).map(|behind| names[(place + behind) % names.len()].as_str()).collect();
@@ -119,6 +131,11 @@ async fn gather(stage: &mut Stage, teller: Teller) -> Result<()> {
         tell_whole(stage, teller, place, Side::First, began.elapsed())?;
     }
     Ok(())
+}
+
+/// Who plays; each sub-node has a city of its own.
+fn cast(subnodes: usize) -> String {
+    format!("{ORGANIZATIONS} organizations, {subnodes} sub-nodes in as many cities")
 }
 
 fn tell_whole(stage: &Stage, teller: Teller, place: usize, active: Side, after: Duration) -> Result<()> {

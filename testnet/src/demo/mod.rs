@@ -41,7 +41,7 @@ pub async fn run(executable: &Executable, keep: Option<PathBuf>, screen: Screen)
 
 async fn play(executable: &Executable, keep: Option<PathBuf>, teller: Teller) -> Result<()> {
     let lifetime = if keep.is_some() { Lifetime::Own } else { Lifetime::OfStarter };
-    let mut stage = Stage::set(executable, keep, lifetime, ORDERS_IN_STOCK, false).await?;
+    let mut stage = Stage::set(executable, keep, lifetime, ORDERS_IN_STOCK, 0).await?;
     gather(&mut stage, &teller).await?;
 
     let address = stage.buyer().home.cxip.to_string();

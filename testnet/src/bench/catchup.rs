@@ -1,0 +1,287 @@
+//! `hansa testnet bench catchup`: the mirror of a pair is away while so many entries are written, comes back, and catches up while the
+//! active sub-node serves at half of what it can; how fast it is, and what whoever is served meanwhile feels of it (M1).
+
+use super::{
+    Laboratory, document_of, ensure_document_bytes,
+    samples::{Samples, rounded},
+    transactions::{DEFINITION, Ended, Load, attach, clients, submit},
+};
+use crate::{
+    pair::Side,
+    process::Executable,
+    screen::{Screen, Tone, table},
+};
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
+use hansa_core::document::Text;
+use hansa_sdk::Client;
+use serde::Serialize;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{sleep, sleep_until},
+};
+
+const ENTRIES_MAX: u64 = 50_000_000;
+const CONCURRENCY_MAX: usize = 4_096;
+const SECONDS_MAX: u64 = 60;
+/// How long the active sub-node may take to go on alone.
+const ALONE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// While entries are written, there must be new ones within this time.
+const STALL_MAX: Duration = Duration::from_secs(30);
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// Transactions of the steady load that may be under way: more would say that it is no half load.
+const UNDER_WAY_MAX: usize = 4_096;
+/// How many times as long requests may take while the mirror catches up.
+const RATIO_MAX: f64 = 2.0;
+
+/// What to measure.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// Journal entries that are written while the mirror is away
+    #[arg(long, default_value_t = 100_000)]
+    pub entries: u64,
+    /// Transactions in flight while they are written
+    #[arg(long, default_value_t = 256)]
+    pub concurrency: usize,
+    /// How long the half load is measured before the mirror comes back
+    #[arg(long, default_value_t = 5)]
+    pub seconds: u64,
+    /// Bytes of a document
+    #[arg(long, default_value_t = 500)]
+    pub document_bytes: usize,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// Entries that the mirror had not when it was started.
+    pub entries_behind: u64,
+    /// Entries that were written while it caught up.
+    pub entries_meanwhile: u64,
+    /// From its start until it could take over.
+    pub whole_ms: f64,
+    /// Of that, until its process listened.
+    pub ready_ms: f64,
+    /// Entries that it took in, a second, from when it listened until it could take over.
+    pub entries_per_second: f64,
+    /// Transactions a second that the active sub-node carried at full load, alone.
+    pub full_transactions_per_second: f64,
+    /// Those that it was then asked for.
+    pub half_transactions_per_second: f64,
+    /// At that load, while the mirror was away: half of the transactions took so long.
+    pub latency_before_ms_p50: f64,
+    /// All but one in a hundred took at most so long.
+    pub latency_before_ms_p99: f64,
+    /// While it caught up: half of them took so long.
+    pub latency_during_ms_p50: f64,
+    /// All but one in a hundred took at most so long.
+    pub latency_during_ms_p99: f64,
+    /// How many times as long as before that is.
+    pub latency_ratio: f64,
+    /// How many times it shall be at most.
+    pub latency_ratio_max: f64,
+    /// Transactions while it caught up.
+    pub transactions_during: usize,
+}
+
+/// Measure and print.
+///
+/// # Errors
+/// The nodes do not do what they must, or the options are out of bounds.
+pub async fn run(executable: &Executable, options: &Options, screen: Screen) -> Result<()> {
+    let figures = measure(executable, options, screen).await?;
+    let row =
+        |what: &str, figure: String, limit: &str, ratio: String| vec![what.to_owned(), figure, limit.into(), ratio];
+    let none = String::new;
+    let limit = format!("{:.0} times that", figures.latency_ratio_max);
+    let rows = [
+        row("", "figure".into(), "limit", "ratio".into()),
+        row("entries that the mirror had not", figures.entries_behind.to_string(), "", none()),
+        row("  written while it caught up", figures.entries_meanwhile.to_string(), "", none()),
+        row("  taken in a second", format!("{:.0}", figures.entries_per_second), "", none()),
+        row("from its start until it could take over", format!("{:.0} ms", figures.whole_ms), "", none()),
+        row("  of that, until it listened", format!("{:.0} ms", figures.ready_ms), "", none()),
+        row("transactions a second at full load", format!("{:.0}", figures.full_transactions_per_second), "", none()),
+        row("at half of it, latency p50", format!("{:.2} ms", figures.latency_before_ms_p50), "", none()),
+        row("  p99", format!("{:.2} ms", figures.latency_before_ms_p99), "", none()),
+        row("  while the mirror catches up, p50", format!("{:.2} ms", figures.latency_during_ms_p50), "", none()),
+        row(
+            "  p99",
+            format!("{:.2} ms", figures.latency_during_ms_p99),
+            &limit,
+            format!("{:.2}", figures.latency_ratio),
+        ),
+    ];
+    for (place, line) in table(&rows).iter().enumerate() {
+        screen.say(&if place == 0 { screen.tone(Tone::Strong, line) } else { line.clone() });
+    }
+    screen.object(&figures);
+    Ok(())
+}
+
+/// Measure.
+///
+/// # Errors
+/// The nodes do not do what they must, or the options are out of bounds.
+pub async fn measure(executable: &Executable, options: &Options, screen: Screen) -> Result<Figures> {
+    ensure!((1..=ENTRIES_MAX).contains(&options.entries), "--entries is 1 to {ENTRIES_MAX}");
+    ensure!((1..=CONCURRENCY_MAX).contains(&options.concurrency), "--concurrency is 1 to {CONCURRENCY_MAX}");
+    ensure!((1..=SECONDS_MAX).contains(&options.seconds), "--seconds is 1 to {SECONDS_MAX}");
+    ensure_document_bytes(options.document_bytes)?;
+    let mut laboratory = Laboratory::open_pair(executable, DEFINITION).await?;
+    let measured = stages(&mut laboratory, options, screen).await;
+    measured.map_err(|error| {
+        let folder = laboratory.cluster.keep_folder();
+        error.context(format!("the nodes' logs are in {}", folder.display()))
+    })
+}
+
+async fn stages(laboratory: &mut Laboratory, options: &Options, screen: Screen) -> Result<Figures> {
+    let address = laboratory.address();
+    let services = attach(&address).await?;
+    let document = document_of(options.document_bytes)?;
+    let clients = clients(&address, options.concurrency).await?;
+    laboratory.cluster.subnode_mut(0, Side::Second)?.kill().await?;
+    wait_until_alone(laboratory).await?;
+
+    screen.say(&format!("{} entries are written while the mirror is away …", options.entries));
+    let had = laboratory.pair().await?.tail;
+    let full = write(laboratory, &clients, options, &document, had + options.entries).await?;
+
+    let half = full / 2.0;
+    screen.say(&format!("{half:.0} transactions a second are half of what it carries …"));
+    let steady = Steady::begin(clients.clone(), half, document);
+    let seconds = Duration::from_secs(options.seconds);
+    sleep(seconds / 5).await;
+    let before = Instant::now();
+    sleep(seconds).await;
+
+    screen.say("the mirror comes back …");
+    let tail = laboratory.pair().await?.tail;
+    let started = Instant::now();
+    let ready = laboratory.cluster.subnode_mut(0, Side::Second)?.start().await?;
+    laboratory.cluster.wait_until_whole(0).await?;
+    let whole = Instant::now();
+    let tail_whole = laboratory.pair().await?.tail;
+    let ended = steady.end().await?;
+    drop((clients, services));
+    laboratory.cluster.stop().await?;
+
+    let between = |from: Instant, to: Instant| {
+        let within = ended.iter().filter(|it| (from..to).contains(&it.at));
+        Samples::new(within.map(|it| it.answered).collect())
+    };
+    let (before, during) = (between(before, started), between(started, whole));
+    ensure!(before.count() > 0 && during.count() > 0, "no transaction ended in the time that was measured");
+    let took = whole.duration_since(started);
+    let (entries_behind, entries_meanwhile) = (tail.saturating_sub(had), tail_whole.saturating_sub(tail));
+    let taking = took.saturating_sub(ready).as_secs_f64();
+    Ok(Figures {
+        entries_behind,
+        entries_meanwhile,
+        whole_ms: rounded(took.as_secs_f64() * 1_000.0),
+        ready_ms: rounded(ready.as_secs_f64() * 1_000.0),
+        entries_per_second: rounded((entries_behind + entries_meanwhile) as f64 / taking),
+        full_transactions_per_second: rounded(full),
+        half_transactions_per_second: rounded(half),
+        latency_before_ms_p50: rounded(before.percentile_ms(50.0)),
+        latency_before_ms_p99: rounded(before.percentile_ms(99.0)),
+        latency_during_ms_p50: rounded(during.percentile_ms(50.0)),
+        latency_during_ms_p99: rounded(during.percentile_ms(99.0)),
+        latency_ratio: rounded(during.percentile_ms(99.0) / before.percentile_ms(99.0)),
+        latency_ratio_max: RATIO_MAX,
+        transactions_during: during.count(),
+    })
+}
+
+/// Wait until the active sub-node goes on without its mirror.
+async fn wait_until_alone(laboratory: &Laboratory) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let pair = laboratory.pair().await?;
+        if pair.role == "active" && pair.mode == "solo" {
+            return Ok(());
+        }
+        if began.elapsed() > ALONE_WAIT_MAX {
+            bail!("the active sub-node did not go on alone within {} s: {pair:?}", ALONE_WAIT_MAX.as_secs());
+        }
+        sleep(LOOK_PAUSE).await;
+    }
+}
+
+/// Load it fully until its log has so many entries; how many transactions a second that were.
+async fn write(
+    laboratory: &Laboratory,
+    clients: &[Client],
+    options: &Options,
+    document: &Text,
+    entries: u64,
+) -> Result<f64> {
+    let began = Instant::now();
+    let mut load = Load::begin(clients, options.concurrency, document);
+    let (mut newest, mut seen) = (0, Instant::now());
+    while newest < entries {
+        load.run_for(LOOK_PAUSE).await?;
+        let tail = laboratory.pair().await?.tail;
+        if tail > newest {
+            (newest, seen) = (tail, Instant::now());
+        }
+        ensure!(seen.elapsed() < STALL_MAX, "no entry was written in {} s", STALL_MAX.as_secs());
+    }
+    let ended = load.end().await?;
+    Ok(ended.len() as f64 / began.elapsed().as_secs_f64())
+}
+
+/// A load of so many transactions a second, whether those before have ended or not; how long each takes counts from when it was due,
+/// so that one that waits for others is not forgotten.
+struct Steady {
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<Result<Vec<Ended>>>,
+}
+
+impl Steady {
+    fn begin(clients: Vec<Client>, a_second: f64, document: Text) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let task = tokio::spawn(async move {
+            let began = Instant::now();
+            let (mut under_way, room) = (JoinSet::new(), Arc::new(Semaphore::new(UNDER_WAY_MAX)));
+            let mut ended = Vec::new();
+            for (number, client) in (0_u32..).zip(clients.iter().cycle()) {
+                if stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+                let due = began + Duration::from_secs_f64(f64::from(number) / a_second);
+                sleep_until(due.into()).await;
+                while let Some(one) = under_way.try_join_next() {
+                    ended.push(one??);
+                }
+                let permit = Arc::clone(&room).try_acquire_owned();
+                let permit = permit.context("half of the full load is more than the node carries")?;
+                let (client, document) = (client.clone(), document.clone());
+                under_way.spawn(async move {
+                    let _permit = permit;
+                    submit(&client, &document, due).await
+                });
+            }
+            while let Some(one) = under_way.join_next().await {
+                ended.push(one??);
+            }
+            Ok(ended)
+        });
+        Self { stop, task }
+    }
+
+    async fn end(self) -> Result<Vec<Ended>> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await?
+    }
+}
