@@ -48,6 +48,12 @@ impl<'a> From<&'a Entry> for Taken<'a> {
 }
 
 impl Recovery {
+    /// Whether an entry says who is of the federation, and where. That is signed by those whom it is about.
+    pub(crate) fn is_of_federation(entry: &Entry) -> bool {
+        let kind = entry.address.first().copied().and_then(Kind::numbered);
+        matches!(kind, Some(Kind::Directory | Kind::Membership))
+    }
+
     /// Take one entry in.
     pub(crate) fn take(&mut self, store: &WriteBehind, entry: Taken<'_>) -> Result<(), Fault> {
         self.entries += 1;

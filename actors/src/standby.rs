@@ -50,6 +50,8 @@ pub struct Standby {
     common: Arc<Common>,
     options: HouseOptions,
     recovery: Recovery,
+    /// What the log says of the federation, whether it counts or not: without it nobody would be found who says what counts.
+    hearsay: Recovery,
     /// The last entry that was taken in.
     taken: u64,
     checkpoint: (u64, Instant),
@@ -75,21 +77,25 @@ impl Ground {
             ..JournalOptions::new(options.folder.join("journal"))
         };
         let on_fatal = Arc::clone(fatal);
-        let (mut recovery, reading) =
-            (Recovery::default(), crate::store::WriteBehind::new(Box::new(Arc::clone(&store))));
+        let (mut recovery, mut hearsay) = (Recovery::default(), Recovery::default());
+        let reading = crate::store::WriteBehind::new(Box::new(Arc::clone(&store)));
         let journal = Journal::open(
             journal_options,
             Gate(world),
             Box::new(move |fault| on_fatal(fault)),
             position.applied + 1,
-            &mut |entry: Entry| if counts_alone { recovery.take(&reading, Taken::from(&entry)) } else { Ok(()) },
+            &mut |entry: Entry| match counts_alone {
+                true => recovery.take(&reading, Taken::from(&entry)),
+                false if Recovery::is_of_federation(&entry) => hearsay.take(&reading, Taken::from(&entry)),
+                false => Ok(()),
+            },
         )?;
         let ground = Self { options, journal: Arc::new(journal), store };
         let mut standby = ground.standby();
         if counts_alone {
             standby.taken = ground.journal.tail();
         }
-        standby.recovery = recovery;
+        (standby.recovery, standby.hearsay) = (recovery, hearsay);
         Ok((ground, standby))
     }
 
@@ -114,6 +120,7 @@ impl Ground {
             common,
             options: self.options.clone(),
             recovery: Recovery::default(),
+            hearsay: Recovery::default(),
             taken,
             checkpoint: (taken, Instant::now()),
         }
@@ -219,21 +226,23 @@ impl Standby {
         Ok(())
     }
 
-    /// The directory as it is here: where members can be reached.
+    /// The directory as it is here: where members can be reached. After a start it may be ahead of what counts.
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn directory(&self) -> Result<Directory, Fault> {
-        let taken = self.recovery.directory.get(&()).map(|slot| slot.machine.clone());
+        let taken = self.recovery.directory.get(&()).or_else(|| self.hearsay.directory.get(&()));
+        let taken = taken.map(|slot| slot.machine.clone());
         self.or_stored(taken)
     }
 
-    /// What federation this node is of, as far as it is known here.
+    /// What federation this node is of, as far as it is known here. After a start it may be ahead of what counts.
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn membership(&self) -> Result<Membership, Fault> {
-        let taken = self.recovery.membership.get(&()).map(|slot| slot.machine.clone());
+        let taken = self.recovery.membership.get(&()).or_else(|| self.hearsay.membership.get(&()));
+        let taken = taken.map(|slot| slot.machine.clone());
         self.or_stored(taken)
     }
 
@@ -244,6 +253,24 @@ impl Standby {
         }
         let stored = self.common.stored::<M>(&().to_bytes())?;
         Ok(stored.map_or_else(|| M::new(&()), |slot| slot.machine))
+    }
+
+    /// Take in all of the log, for this sub-node is to go on from there. Says whether it may: not if it has to follow again meanwhile,
+    /// and then nothing of this is of use any more. Blocks.
+    ///
+    /// # Errors
+    /// The disk, or an entry cannot be read.
+    pub fn accede(&mut self) -> Result<bool, Fault> {
+        let journal = Arc::clone(&self.common.journal);
+        let Some(reign) = journal.reign() else { return Ok(false) };
+        let tail = journal.tail();
+        let taken = journal.wait_durable(tail).and_then(|()| self.take_through(tail));
+        if journal.reign() != Some(reign) {
+            return Ok(false);
+        }
+        taken?;
+        self.common.begin_reign(reign);
+        Ok(true)
     }
 
     /// Start the shards with what was taken in. `fatal` is called when going on would be unsafe.

@@ -1,9 +1,10 @@
 //! Crashes at every point of a run: what is open goes on under the same ids, what has ended is found, nothing is done
 //! twice (T12, T14, invariant 2).
 
-use crate::fixture::{DESK, Node, definition, transaction};
-use hansa_core::{ident::TransactionId, session::Ending};
-use std::collections::BTreeMap;
+use crate::fixture::{CLIENT, DESK, Node, copied, definition, options, transaction};
+use hansa_actors::{standby::Ground, supervisor::Fatal};
+use hansa_core::{dispatch::Input, ident::TransactionId, membership, session::Ending};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// What a step of the run does.
 #[derive(Clone, Copy)]
@@ -133,4 +134,20 @@ async fn transactions_that_end_while_the_start_goes_on_are_counted_once() {
     }
     assert_eq!(node.house.statistics().transactions_open, 0);
     node.house.stop().await.unwrap();
+}
+
+// M3, M4: both sub-nodes of a pair were killed: neither knows what counts before it has asked the witnesses, and to be let in by them
+// it must know already what federation it is of, and where they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sub_node_of_a_pair_knows_its_federation_before_it_knows_what_counts() {
+    let node = Node::found(&[], 1, |_| ()).await;
+    let (organization, credentials) = node.founding();
+    let belong = |asker| Input::Membership(membership::Input::Belong { asker, organization, credentials });
+    node.ask(CLIENT, belong).await.unwrap();
+    let (world, fatal): (_, Fatal) = (Arc::clone(&node.world), Arc::new(|fault| panic!("{fault}")));
+    let copied = copied(node.folder.path());
+    let (_ground, standby) = Ground::open(options(copied.path()), world, &fatal, false).unwrap();
+    assert_eq!(standby.taken(), 0, "nothing is known to count");
+    assert!(standby.membership().unwrap().credentials().is_some());
+    assert_eq!(standby.directory().unwrap().whereabouts().len(), 0, "nobody else is known");
 }

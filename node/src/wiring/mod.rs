@@ -196,6 +196,7 @@ impl Node {
             let standby = if is_paired {
                 // Whether it serves, the witnesses say.
                 machines.follow_with(Some(Arc::clone(ground.journal())));
+                machines.learn_from(&standby)?;
                 Some(standby)
             } else {
                 let house = standby.serve(Arc::clone(&fatal)).await?;
