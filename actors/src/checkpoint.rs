@@ -89,9 +89,7 @@ impl House {
                 common.purge(clock::now(), keep_ms)?;
                 // What the store is given has absorbed records up to the tail of that moment, and shards go on putting
                 // machines away; the store must never be ahead of what counts.
-                common
-                    .store
-                    .flush_when(Position { applied }, || common.journal.wait_committed(common.journal.tail()))?;
+                common.store.flush_when(Position { applied }, || common.wait_committed())?;
                 common.behind.store(applied, Ordering::Release);
                 common.journal.truncate_before(applied + 1, keep_bytes).map(|_| ())
             })

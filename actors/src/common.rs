@@ -27,9 +27,13 @@ pub(crate) const ENDED: u8 = 0x80;
 /// Of those that ended and are not done yet, a start must know: their keys are under this kind as well.
 pub(crate) const ENDING: u8 = 0x40;
 
+const NO_REIGN: u64 = u64::MAX;
+
 /// What all shards share.
 pub struct Common {
     pub(crate) journal: Arc<Journal<Outward>>,
+    /// The stretch of time in which these machines may write the journal; [`NO_REIGN`] if there is none.
+    reign: AtomicU64,
     pub(crate) store: WriteBehind,
     /// The sequence up to which the store has everything.
     pub(crate) behind: AtomicU64,
@@ -64,6 +68,7 @@ impl Common {
     pub(crate) fn new(journal: Arc<Journal<Outward>>, store: Arc<RedbStore>, loader: Loader) -> Arc<Self> {
         let behind = AtomicU64::new(store.position().applied);
         Arc::new(Self {
+            reign: AtomicU64::new(journal.reign().unwrap_or(NO_REIGN)),
             journal,
             store: WriteBehind::new(Box::new(store)),
             behind,
@@ -85,11 +90,28 @@ impl Common {
     pub(crate) fn append<M: Housed>(&self, key: &M::Key, record: &[u8], now: Moment, effects: Vec<Outward>) -> u64 {
         let mut address = key.to_bytes();
         address.insert(0, M::KIND as u8);
-        self.journal.append(&[(&address[..], record)], now, effects)
+        self.journal.append_in(self.reign(), &[(&address[..], record)], now, effects)
+    }
+
+    fn reign(&self) -> u64 {
+        self.reign.load(Ordering::Acquire)
+    }
+
+    /// These machines have taken in the whole log and go on from there, as long as this stretch of time lasts.
+    pub(crate) fn begin_reign(&self, reign: u64) {
+        self.reign.store(reign, Ordering::Release);
+    }
+
+    /// Wait until everything counts that these machines have told the journal.
+    ///
+    /// # Errors
+    /// It never will: another sub-node writes the log now, or did in between.
+    pub(crate) fn wait_committed(&self) -> Result<(), Fault> {
+        self.journal.wait_committed_in(self.reign())
     }
 
     pub(crate) fn release_later(&self, now: Moment, effects: Vec<Outward>) {
-        self.journal.append::<&[u8], &[u8]>(&[], now, effects);
+        self.journal.append_in::<&[u8], &[u8]>(self.reign(), &[], now, effects);
     }
 
     pub(crate) fn count(&self, tally: Tally, times: u64) {

@@ -126,8 +126,8 @@ impl Ground {
             ..JournalOptions::new(options.folder.join("journal"))
         };
         let on_fatal = Arc::clone(fatal);
-        let (mut recovery, reading) =
-            (Recovery::default(), crate::store::WriteBehind::new(Box::new(Arc::clone(&store))));
+        let mut recovery = Recovery::default();
+        let reading = crate::store::WriteBehind::new(Box::new(Arc::clone(&store)));
         let journal = Journal::open(
             journal_options,
             Gate(world),
@@ -343,6 +343,24 @@ impl Standby {
         }
         let stored = self.common.stored::<M>(&().to_bytes())?;
         Ok(stored.map_or_else(|| M::new(&()), |slot| slot.machine))
+    }
+
+    /// Take in all of the log, for this sub-node is to go on from there. Says whether it may: not if it has to follow again meanwhile,
+    /// and then nothing of this is of use any more. Blocks.
+    ///
+    /// # Errors
+    /// The disk, or an entry cannot be read.
+    pub fn accede(&mut self) -> Result<bool, Fault> {
+        let journal = Arc::clone(&self.common.journal);
+        let Some(reign) = journal.reign() else { return Ok(false) };
+        let tail = journal.tail();
+        let taken = journal.wait_durable(tail).and_then(|()| self.take_through(tail));
+        if journal.reign() != Some(reign) {
+            return Ok(false);
+        }
+        taken?;
+        self.common.begin_reign(reign);
+        Ok(true)
     }
 
     /// Start the shards with what was taken in. `fatal` is called when going on would be unsafe.

@@ -20,3 +20,4 @@ pub mod simulation;
 pub mod stage;
 pub mod storm;
 pub mod trade;
+pub mod upheaval;

@@ -243,6 +243,19 @@ impl Node {
         }
     }
 
+    /// A process that was started and not ended from here still runs.
+    ///
+    /// # Errors
+    /// It ended by itself; the message has the end of its log.
+    pub fn ensure_running(&mut self) -> Result<()> {
+        let Some(child) = self.child.as_mut() else { return Ok(()) };
+        if let Some(status) = child.try_wait()? {
+            self.child = None;
+            bail!("the node of {} ended ({status})\n{}", self.home.organization, self.log_end());
+        }
+        Ok(())
+    }
+
     fn log_end(&self) -> String {
         let text = fs::read(&self.home.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);

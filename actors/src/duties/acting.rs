@@ -1,15 +1,18 @@
 //! What the pair machine wants done, done: in order, on the journal, on the network, and as happenings for the machines of the
 //! exchange. Called by [`super`] after every input; it decides nothing but how entries are cut into messages.
 
-use super::{Desk, Happening};
+use super::{Desk, Happening, SnapshotAsked};
 use crate::clock;
 use hansa_core::{
     code::Fault,
-    mirror::{Message, Position, pair},
+    mirror::{History, Message, Position, pair},
 };
 
 /// Bytes of entries that travel in one message, unless a single one is larger.
 const APPEND_BYTES_MAX: usize = 512 << 10;
+
+/// How long a snapshot may be on its way before the same question is answered with another.
+const SNAPSHOT_MS_MAX: u64 = 60_000;
 
 impl Desk {
     /// Do all that is wanted, and what comes of that.
@@ -48,7 +51,7 @@ impl Desk {
                 };
                 match fork.filter(|fork| fork.sequence + 1 >= self.journal.first()) {
                     Some(fork) => self.say(to, Message::Tail { epoch, fork, nonce }),
-                    None => self.happen(Happening::MakeSnapshot { nonce, epoch }),
+                    None => self.want_snapshot(epoch, nonce),
                 }
             }
             pair::Effect::Cut { after } => {
@@ -87,6 +90,32 @@ impl Desk {
             }
         }
         Ok(())
+    }
+
+    /// The follower asked for what the journal does not keep any more, perhaps once more.
+    fn want_snapshot(&mut self, epoch: u64, nonce: u64) {
+        let now = clock::steady();
+        if let Some(asked) = &mut self.snapshot {
+            let is_same = (asked.epoch, asked.nonce) == (epoch, nonce);
+            (asked.epoch, asked.nonce) = (epoch, nonce);
+            match asked.sent {
+                // It is on its way, or being made.
+                Some(sent) if is_same && now.since_ms(sent) < SNAPSHOT_MS_MAX => return,
+                None => return,
+                Some(_) => {}
+            }
+        }
+        self.snapshot = Some(SnapshotAsked { epoch, nonce, sent: None });
+        self.happen(Happening::MakeSnapshot);
+    }
+
+    /// It was made, or could not be; then the follower asks again.
+    pub(super) fn snapshot_made(&mut self, made: Option<(History, Vec<u8>)>) {
+        let Some(SnapshotAsked { epoch, nonce, .. }) = self.snapshot.take() else { return };
+        if let Some((history, state)) = made {
+            self.snapshot = Some(SnapshotAsked { epoch, nonce, sent: Some(clock::steady()) });
+            self.say(self.site.partner, Message::Snapshot { epoch, history, nonce, state });
+        }
     }
 
     /// The log is another than it was: what is remembered of it is not true any more.

@@ -36,6 +36,7 @@ use seen::Seen;
 use std::{
     any::Any,
     collections::{BTreeMap, BTreeSet, VecDeque},
+    panic::{self, AssertUnwindSafe},
     path::Path,
     sync::{Arc, mpsc},
     thread::JoinHandle,
@@ -74,13 +75,8 @@ pub enum Happening {
     Follow,
     /// What holds, or where the partner is, changed.
     Changed,
-    /// A snapshot for the partner: give it to [`Duties::snapshot_made`].
-    MakeSnapshot {
-        /// For which question.
-        nonce: u64,
-        /// At which epoch.
-        epoch: u64,
-    },
+    /// A snapshot for the partner: give it to [`Duties::snapshot_made`]. No other is wanted before that.
+    MakeSnapshot,
     /// Put this in the place of all machines, and tell [`Duties::installed`].
     Install {
         /// What it reflects.
@@ -188,11 +184,7 @@ enum Arrival {
     Partnered(SubnodeId, oneshot::Sender<Result<Box<Certified>, Fault>>),
     Switch(oneshot::Sender<Result<(), Fault>>),
     Status(oneshot::Sender<Status>),
-    SnapshotMade {
-        nonce: u64,
-        epoch: u64,
-        made: Option<(History, Vec<u8>)>,
-    },
+    SnapshotMade(Option<(History, Vec<u8>)>),
     Installed(Result<History, Fault>),
     End,
 }
@@ -253,6 +245,15 @@ struct Desk {
     took_over: Option<Takeover>,
     /// What the machine wants done, behind what is being done.
     wanted: VecDeque<pair::Effect>,
+    snapshot: Option<SnapshotAsked>,
+}
+
+/// The follower needs more than the journal keeps. One snapshot is made at a time, and is for its last question.
+struct SnapshotAsked {
+    nonce: u64,
+    epoch: u64,
+    /// When it was sent, if it was.
+    sent: Option<Moment>,
 }
 
 impl Duties {
@@ -268,7 +269,11 @@ impl Duties {
         let mut desk = Desk::new(start, seen, committed)?;
         desk.begin()?;
         let thread = std::thread::Builder::new().name("duties".into()).spawn(move || {
-            if let Err(fault) = desk.run(&arriving) {
+            // A thread that ended without a word would leave an active that serves for ever and knows nothing of its lease.
+            let ended = panic::catch_unwind(AssertUnwindSafe(|| desk.run(&arriving)));
+            let ended = ended
+                .unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the duties of this sub-node ended in a panic")));
+            if let Err(fault) = ended {
                 tracing::error!(%fault, "the duties of this sub-node failed");
                 fatal(fault);
             }
@@ -344,8 +349,8 @@ impl Duties {
     }
 
     /// The answer to [`Happening::MakeSnapshot`]; none if none could be made.
-    pub fn snapshot_made(&self, nonce: u64, epoch: u64, made: Option<(History, Vec<u8>)>) {
-        self.arrive(Arrival::SnapshotMade { nonce, epoch, made });
+    pub fn snapshot_made(&self, made: Option<(History, Vec<u8>)>) {
+        self.arrive(Arrival::SnapshotMade(made));
     }
 
     /// The answer to [`Happening::Install`].
@@ -419,6 +424,7 @@ impl Desk {
             shipped: Position::default(),
             took_over: None,
             wanted: VecDeque::new(),
+            snapshot: None,
         })
     }
 
@@ -512,11 +518,7 @@ impl Desk {
                 Err(fault) => drop(answer.send(Err(fault))),
             },
             Arrival::Status(answer) => drop(answer.send(self.status())),
-            Arrival::SnapshotMade { nonce, epoch, made } => {
-                if let Some((history, state)) = made {
-                    self.say(self.site.partner, Message::Snapshot { epoch, history, nonce, state });
-                }
-            }
+            Arrival::SnapshotMade(made) => self.snapshot_made(made),
             Arrival::Installed(Ok(history)) => {
                 self.forget();
                 self.pair_input(pair::Input::Installed { history })?;

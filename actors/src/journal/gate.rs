@@ -138,22 +138,28 @@ impl<E: Send + 'static> Journal<E> {
 
     /// Blocks until `sequence` is durable; an error says that it never will be.
     pub fn wait_durable(&self, sequence: u64) -> Result<(), Fault> {
-        self.wait(sequence, &|| self.durable())
+        self.wait(sequence, &|| self.durable(), &|| true)
     }
 
     /// Blocks until `sequence` counts; an error says that it never will: the journal ended, or what was waited for was cut off.
     pub fn wait_committed(&self, sequence: u64) -> Result<(), Fault> {
-        self.wait(sequence, &|| self.committed())
+        self.wait(sequence, &|| self.committed(), &|| true)
     }
 
-    fn wait(&self, sequence: u64, reached: &dyn Fn() -> u64) -> Result<(), Fault> {
+    /// Blocks until everything counts that was appended in this [`Self::reign`]; an error says that it never will: another sub-node
+    /// writes the log, and what counts may be its own in the place of that.
+    pub fn wait_committed_in(&self, reign: u64) -> Result<(), Fault> {
+        self.wait(self.tail(), &|| self.committed(), &|| self.shared.reigns(reign))
+    }
+
+    fn wait(&self, sequence: u64, reached: &dyn Fn() -> u64, reigns: &dyn Fn() -> bool) -> Result<(), Fault> {
         let mut progress = locked(&self.shared.progress);
-        if reached() >= sequence {
+        if reached() >= sequence && reigns() {
             return Ok(());
         }
         let waiter = progress.waiters.begin(sequence);
         let outcome = loop {
-            if progress.waiters.waiters.get(&waiter).is_none_or(|waiter| waiter.gone) {
+            if !reigns() || progress.waiters.waiters.get(&waiter).is_none_or(|waiter| waiter.gone) {
                 let message = format!("entry {sequence} of the journal did not count, and was dropped");
                 break Err(Fault::new(Code::PairNotReady, message).help(
                     "The other sub-node of the pair serves now; what was not acknowledged has to be sent to it again.",

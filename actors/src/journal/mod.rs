@@ -180,6 +180,9 @@ struct Shared<E> {
     tail: AtomicU64,
     durable: AtomicU64,
     gate: Gate,
+    /// Another number each time that this sub-node begins or ends to write the log, and even while it does; changed with the lock on
+    /// `queue`.
+    reign: AtomicU64,
     /// Effects that the writer keeps until what they rest on counts.
     kept_effects: AtomicUsize,
     /// How long the epochs of what is durable reach.
@@ -279,6 +282,7 @@ impl<E: Send + 'static> Journal<E> {
             tail: AtomicU64::new(recovered.tail.sequence),
             durable: AtomicU64::new(recovered.tail.sequence),
             gate: Gate::default(),
+            reign: AtomicU64::new(0),
             kept_effects: AtomicUsize::new(0),
             history: Mutex::new(recovered.history.clone()),
             recent: Mutex::default(),
@@ -314,8 +318,29 @@ impl<E: Send + 'static> Journal<E> {
     /// What is appended to a journal that was closed or has failed is lost, and its effects are never released. One that follows
     /// another takes nothing: it gives what its tail is.
     pub fn append<A: AsRef<[u8]>, B: AsRef<[u8]>>(&self, items: &[(A, B)], moment: Moment, effects: Vec<E>) -> u64 {
+        self.append_if(None, items, moment, effects)
+    }
+
+    /// The same for machines that began when [`Self::reign`] was this: where it is another, nothing is taken of them.
+    pub fn append_in<A: AsRef<[u8]>, B: AsRef<[u8]>>(
+        &self,
+        reign: u64,
+        items: &[(A, B)],
+        moment: Moment,
+        effects: Vec<E>,
+    ) -> u64 {
+        self.append_if(Some(reign), items, moment, effects)
+    }
+
+    fn append_if<A: AsRef<[u8]>, B: AsRef<[u8]>>(
+        &self,
+        reign: Option<u64>,
+        items: &[(A, B)],
+        moment: Moment,
+        effects: Vec<E>,
+    ) -> u64 {
         let mut queue = locked(&self.shared.queue);
-        if queue.mode == Mode::Following {
+        if queue.mode == Mode::Following || reign.is_some_and(|reign| !self.shared.reigns(reign)) {
             return queue.tail;
         }
         if queue.closed {

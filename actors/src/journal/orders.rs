@@ -92,6 +92,14 @@ impl<E: Send + 'static> Journal<E> {
         self.order(Some(Mode::Following), |reply| Order::Follow { to: tail, must_reach: false, reply })
     }
 
+    /// While this sub-node writes the log, a number that stands for this stretch of time; none while it follows. Machines that took
+    /// in the log in one stretch may not go on in another: it may have been cut, and gone on otherwise, in between.
+    #[must_use]
+    pub fn reign(&self) -> Option<u64> {
+        let reign = self.shared.reign.load(Ordering::Acquire);
+        reign.is_multiple_of(2).then_some(reign)
+    }
+
     /// The same, but the log must reach up to `after`.
     pub fn cut(&self, after: Position) -> Result<Position, Fault> {
         self.order(Some(Mode::Following), |reply| Order::Follow { to: after, must_reach: true, reply })
@@ -113,7 +121,7 @@ impl<E: Send + 'static> Journal<E> {
         {
             let mut queue = locked(&self.shared.queue);
             if let Some(mode) = mode {
-                queue.mode = mode;
+                self.shared.set_mode(&mut queue, mode);
             }
             if queue.closed {
                 drop(queue);
@@ -164,7 +172,8 @@ impl<E: Send + 'static> Journal<E> {
             format::note_hash(&mut queue.frames, &position.hash);
             last = *position;
         }
-        (queue.mode, queue.last, queue.tail) = (Mode::Following, Some(last), last.sequence);
+        self.shared.set_mode(&mut queue, Mode::Following);
+        (queue.last, queue.tail) = (Some(last), last.sequence);
         self.shared.gate.listen();
         self.shared.tail.store(last.sequence, Ordering::Release);
         let wake = std::mem::take(&mut queue.writer_waits);
@@ -177,6 +186,21 @@ impl<E: Send + 'static> Journal<E> {
 }
 
 impl<E> Shared<E> {
+    /// Whether this sub-node writes the log in this stretch of time.
+    pub(super) fn reigns(&self, reign: u64) -> bool {
+        self.reign.load(Ordering::Acquire) == reign
+    }
+
+    pub(super) fn set_mode(&self, queue: &mut Queue<E>, mode: Mode) {
+        if (queue.mode == Mode::Following) != (mode == Mode::Following) {
+            // Under the lock, so that whoever is about to wait does not miss it.
+            let _progress = locked(&self.progress);
+            self.reign.fetch_add(1, Ordering::AcqRel);
+            self.progressed.notify_all();
+        }
+        queue.mode = mode;
+    }
+
     /// The queue, when there is room in it.
     fn room(&self) -> Result<MutexGuard<'_, Queue<E>>, Fault> {
         loop {
@@ -224,7 +248,8 @@ impl<R: Release> Writer<R> {
             );
             return Err(Fault::new(Code::Internal, message).into());
         }
-        (self.epoch, queue.mode) = (epoch, Mode::Leading);
+        self.shared.set_mode(&mut queue, Mode::Leading);
+        self.epoch = epoch;
         self.shared.gate.listen();
         Ok(())
     }
@@ -304,7 +329,8 @@ impl<R: Release> Writer<R> {
 
     /// What comes next is the other sub-node's, behind `end`.
     fn continue_behind(&self, queue: &mut Queue<R::Effect>, end: Position) {
-        (queue.mode, queue.last, queue.tail) = (Mode::Following, Some(end), end.sequence);
+        self.shared.set_mode(queue, Mode::Following);
+        (queue.last, queue.tail) = (Some(end), end.sequence);
         self.shared.tail.store(end.sequence, Ordering::Release);
     }
 

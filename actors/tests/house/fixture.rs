@@ -5,6 +5,8 @@ use ed25519_dalek::SigningKey;
 use hansa_actors::{
     house::{House, HouseOptions, World},
     listing::Which,
+    standby::Ground,
+    supervisor::Fatal,
 };
 use hansa_core::{
     code::Fault,
@@ -171,6 +173,7 @@ pub fn options(folder: &Path) -> HouseOptions {
 
 pub struct Node {
     pub house: Arc<House>,
+    pub ground: Ground,
     pub world: Arc<Recorder>,
     pub folder: TempDir,
     /// What `fatal` was called with.
@@ -186,10 +189,11 @@ impl Node {
         let world = Arc::new(Recorder { left: Mutex::default(), house: OnceLock::new(), watch: OnceLock::new() });
         let fatal: Arc<Mutex<Vec<Fault>>> = Arc::default();
         let told = Arc::clone(&fatal);
-        let on_fatal = Arc::new(move |fault| told.lock().unwrap().push(fault));
-        let house = House::open(options, Arc::clone(&world) as _, on_fatal).await.unwrap();
+        let on_fatal: Fatal = Arc::new(move |fault| told.lock().unwrap().push(fault));
+        let (ground, standby) = Ground::open(options, Arc::clone(&world) as _, &on_fatal, true).unwrap();
+        let house = standby.serve(on_fatal).await.unwrap();
         assert!(world.house.set(Arc::downgrade(&house)).is_ok());
-        Self { house, world, folder, fatal, messages: AtomicU64::new(1) }
+        Self { house, ground, world, folder, fatal, messages: AtomicU64::new(1) }
     }
 
     /// A new node that knows `definitions`, and whose desk performs `work`, `credit` invocations at once.

@@ -2,6 +2,7 @@
 //! writes down what leaves. It shows what the machines' own tests cannot: durability, restarts, and what is at rest.
 
 mod crashes;
+mod fencing;
 mod fixture;
 mod history;
 mod limits;

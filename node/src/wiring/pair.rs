@@ -13,10 +13,14 @@ use crate::{
     folder::Folder,
     pairing::{CODE_MS, Pairing, PairingCode, Papers, Secret, Whereabouts},
 };
-use hansa_actors::{clock, duties::Paired, standby::Acquaintances};
+use hansa_actors::{
+    clock,
+    duties::{Paired, Status},
+    standby::Acquaintances,
+};
 use hansa_core::{
     code::{Code, Fault},
-    directory::Directory,
+    directory::{Directory, Member},
     ident::{City, OrganizationId, OrganizationName, SubnodeId},
     membership::Certificate,
     mirror::{
@@ -114,7 +118,7 @@ impl Machines {
         Ok(PairInitiated {
             code: code.to_string(),
             expires: Time(code.expires),
-            witnesses: status.witnesses.iter().map(|(witness, _)| self.witness(witness.subnode)).collect(),
+            witnesses: self.witnesses(&status).await,
             declined,
             repeated,
         })
@@ -177,7 +181,7 @@ impl Machines {
             lag_entries: status.lag_entries,
             committed: status.committed,
             tail: status.tail,
-            witnesses: status.witnesses.iter().map(|(witness, _)| self.witness(witness.subnode)).collect(),
+            witnesses: self.witnesses(&status).await,
             witnesses_needed: status.witnesses_needed,
             duties,
             last_takeover: status.took_over.map(|took| Takeover {
@@ -296,11 +300,21 @@ impl Machines {
         }
     }
 
-    /// A sub-node that is a witness of this pair, as the administration shows it.
-    fn witness(&self, subnode: SubnodeId) -> PairWitness {
+    /// The witnesses of this pair, as the administration shows them: by the names that the directory has, or on a follower the links.
+    async fn witnesses(&self, status: &Status) -> Vec<PairWitness> {
         let links = self.ways.peers.federation().map(hansa_federation::Handle::peers).unwrap_or_default();
-        let link = links.iter().find(|link| link.subnode == subnode);
-        PairWitness { name: link.map(|link| link.name.clone()), subnode, linked: link.is_some() }
+        let wanted: Vec<_> = status.witnesses.iter().map(|(witness, _)| witness.subnode).collect();
+        let listed = match self.housed() {
+            Some(house) => house.look::<Directory, _>(&(), move |sight| named(sight.machine(&()), &wanted)).await,
+            None => None,
+        };
+        let listed = listed.unwrap_or_default();
+        let shown = |subnode: SubnodeId, linked| {
+            let link = links.iter().find(|link| link.subnode == subnode).map(|link| link.name.clone());
+            let listed = || listed.iter().find(|(known, _)| *known == subnode).map(|(_, name)| name.clone());
+            PairWitness { name: link.or_else(listed), subnode, linked }
+        };
+        status.witnesses.iter().map(|(witness, linked)| shown(witness.subnode, *linked)).collect()
     }
 
     /// A pair that this sub-node is a witness of, as the administration shows it.
@@ -358,4 +372,14 @@ mod tests {
             assert_eq!(follows, state.follows(), "{state:?}");
         }
     }
+}
+
+/// Whose these sub-nodes are, as far as the directory knows.
+fn named(directory: Option<Directory>, wanted: &[SubnodeId]) -> Vec<(SubnodeId, OrganizationName)> {
+    let directory = directory.unwrap_or_default();
+    let of = |subnode: &SubnodeId| {
+        let is_its = |member: &&Member| member.certificates.iter().any(|certificate| certificate.subnode == *subnode);
+        directory.members().find(is_its).map(|member| (*subnode, member.record.name.clone()))
+    };
+    wanted.iter().filter_map(of).collect()
 }

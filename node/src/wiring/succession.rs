@@ -75,7 +75,10 @@ impl Succession {
             }
             Happening::Follow => self.follow().await,
             Happening::Changed => self.changed().await,
-            Happening::MakeSnapshot { nonce, epoch } => self.snapshot(nonce, epoch).await,
+            Happening::MakeSnapshot => {
+                self.snapshot();
+                Ok(())
+            }
             Happening::Install { history, state } => {
                 let ground = Arc::clone(&self.ground);
                 self.standby = None;
@@ -95,15 +98,12 @@ impl Succession {
         self.machines.role.set(Part::Serving { epoch });
         if let Some(mut standby) = self.standby.take() {
             let begun = Instant::now();
-            let journal = Arc::clone(self.ground.journal());
-            let standby = blocking(move || {
-                // All of the log is this sub-node's to go on from.
-                let tail = journal.tail();
-                journal.wait_durable(tail)?;
-                standby.take_through(tail)?;
-                Ok(standby)
-            });
-            let house = standby.await?.serve(Arc::clone(&self.fatal)).await?;
+            let (accedes, standby) = blocking(move || Ok((standby.accede()?, standby))).await?;
+            if !accedes {
+                // What has to be done instead is told already.
+                return Ok(());
+            }
+            let house = standby.serve(Arc::clone(&self.fatal)).await?;
             self.machines.follow_with(None);
             self.machines.begin_serving(house).await?;
             tracing::info!(epoch, took = ?begun.elapsed(), "this sub-node serves");
@@ -157,29 +157,24 @@ impl Succession {
     /// What a follower does now and then.
     async fn look(&mut self) -> Result<(), Fault> {
         let Some(standby) = &self.standby else { return Ok(()) };
-        self.machines.ways.peers.learn(standby.directory()?.whereabouts());
-        if let Some(credentials) = standby.membership()?.credentials() {
-            self.machines.remember(credentials.clone());
-            // The log says now what the papers said.
-            self.machines.start.folder.forget_papers();
-        }
+        self.machines.learn_from(standby)?;
         if standby.is_checkpoint_due(Instant::now()) {
             self.stand_by(Standby::checkpoint).await?;
         }
         Ok(())
     }
 
-    async fn snapshot(&self, nonce: u64, epoch: u64) -> Result<(), Fault> {
-        let made = match self.machines.housed() {
-            Some(house) => {
-                house.checkpoint().await?;
-                let ground = Arc::clone(&self.ground);
-                Some(blocking(move || ground.snapshot()).await?)
+    /// Make a snapshot beside everything else: of the last checkpoint, for to make one could mean to wait for the very sub-node that
+    /// wants the snapshot. What is behind it, the journal keeps.
+    fn snapshot(&self) {
+        let (ground, duties) = (Arc::clone(&self.ground), Arc::clone(&self.duties));
+        tokio::task::spawn_blocking(move || {
+            let made = ground.snapshot();
+            if let Err(fault) = &made {
+                tracing::warn!(%fault, "no snapshot for the other sub-node could be made; it asks again");
             }
-            None => None,
-        };
-        self.duties.snapshot_made(nonce, epoch, made);
-        Ok(())
+            duties.snapshot_made(made.ok());
+        });
     }
 
     async fn stand_by(
@@ -216,6 +211,17 @@ impl Machines {
             happenings,
             fatal: Arc::clone(fatal),
         }
+    }
+
+    /// Who is of the federation, and where, as far as the log is taken in.
+    fn learn_from(&self, standby: &Standby) -> Result<(), Fault> {
+        self.ways.peers.learn(standby.directory()?.whereabouts());
+        if let Some(credentials) = standby.membership()?.credentials() {
+            self.remember(credentials.clone());
+            // The log says now what the papers said.
+            self.start.folder.forget_papers();
+        }
+        Ok(())
     }
 
     /// The duties of this sub-node; they begin before anything is listened to.

@@ -4,6 +4,7 @@ mod bench;
 mod cut;
 mod demo;
 mod storm;
+mod upheaval;
 
 use hansa_testnet::process::Executable;
 use tokio::sync::Mutex;

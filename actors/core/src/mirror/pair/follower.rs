@@ -12,13 +12,23 @@ use super::{
 };
 use crate::moment::Moment;
 
+/// A question that is not answered is asked again after twice as long as before, up to so many times as long as at first: the answer
+/// may be a snapshot, which takes its time, and must not be out of date when it comes.
+const RETRIES_SLOWED_MAX: u64 = 16;
+
 impl Turn<'_> {
     /// Say what this log is, and ask for the rest.
     pub(super) fn ask(&mut self) {
         self.life.joined = false;
         self.life.behind_since = None;
         self.life.question += 1;
-        self.life.ask_at = Some(self.now.plus_ms(self.site.timing.retry_ms));
+        self.life.ask_pause_ms = self.site.timing.retry_ms;
+        self.put_question();
+    }
+
+    /// Say it, or say it again: it is the same question until this log is another.
+    fn put_question(&mut self) {
+        self.life.ask_at = Some(self.now.plus_ms(self.life.ask_pause_ms));
         let (epoch, member, nonce) = (self.epoch(), self.site.member, self.life.question);
         self.tell_partner(Message::Join { epoch, member, history: self.life.history.clone(), nonce });
     }
@@ -149,6 +159,9 @@ impl Turn<'_> {
         if self.life.joined || nonce != self.life.question {
             return;
         }
+        // There is nothing to ask before it is in place, and no other answer to wait for.
+        self.life.question += 1;
+        self.life.ask_at = None;
         self.effect(Effect::Install { history, state });
     }
 
@@ -165,7 +178,9 @@ impl Turn<'_> {
         let now = self.now;
         let is_due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
         if is_due(self.life.ask_at) {
-            self.ask();
+            let slowest = self.site.timing.retry_ms * RETRIES_SLOWED_MAX;
+            self.life.ask_pause_ms = (self.life.ask_pause_ms * 2).min(slowest);
+            self.put_question();
         }
         if !is_due(self.life.grace_until) {
             return;

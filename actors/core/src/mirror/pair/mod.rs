@@ -188,6 +188,7 @@ pub struct Life {
     behind_since: Option<Moment>,
     question: u64,
     ask_at: Option<Moment>,
+    ask_pause_ms: u64,
     floor_at: Option<Moment>,
     floored: u64,
     alarm: Option<Alarm>,
