@@ -13,6 +13,7 @@ use crate::{
     supervisor::{Fatal, Supervisor},
 };
 use hansa_core::{
+    access::{Access, Accounts},
     code::{Code, Fault},
     directory::Directory,
     dispatch::{Housed, Outward},
@@ -53,6 +54,8 @@ pub struct Standby {
     /// The last entry that was taken in.
     taken: u64,
     checkpoint: (u64, Instant),
+    /// Who may attach, as it was behind this entry of theirs.
+    accounts: Option<(u64, Accounts)>,
 }
 
 impl Ground {
@@ -116,6 +119,7 @@ impl Ground {
             recovery: Recovery::default(),
             taken,
             checkpoint: (taken, Instant::now()),
+            accounts: None,
         }
     }
 
@@ -235,6 +239,23 @@ impl Standby {
     pub fn membership(&self) -> Result<Membership, Fault> {
         let taken = self.recovery.membership.get(&()).map(|slot| slot.machine.clone());
         self.or_stored(taken)
+    }
+
+    /// Who may attach here, so that those who administer can be let in while this sub-node follows.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn accounts(&mut self) -> Result<Accounts, Fault> {
+        let slot = self.recovery.access.get(&());
+        let applied = slot.map_or(0, |slot| slot.applied);
+        if let Some((at, accounts)) = &self.accounts
+            && *at == applied
+        {
+            return Ok(accounts.clone());
+        }
+        let accounts = self.or_stored::<Access>(slot.map(|slot| slot.machine.clone()))?.picture();
+        self.accounts = Some((applied, accounts.clone()));
+        Ok(accounts)
     }
 
     fn or_stored<M: Housed + Machine<Key = ()>>(&self, taken: Option<M>) -> Result<M, Fault> {
