@@ -2,14 +2,14 @@
 //! and seconds to recover. `cargo bench -p hansa-actors --bench journal`; an argument names another folder.
 
 use hansa_actors::journal::{Journal, JournalOptions, Release, Statistics};
-use hansa_core::moment::Moment;
+use hansa_core::{durability::Durability, moment::Moment};
 use std::{path::Path, time::Instant};
 
 struct Silent;
 
 impl Release for Silent {
     type Effect = ();
-    fn release(&mut self, _: Vec<()>) {}
+    fn release(&mut self, _: Vec<()>, _: Durability) {}
 }
 
 const ADDRESS: [u8; 24] = [7; 24];

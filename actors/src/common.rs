@@ -14,6 +14,7 @@ use hansa_core::{
     address::{KeyBytes as _, Kind},
     code::Fault,
     dispatch::{Change as Redrawn, Housed, Outward, Surroundings, Tally},
+    durability::Durability,
     moment::Moment,
     transaction::Loader,
 };
@@ -56,8 +57,9 @@ pub(crate) struct Gate(pub(crate) Arc<dyn World>);
 
 impl Release for Gate {
     type Effect = Outward;
-    fn release(&mut self, effects: Vec<Outward>) {
-        for effect in effects {
+    fn release(&mut self, effects: Vec<Outward>, durability: Durability) {
+        for mut effect in effects {
+            effect.rest_on(durability);
             self.0.outward(effect);
         }
     }

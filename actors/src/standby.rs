@@ -13,6 +13,7 @@ use crate::{
     supervisor::{Fatal, Supervisor},
 };
 use hansa_core::{
+    access::{Access, Accounts},
     address::Kind,
     code::{Code, Fault},
     directory::Directory,
@@ -74,6 +75,8 @@ pub struct Standby {
     checkpoint: (u64, Instant),
     is_first: bool,
     committing: Arc<Committing>,
+    /// Who may attach, as it was behind this entry of theirs.
+    accounts: Option<(u64, Accounts)>,
 }
 
 /// What a checkpoint has for the store is on its way there, on a thread of its own: one who is to serve must not wait for that.
@@ -192,6 +195,7 @@ impl Ground {
             checkpoint: (taken, Instant::now()),
             is_first: true,
             committing: Arc::clone(&self.committing),
+            accounts: None,
         }
     }
 
@@ -334,6 +338,23 @@ impl Standby {
     pub fn membership(&self) -> Result<Membership, Fault> {
         let taken = self.recovery.membership.get(&()).map(|slot| slot.machine.clone());
         self.or_stored(taken)
+    }
+
+    /// Who may attach here, so that those who administer can be let in while this sub-node follows.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn accounts(&mut self) -> Result<Accounts, Fault> {
+        let slot = self.recovery.access.get(&());
+        let applied = slot.map_or(0, |slot| slot.applied);
+        if let Some((at, accounts)) = &self.accounts
+            && *at == applied
+        {
+            return Ok(accounts.clone());
+        }
+        let accounts = self.or_stored::<Access>(slot.map(|slot| slot.machine.clone()))?.picture();
+        self.accounts = Some((applied, accounts.clone()));
+        Ok(accounts)
     }
 
     fn or_stored<M: Housed + Machine<Key = ()>>(&self, taken: Option<M>) -> Result<M, Fault> {

@@ -22,6 +22,7 @@ pub use client::{Client, Connecting, Submission};
 pub use hansa_core::{
     code::{Code, Fault},
     document::{Document, Element, Text},
+    durability::Durability,
     ident::{
         DefinitionName, InvocationId, OperationName, OrganizationId, PublicationId, ServiceName, SignalName,
         SubscriberName, TopicName, TransactionId,

@@ -4,7 +4,7 @@
 //! input, a [`machine::Machine`] says which records to write and which effects to cause, and only records change it.
 //! The shell (`hansa-actors`) and the simulator feed the same machines through the same [`dispatch`].
 //!
-//! Vocabulary: [`ident`], [`moment`], [`dice`], [`limit`], [`code`], [`document`], [`invocation`], [`session`],
+//! Vocabulary: [`ident`], [`moment`], [`dice`], [`limit`], [`code`], [`document`], [`durability`], [`invocation`], [`session`],
 //! [`offer`], [`signed`], [`machine`], [`address`]. Rooms, which know the vocabulary and not each other:
 //! [`transaction`], [`topic`], [`mailbox`], [`link`], [`directory`], [`membership`], [`access`], [`mirror`] (but the directory opens the
 //! papers that membership defines). [`dispatch`] knows them all, and [`ensemble`] joins them to a node in one thread.
@@ -17,6 +17,7 @@ pub mod dice;
 pub mod directory;
 pub mod dispatch;
 pub mod document;
+pub mod durability;
 pub mod ensemble;
 #[cfg(test)]
 mod fixture;

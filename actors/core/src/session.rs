@@ -4,6 +4,7 @@
 use crate::{
     code::Fault,
     document::Text,
+    durability::Durability,
     ident::{
         DefinitionName, InvocationId, PublicationId, ServiceName, SignalName, SubscriberName, TopicAddress, TopicName,
         TransactionId,
@@ -41,6 +42,9 @@ pub struct Tracking {
     pub moment: Option<Moment>,
     /// A word on what was done: `submitted`, `repeated`, `registered` ….
     pub word: Option<String>,
+    /// On how many sites that is durable (M1); none where nothing is to be kept.
+    #[serde(default)]
+    pub durability: Option<Durability>,
 }
 
 /// How a transaction ended (T4, T11).
@@ -78,6 +82,9 @@ pub struct Response {
     pub definition: DefinitionName,
     /// How it ended.
     pub ending: Ending,
+    /// On how many sites the end is durable (M1), where that was said.
+    #[serde(default)]
+    pub durability: Option<Durability>,
 }
 
 /// A publication as a subscriber is notified of it (T13).

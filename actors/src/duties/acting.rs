@@ -5,6 +5,7 @@ use super::{Desk, Happening, SnapshotAsked};
 use crate::clock;
 use hansa_core::{
     code::Fault,
+    durability::Durability,
     mirror::{History, Message, Position, pair},
 };
 
@@ -71,10 +72,11 @@ impl Desk {
                 self.committed.send_replace(through);
             }
             pair::Effect::Serve { epoch } => {
-                self.journal.lead(epoch)?;
-                let mode = self.pair.certified().map(|certified| certified.configuration.mode);
-                let sites = if mode.is_some_and(|mode| mode.mirror().is_some()) { 2 } else { 1 };
-                self.happen(Happening::Serve { epoch, sites });
+                let durability = self.durability();
+                // Before anything is committed under this configuration. With a mirror all that counted is on both: it joined only
+                // when it had everything, and nothing counted meanwhile.
+                self.journal.lead(epoch, durability)?;
+                self.happen(Happening::Serve { epoch, durability });
             }
             pair::Effect::Pause => self.happen(Happening::Pause),
             pair::Effect::Follow { tail } => {
@@ -122,6 +124,12 @@ impl Desk {
     pub(super) fn forget(&mut self) {
         self.seen.clear();
         self.shipped = Position::default();
+    }
+
+    /// What an acknowledgement rests on, by the configuration that holds.
+    pub(super) fn durability(&self) -> Durability {
+        let mode = self.pair.certified().map(|certified| certified.configuration.mode);
+        if mode.is_some_and(|mode| mode.mirror().is_some()) { Durability::TwoSites } else { Durability::OneSite }
     }
 
     fn happen(&self, happening: Happening) {

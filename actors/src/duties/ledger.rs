@@ -11,6 +11,7 @@ use crate::{
 };
 use hansa_core::{
     code::{Code, Fault},
+    durability::Durability,
     ident::{OrganizationId, SubnodeId},
     machine::Machine as _,
     mirror::{Pair, Witness, pair, witness},
@@ -98,7 +99,7 @@ struct Nothing;
 
 impl Release for Nothing {
     type Effect = ();
-    fn release(&mut self, _: Vec<()>) {}
+    fn release(&mut self, _: Vec<()>, _: Durability) {}
 }
 
 impl Ledger {

@@ -20,6 +20,7 @@ use hansa_core::{
     code::{Code, Fault},
     dice::Dice,
     dispatch::Outward,
+    durability::Durability,
     ident::{OrganizationId, SubnodeId},
     machine::{Machine as _, feed},
     membership::Certificate,
@@ -66,8 +67,8 @@ pub enum Happening {
     Serve {
         /// At which epoch.
         epoch: u64,
-        /// How many sites an acknowledgement rests on from now on.
-        sites: u8,
+        /// What an acknowledgement rests on from now on.
+        durability: Durability,
     },
     /// Take no new work: another is about to serve.
     Pause,
@@ -243,6 +244,7 @@ struct Desk {
     /// The last position that was shipped, so that it need not be read again.
     shipped: Position,
     took_over: Option<Takeover>,
+    takeovers: u64,
     /// What the machine wants done, behind what is being done.
     wanted: VecDeque<pair::Effect>,
     snapshot: Option<SnapshotAsked>,
@@ -423,6 +425,7 @@ impl Desk {
             switching: None,
             shipped: Position::default(),
             took_over: None,
+            takeovers: 0,
             wanted: VecDeque::new(),
             snapshot: None,
         })
@@ -721,6 +724,7 @@ impl Desk {
         }
         tracing::info!(was = ?before, is = ?state, epoch = self.epoch(), "the pair changed");
         if before == pair::State::Takeover && state.serves() {
+            self.takeovers += 1;
             self.took_over = Some(Takeover {
                 at: clock::now(),
                 epoch: self.epoch(),

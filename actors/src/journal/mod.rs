@@ -37,6 +37,7 @@ use format::{OPEN_EPOCH, SEGMENT_HEADER_BYTES};
 use gate::{Gate, Waiters};
 use hansa_core::{
     code::{Code, Fault},
+    durability::Durability,
     mirror::{History, Position},
     moment::Moment,
 };
@@ -119,8 +120,8 @@ pub trait Release: Send + 'static {
     /// What leaves the node.
     type Effect: Send + 'static;
     /// Called on the writer thread, in the order of appending, when everything before `effects` counts: on its own what is durable,
-    /// in a pair what is committed, too. The journal stands still until it returns.
-    fn release(&mut self, effects: Vec<Self::Effect>);
+    /// in a pair what is committed, too; `durability` says on how many sites that is. The journal stands still until it returns.
+    fn release(&mut self, effects: Vec<Self::Effect>, durability: Durability);
 }
 
 /// What is called, once and on the writer thread, when nothing can be made durable any more; a node exits here.

@@ -13,6 +13,7 @@ use super::{
 };
 use hansa_core::{
     code::{Code, Fault},
+    durability::Durability,
     mirror::{Entry, History, Position},
 };
 use std::{
@@ -49,7 +50,7 @@ type Reply<T> = SyncSender<Result<T, Fault>>;
 /// What the writer is to do between two batches.
 pub(super) enum Order {
     Watch { watch: Arc<dyn Watch>, reply: Reply<History> },
-    Lead { epoch: u64, reply: Reply<()> },
+    Lead { epoch: u64, durability: Durability, reply: Reply<()> },
     Follow { to: Position, must_reach: bool, reply: Reply<Position> },
     Install { history: History, reply: Reply<()> },
 }
@@ -75,12 +76,14 @@ impl<E: Send + 'static> Journal<E> {
         self.order(None, |reply| Order::Watch { watch, reply })
     }
 
-    /// Takes what is appended and writes it at this epoch, from the next batch on. From now on only what is committed counts.
+    /// Takes what is appended and writes it at this epoch, from the next batch on. From now on only what is committed counts, and
+    /// what leaves says that it is on so many sites. So whoever names more than before must know that all that was committed is
+    /// there, and whoever names less must say so before they commit what is not.
     ///
     /// # Errors
     /// The log has entries of a later epoch, or the writer has ended.
-    pub fn lead(&self, epoch: u64) -> Result<(), Fault> {
-        self.order(None, |reply| Order::Lead { epoch, reply })
+    pub fn lead(&self, epoch: u64, durability: Durability) -> Result<(), Fault> {
+        self.order(None, |reply| Order::Lead { epoch, durability, reply })
     }
 
     /// Takes what is appended no more, at once; drops what waits, and cuts the log behind `tail` if it is longer. From now on only
@@ -232,13 +235,13 @@ impl<R: Release> Writer<R> {
                 self.watch = Some(watch);
                 answer(&reply, Ok(locked(&self.shared.history).clone()))
             }
-            Order::Lead { epoch, reply } => answer(&reply, self.lead(epoch)),
+            Order::Lead { epoch, durability, reply } => answer(&reply, self.lead(epoch, durability)),
             Order::Follow { to, must_reach, reply } => answer(&reply, self.follow(to, must_reach)),
             Order::Install { history, reply } => answer(&reply, self.install(history)),
         }
     }
 
-    fn lead(&mut self, epoch: u64) -> Result<(), Refusal> {
+    fn lead(&mut self, epoch: u64, durability: Durability) -> Result<(), Refusal> {
         let mut queue = locked(&self.shared.queue);
         let last = queue.last.unwrap_or(self.tail);
         if epoch < last.epoch.max(1) {
@@ -249,7 +252,7 @@ impl<R: Release> Writer<R> {
             return Err(Fault::new(Code::Internal, message).into());
         }
         self.shared.set_mode(&mut queue, Mode::Leading);
-        self.epoch = epoch;
+        (self.epoch, self.durability) = (epoch, durability);
         self.shared.gate.listen();
         Ok(())
     }

@@ -17,6 +17,7 @@ use super::{
 use crate::stage::{self, Stage};
 use hansa_core::{
     code::{Code, Fault},
+    durability::Durability,
     mirror::{Entry, Position},
     moment::Moment,
 };
@@ -61,6 +62,8 @@ pub(super) struct Writer<R: Release> {
     pub watch: Option<Arc<dyn Watch>>,
     /// What this sub-node's own entries carry.
     pub epoch: u64,
+    /// On how many sites what counts is.
+    pub durability: Durability,
     pub segment: Box<dyn Segment>,
     pub key: SegmentKey,
     pub offset: u64,
@@ -119,6 +122,7 @@ impl<R: Release> Writer<R> {
             release,
             watch: None,
             epoch,
+            durability: Durability::OneSite,
             segment,
             key,
             offset,
@@ -370,7 +374,7 @@ impl<R: Release> Writer<R> {
         };
         self.note_kept();
         if !effects.is_empty() {
-            self.release.release(effects);
+            self.release.release(effects, self.durability);
         }
     }
 

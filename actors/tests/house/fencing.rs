@@ -4,7 +4,8 @@
 use crate::fixture::{CLIENT, Node, copied, definition, options, transaction, until};
 use hansa_actors::standby::Ground;
 use hansa_core::{
-    code::Code, dispatch::from_session, ident::TransactionId, mirror::Entry, moment::Moment, transaction::Instance,
+    code::Code, dispatch::from_session, durability::Durability, ident::TransactionId, mirror::Entry, moment::Moment,
+    transaction::Instance,
 };
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ async fn leading() -> (Node, TransactionId) {
     let id = transaction(0);
     assert_eq!(node.submit(id, "purchase").await.unwrap(), "submitted");
     let journal = node.ground.journal();
-    journal.lead(2).unwrap();
+    journal.lead(2, Durability::OneSite).unwrap();
     journal.wait_durable(journal.tail()).unwrap();
     journal.commit(journal.tail());
     (node, id)
@@ -37,7 +38,7 @@ fn written_by_another(node: &Node, count: u64) -> Vec<Entry> {
     let (ground, _) =
         Ground::open(options(folder.path()), Arc::clone(&node.world) as _, &(Arc::new(|_| ()) as _), false).unwrap();
     let journal = ground.journal();
-    journal.lead(3).unwrap();
+    journal.lead(3, Durability::OneSite).unwrap();
     let before = journal.tail();
     for number in 0..count {
         // Of a link that nobody looks at here.
@@ -67,7 +68,7 @@ async fn a_checkpoint_of_machines_whose_log_was_cut_does_not_reach_the_store() {
 
     node.house.leave().await;
     let mut standby = node.ground.standby();
-    journal.lead(4).unwrap();
+    journal.lead(4, Durability::OneSite).unwrap();
     assert!(standby.take_through(counting.sequence).is_ok());
     let house = standby.serve(Arc::new(|fault| panic!("{fault}"))).await.unwrap();
     for (id, is_known) in [(counted, true), (lost, false)] {
@@ -84,7 +85,7 @@ async fn machines_of_before_write_nothing_when_their_node_serves_again() {
     let tail = submit_in_vain(&node, transaction(1)).await;
     journal.follow(journal.position(tail).unwrap().unwrap()).unwrap();
     assert_eq!(journal.reign(), None);
-    journal.lead(4).unwrap();
+    journal.lead(4, Durability::OneSite).unwrap();
     let id = transaction(2);
     node.house.admit(from_session(node.asker(CLIENT), Node::submission(id, "purchase"), id)).unwrap();
     assert!(node.house.look::<Instance, _>(&id, move |sight| sight.machine(&id).is_some()).await.unwrap());
@@ -102,7 +103,7 @@ async fn a_standby_goes_on_from_a_log_only_while_that_is_its_own_to_write() {
     node.house.leave().await;
     let mut standby = node.ground.standby();
     assert!(!standby.accede().unwrap());
-    journal.lead(4).unwrap();
+    journal.lead(4, Durability::OneSite).unwrap();
     assert!(standby.accede().unwrap());
     assert_eq!(standby.taken(), tail.sequence);
 }

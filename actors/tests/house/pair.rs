@@ -9,7 +9,8 @@ use hansa_actors::{
     standby::Ground,
 };
 use hansa_core::{
-    dispatch::Outward,
+    dispatch::{Outward, ToPeer},
+    durability::Durability,
     ident::{OrganizationId, SubnodeId},
     mirror::{
         Entry,
@@ -56,12 +57,15 @@ impl Carrier for Wire {
     }
 }
 
-/// Counts what leaves.
+/// Counts what leaves, and keeps on how many sites that said to be.
 #[derive(Default)]
-struct Counting(AtomicU64);
+struct Counting(AtomicU64, Mutex<Vec<Durability>>);
 
 impl World for Counting {
-    fn outward(&self, _: Outward) {
+    fn outward(&self, effect: Outward) {
+        if let Outward::Peer(_, ToPeer::Confirm { durability, .. }) = effect {
+            self.1.lock().unwrap().push(durability);
+        }
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -127,9 +131,15 @@ impl Node {
         for number in 0..count {
             let record = format!("record {number} of {}", self.subnode.short());
             // Of a link, as the machines of the exchange would; nothing here reads it.
-            let leaving = Outward::Learn(Vec::new());
+            let confirm = ToPeer::Confirm { accepted_through: number, durability: Durability::OneSite };
+            let leaving = Outward::Peer(OrganizationId([9; 32]), confirm);
             self.journal().append(&[(b"\x03address".as_slice(), record.as_bytes())], Moment(number), vec![leaving]);
         }
+    }
+
+    /// On how many sites the last that left said to be.
+    fn said(&self) -> Option<Durability> {
+        self.released.1.lock().unwrap().last().copied()
     }
 
     fn entries(&self) -> Vec<Entry> {
@@ -190,6 +200,7 @@ async fn pair(lines: &Lines) -> (Node, Node, Vec<Node>) {
     let witnesses: Vec<_> = (2..6).map(|number| Node::start(lines, number, 0, folder(), None)).collect();
     active.write(10);
     active.until_released(10).await;
+    assert_eq!(active.said(), Some(Durability::OneSite), "a single node");
     for node in witnesses.iter().chain([&active]) {
         node.mend();
     }
@@ -228,6 +239,7 @@ async fn what_leaves_the_active_is_in_both_logs() {
     let (active, mirror, _witnesses) = pair(&lines).await;
     active.write(1_000);
     active.until_released(1_010).await;
+    assert_eq!(active.said(), Some(Durability::TwoSites));
     let (ours, theirs) = (active.entries(), mirror.entries());
     assert_eq!(ours.len(), 1_010);
     assert_eq!(hashes(&ours), hashes(&theirs));
@@ -237,6 +249,7 @@ async fn what_leaves_the_active_is_in_both_logs() {
     active.write(10);
     active.until("serving alone", |status| status.state == State::ActiveSolo).await;
     active.until_released(1_020).await;
+    assert_eq!(active.said(), Some(Durability::OneSite));
     assert_eq!(mirror.entries().len(), 1_010);
 
     // It comes back, catches up while more is written, and counts again.
@@ -244,7 +257,10 @@ async fn what_leaves_the_active_is_in_both_logs() {
     mirror.mend();
     active.until("a pair again", |status| status.state == State::ActivePair).await;
     active.until_released(6_020).await;
-    mirror.until("the whole log", |status| status.tail == 6_020).await;
+    active.write(1);
+    active.until_released(6_021).await;
+    assert_eq!(active.said(), Some(Durability::TwoSites));
+    mirror.until("the whole log", |status| status.tail == 6_021).await;
     assert_eq!(hashes(&active.entries()), hashes(&mirror.entries()));
 }
 

@@ -4,6 +4,7 @@ use super::{Administration, protocol::*, time::Time};
 use hansa_core::{
     access::{Rights, Verifier},
     code::{Code, Fault},
+    durability::Durability,
     ident::{
         AccountName, City, DefinitionHash, DefinitionName, FederationId, LibraryHash, LibraryName, OperationName,
         OrganizationId, PublicationId, SignalName, SubnodeId, TopicName, TransactionId,
@@ -56,6 +57,13 @@ pub fn status() -> Status {
                 address: Some("/ip4/10.0.0.2/tcp/4100".into()),
                 discovered_by: Some("mdns".into()),
                 outbox: 0,
+                durability: Some(Durability::TwoSites),
+                mirrors: vec![PeerMirror {
+                    city: "Bremen".parse().unwrap(),
+                    subnode: SubnodeId([30; 32]),
+                    address: "/ip4/10.0.0.3/tcp/4100".into(),
+                    rtt_ms: Some(9.0),
+                }],
             },
             Peer {
                 organization: OrganizationId([4; 32]),
@@ -68,6 +76,8 @@ pub fn status() -> Status {
                 address: None,
                 discovered_by: Some("directory".into()),
                 outbox: 7,
+                durability: None,
+                mirrors: Vec::new(),
             },
         ],
         services: vec![Service {
@@ -87,7 +97,8 @@ pub fn status() -> Status {
             disk: Disk { free_bytes: 5 << 30, total_bytes: 10 << 30 },
         },
         transactions: TransactionCounts { open: 1, submitted: 5, completed: 3, failed: 1, timed_out: 0, cancelled: 0 },
-        role: PairRole::Single,
+        role: PairRole::Active,
+        pair: Some(Box::new(pair_status())),
         health: Health { ok: true, findings: vec![Fault::new(Code::PeerUnreachable, "Cedar Pte is away")] },
     }
 }
@@ -157,7 +168,12 @@ impl Administration for Pretended {
         _: bool,
         id: Option<PublicationId>,
     ) -> Result<Published, Fault> {
-        Ok(Published { topic, publication: id.unwrap_or(PublicationId(1)), repeated: id.is_some() })
+        Ok(Published {
+            topic,
+            publication: id.unwrap_or(PublicationId(1)),
+            repeated: id.is_some(),
+            durability: Some(Durability::TwoSites),
+        })
     }
 
     async fn define(&self, text: String) -> Result<Defined, Fault> {
@@ -238,13 +254,17 @@ impl Administration for Pretended {
     }
 
     async fn submit(&self, _: DefinitionName, _: String, id: Option<TransactionId>) -> Result<Submitted, Fault> {
-        Ok(Submitted { transaction: id.unwrap_or(TransactionId(1)), repeated: id.is_some() })
+        Ok(Submitted {
+            transaction: id.unwrap_or(TransactionId(1)),
+            repeated: id.is_some(),
+            durability: Some(Durability::TwoSites),
+        })
     }
 
     async fn await_response(&self, transaction: TransactionId, timeout: Duration) -> Result<Awaited, Fault> {
         tokio::time::sleep(timeout).await;
         let state = TransactionState::Running;
-        Ok(Awaited { transaction, definition: "d".parse()?, state, document: None, fault: None })
+        Ok(Awaited { transaction, definition: "d".parse()?, state, document: None, fault: None, durability: None })
     }
 
     async fn cancel(&self, transaction: TransactionId) -> Result<Cancelled, Fault> {

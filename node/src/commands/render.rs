@@ -15,7 +15,7 @@ mod transaction;
 
 pub use definition::{Look, definition_faults};
 pub use difference::{changed_lines, definition_versions, difference};
-pub use pair::{pair, pair_concerns, pair_initiated, pair_switched};
+pub use pair::{pair, pair_concerns, pair_initiated, pair_line, pair_switched};
 pub use transaction::{dry_run, history, show, transactions};
 
 /// The columns of rows, aligned, below their heads where there are any. The last column is not padded.
@@ -101,7 +101,7 @@ pub fn status(status: &Status) -> String {
             "node",
             format!("{} {}, process {}, up {}", node.id.short(), node.version, node.pid, duration(node.uptime_ms)),
         ),
-        ("in its pair", in_pair(status.role).to_owned()),
+        ("in its pair", status.pair.as_deref().map(pair_line).unwrap_or_default()),
         ("services at", addresses.cxip.clone()),
         ("members at", addresses.federation.join(", ")),
         ("administered at", addresses.cxip_admin.clone().unwrap_or_default()),
@@ -137,23 +137,12 @@ pub fn status(status: &Status) -> String {
     if !status.peers.is_empty() {
         let connected = status.peers.iter().filter(|peer| peer.connected).count();
         let _ = writeln!(text, "\nPeers: {connected} of {} connected", status.peers.len());
-        text.push_str(&indented(&table(&[], status.peers.iter().map(peer))));
+        text.push_str(&indented(&table(&[], status.peers.iter().flat_map(peer))));
     }
     if !status.services.is_empty() {
         let _ = write!(text, "\nServices\n{}", indented(&services(&status.services)));
     }
     text
-}
-
-/// What a sub-node is in its pair; nothing where there is none.
-fn in_pair(role: PairRole) -> &'static str {
-    match role {
-        PairRole::Single => "",
-        PairRole::Active => "active: `hansa pair status` tells more",
-        PairRole::Mirror => "mirror: it follows, and the other sub-node serves; `hansa pair status` tells more",
-        PairRole::Learner => "learner: it follows, and the other sub-node serves; `hansa pair status` tells more",
-        _ => "changing: `hansa pair status` tells more",
-    }
 }
 
 fn health(health: &Health) -> String {
@@ -164,16 +153,25 @@ fn health(health: &Health) -> String {
     text
 }
 
-fn peer(peer: &Peer) -> Vec<String> {
+/// A member, and below it its mirrors.
+fn peer(peer: &Peer) -> Vec<Vec<String>> {
     let mut about = Vec::new();
     about.extend(peer.rtt_ms.filter(|_| peer.connected).map(|rtt| format!("{rtt:.1} ms")));
     about.extend(peer.address.clone());
     about.extend(peer.discovered_by.as_ref().map(|by| format!("by {by}")));
     about.extend(peer.since.map(|since| format!("since {since}")));
     about.extend((peer.outbox > 0).then(|| format!("{} waiting for it", peer.outbox)));
+    about.extend(peer.durability.map(|durability| format!("confirms on {}", durability.phrase())));
     let mark = if peer.connected { "●" } else { "○" };
     let word = if peer.connected { "connected" } else { "away" };
-    vec![format!("{mark} {}", peer.name), peer.city.to_string(), word.to_owned(), about.join(", ")]
+    let mut rows =
+        vec![vec![format!("{mark} {}", peer.name), peer.city.to_string(), word.to_owned(), about.join(", ")]];
+    rows.extend(peer.mirrors.iter().map(|mirror| {
+        let rtt = mirror.rtt_ms.map(|rtt| format!("{rtt:.1} ms, ")).unwrap_or_default();
+        let about = format!("{rtt}{}", mirror.address);
+        vec!["  and its mirror".to_owned(), mirror.city.to_string(), "connected".to_owned(), about]
+    }));
+    rows
 }
 
 fn indented(text: &str) -> String {
@@ -297,8 +295,11 @@ mod tests {
             "1 open; 3 completed",
             "✔ well; Cedar Pte is away [peer-unreachable]: ",
             "Peers: 1 of 2 connected",
-            "● Birch GmbH  Hamburg    connected  12.3 ms, /ip4/10.0.0.2/tcp/4100, by mdns, since 2026-",
-            "○ Cedar Pte   Singapore  away       by directory, 7 waiting for it",
+            "in its pair   active, epoch 7: the mirror in Hamburg is 3 entries behind; 1 of 2 witnesses connected",
+            "● Birch GmbH      Hamburg    connected  12.3 ms, /ip4/10.0.0.2/tcp/4100, by mdns, since 2026-",
+            "confirms on two sites",
+            "  and its mirror  Bremen     connected  9.0 ms, /ip4/10.0.0.3/tcp/4100",
+            "○ Cedar Pte       Singapore  away       by directory, 7 waiting for it",
             "credit   private  2            1       3          check-credit, book",
         ] {
             assert!(text.contains(part), "'{part}' is missing in:\n{text}");

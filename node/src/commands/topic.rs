@@ -151,7 +151,8 @@ impl Publish {
         let published: Published = context.client().await?.ask(&request).await?;
         context.show(&published, |published| {
             let word = if published.repeated { "was published before" } else { "is published" };
-            format!("{} {word} to {}.", published.publication, published.topic)
+            let safe = published.durability.map(|durability| format!(", safe on {}", durability.phrase()));
+            format!("{} {word} to {}{}.", published.publication, published.topic, safe.unwrap_or_default())
         });
         Ok(())
     }

@@ -142,12 +142,15 @@ impl Submit {
         }
         let request = Request::Submit { definition: self.definition, document, id: self.id };
         let submitted: Submitted = client.ask(&request).await?;
+        let safe =
+            submitted.durability.map(|durability| format!(", safe on {}", durability.phrase())).unwrap_or_default();
+        if !context.json {
+            // On standard output is the id alone, or the document.
+            eprintln!("{} is on its way{safe}.", submitted.transaction);
+        }
         if !self.wait {
             context.show(&submitted, |submitted| submitted.transaction.to_string());
             return Ok(());
-        }
-        if !context.json {
-            eprintln!("{} is on its way.", submitted.transaction);
         }
         let awaited = wait(&mut client, submitted.transaction, Duration::from_secs(self.timeout_s)).await?;
         if context.json {

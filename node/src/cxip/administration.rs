@@ -38,6 +38,12 @@ pub trait Office: Entrance {
     /// That.
     fn administration(&self) -> &Self::Administration;
 
+    /// Let somebody in who comes to the administration port: also while this sub-node follows, and lets in nobody else.
+    ///
+    /// # Errors
+    /// Why not.
+    fn receive(&self, visitor: Visitor<'_>) -> impl Future<Output = Result<(Welcome, Self::Guest), Unwelcome>> + Send;
+
     /// Whether somebody who was let in may administer, now.
     ///
     /// # Errors
@@ -67,7 +73,7 @@ impl<O: Office> Entrance for Desk<O> {
     /// Whoever may not administer has nothing to do here, and hears so at once.
     /// Where the other sub-node is reached is not said: those addresses are of the other port.
     async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, Self::Guest), Unwelcome> {
-        let (welcome, guest) = self.office.welcome(visitor).await.map_err(|unwelcome| unwelcome.fault)?;
+        let (welcome, guest) = self.office.receive(visitor).await.map_err(|unwelcome| unwelcome.fault)?;
         self.office.may_administer(&guest)?;
         Ok((Welcome { alternates: Vec::new(), ..welcome }, guest))
     }

@@ -2,7 +2,7 @@
 
 use super::{Machines, views};
 use crate::admin::{Administration, protocol::*, time::Time};
-use hansa_actors::{clock, journal::DiskState, shard::Sight, stage};
+use hansa_actors::{clock, journal::DiskState};
 use hansa_core::{
     access::{self, Rights, Verifier},
     code::{Code, Fault},
@@ -10,12 +10,11 @@ use hansa_core::{
     dispatch::{Input, Tally},
     document::Text,
     ident::{
-        AccountName, City, DefinitionHash, DefinitionName, LibraryHash, LibraryName, OperationName, OrganizationId,
-        PublicationId, SignalName, TopicName, TransactionId,
+        AccountName, City, DefinitionHash, DefinitionName, LibraryHash, LibraryName, OperationName, PublicationId,
+        SignalName, TopicName, TransactionId,
     },
-    link::Link,
     mailbox::Mailbox,
-    membership::{self, Charter, Credentials, InviteKey, InviteText},
+    membership::{self, InviteKey, InviteText},
     signed::{Purpose, Signed},
     transaction::{Definition, Input as ToTransaction, catalogue},
 };
@@ -25,91 +24,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 const SECRET_BYTES: usize = 16;
 
 impl Machines {
-    async fn federation_status(&self) -> Option<FederationStatus> {
-        let credentials = self.credentials().await?;
-        let members = match self.housed() {
-            Some(house) => {
-                let count = |sight: &Sight<'_, Directory>| sight.machine(&()).map_or(0, |all| all.members().count());
-                house.look::<Directory, _>(&(), count).await
-            }
-            // A follower counts who is connected.
-            None => self.ways.peers.federation().map(|federation| federation.peers().len() + 1),
-        };
-        Some(Self::federation_of(&credentials, members.unwrap_or_default() as u64))
-    }
-
-    fn federation_of(credentials: &Credentials, members: u64) -> FederationStatus {
-        let charter: Result<Charter, Fault> = credentials.charter.open(Purpose::Charter, Code::CertificateForged);
-        let name = charter.map(|charter| charter.name);
-        FederationStatus {
-            name: name.unwrap_or_else(|_| "unnamed".parse().expect("a word is a name")),
-            id: credentials.federation(),
-            members: members.max(1),
-        }
-    }
-
-    async fn outboxes(&self) -> BTreeMap<OrganizationId, u64> {
-        let Some(house) = self.housed() else { return BTreeMap::new() };
-        let all = house.look_all::<Link, _>(|sight| {
-            sight.awake().map(|(peer, link)| (*peer, link.outbox() as u64)).collect::<Vec<_>>()
-        });
-        all.await.into_iter().flatten().collect()
-    }
-
-    async fn peers(&self) -> Vec<Peer> {
-        let outboxes = self.outboxes().await;
-        let links = self.ways.peers.federation().map(hansa_federation::Handle::peers).unwrap_or_default();
-        let own = self.own();
-        let look = move |sight: &Sight<'_, Directory>| {
-            let directory = sight.machine(&())?;
-            Some(
-                directory
-                    .members()
-                    .filter(|member| member.record.organization != own)
-                    .map(|member| {
-                        let city = member.certificates.first().map(|certificate| certificate.city.clone());
-                        let address = member.record.subnodes.first().and_then(|subnode| subnode.addresses.first());
-                        (member.record.organization, member.record.name.clone(), city, address.cloned())
-                    })
-                    .collect::<Vec<_>>(),
-            )
-        };
-        // A follower knows who is connected to it, and no more.
-        let known = match self.housed() {
-            Some(house) => house.look::<Directory, _>(&(), look).await.flatten(),
-            None => None,
-        };
-        let mut peers: BTreeMap<_, _> = known
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|(organization, name, city, address)| {
-                let peer = Peer {
-                    organization,
-                    name,
-                    city: city?,
-                    connected: false,
-                    since: None,
-                    rtt_ms: None,
-                    clock_ahead_ms: None,
-                    address,
-                    discovered_by: None,
-                    outbox: 0,
-                };
-                Some((organization, peer))
-            })
-            .collect();
-        for link in links {
-            peers.insert(link.organization, views::peer(link));
-        }
-        for (organization, outbox) in outboxes {
-            if let Some(peer) = peers.get_mut(&organization) {
-                peer.outbox = outbox;
-            }
-        }
-        peers.into_values().collect()
-    }
-
-    fn findings(&self) -> Vec<Fault> {
+    pub(super) fn findings(&self) -> Vec<Fault> {
         let statistics = self.statistics().journal;
         let mut findings = Vec::new();
         match statistics.disk {
@@ -132,6 +47,8 @@ impl Administration for Machines {
             statistics.tallies.iter().map(|(tally, count)| (*tally as usize, *count)).collect();
         let tally = |tally: Tally| tallies.get(&(tally as usize)).copied().unwrap_or_default();
         let findings = self.findings();
+        // Duties that do not answer are those of a node that stops.
+        let pair = Self::pair_status(self).await.ok();
         Ok(Status {
             organization: OrganizationStatus {
                 name: configuration.organization().name().clone(),
@@ -171,7 +88,8 @@ impl Administration for Machines {
                 timed_out: tally(Tally::TimedOut),
                 cancelled: tally(Tally::Cancelled),
             },
-            role: self.pair_role().await,
+            role: pair.as_ref().map_or(PairRole::Starting, |pair| pair.role),
+            pair: pair.filter(|pair| pair.role != PairRole::Single).map(Box::new),
             health: Health { ok: findings.is_empty(), findings },
         })
     }
@@ -181,15 +99,7 @@ impl Administration for Machines {
         operation: Option<OperationName>,
         city: Option<City>,
     ) -> Result<Vec<DirectoryEntry>, Fault> {
-        let connected: Vec<_> = self
-            .ways
-            .peers
-            .federation()
-            .map(hansa_federation::Handle::peers)
-            .unwrap_or_default()
-            .into_iter()
-            .map(|peer| peer.organization)
-            .collect();
+        let connected: Vec<_> = self.connected_members().into_iter().collect();
         let own = self.own();
         let house = self.house()?;
         let entries = house.look::<Directory, _>(&(), move |sight| {
@@ -373,7 +283,8 @@ impl Administration for Machines {
         let tracking = self
             .ask(|asker| Input::Transaction(transaction, ToTransaction::Submit { asker, definition, document }))
             .await?;
-        Ok(Submitted { transaction, repeated: tracking.word.as_deref() == Some("repeated") })
+        let repeated = tracking.word.as_deref() == Some("repeated");
+        Ok(Submitted { transaction, repeated, durability: tracking.durability })
     }
 
     async fn await_response(&self, id: TransactionId, timeout: Duration) -> Result<Awaited, Fault> {
@@ -394,7 +305,7 @@ impl Administration for Machines {
                     TransactionState::Compensating => TransactionState::Compensating,
                     _ => TransactionState::Running,
                 };
-                Ok(Awaited { transaction: id, definition, state, document: None, fault: None })
+                Ok(Awaited { transaction: id, definition, state, document: None, fault: None, durability: None })
             }
         }
     }
@@ -502,106 +413,6 @@ impl Administration for Machines {
     }
 
     async fn readings(&self) -> Vec<Reading> {
-        let statistics = self.statistics();
-        let journal = &statistics.journal;
-        let mut readings = vec![
-            Reading::gauge(
-                "hansa_uptime_seconds",
-                "Seconds since the process started.",
-                clock::now().since_ms(self.start.started.0) as f64 / 1_000.0,
-            ),
-            Reading::gauge("hansa_healthy", "One if the node does its work.", f64::from(self.findings().is_empty())),
-            Reading::gauge(
-                "hansa_serving",
-                "One if this sub-node serves, zero if it follows.",
-                f64::from(self.housed().is_some()),
-            ),
-            Reading::gauge(
-                "hansa_transactions_open",
-                "Transactions that are open.",
-                statistics.transactions_open as f64,
-            ),
-            Reading::gauge("hansa_topics", "Topics that have subscribers.", statistics.topics as f64),
-            Reading::gauge(
-                "hansa_topics_bytes",
-                "Bytes of publications that topics keep for their subscribers.",
-                statistics.topics_bytes as f64,
-            ),
-            Reading::counter("hansa_inputs_refused", "Inputs that machines refused.", statistics.refused as f64),
-            Reading::gauge("hansa_sessions", "Connections of services and clients.", self.ways.sessions.count() as f64),
-            Reading::gauge(
-                "hansa_cxip_arriving_bytes",
-                "Bytes of CXIP messages that have come in part.",
-                self.room.get().map_or(0, |room| room.assembly_bytes()) as f64,
-            ),
-            Reading::gauge(
-                "hansa_cxip_queued_bytes",
-                "Bytes that wait for services and clients that read slowly.",
-                self.room.get().map_or(0, |room| room.queued_bytes()) as f64,
-            ),
-            Reading::counter("hansa_journal_entries", "Entries made durable.", journal.entries as f64),
-            Reading::counter("hansa_journal_bytes", "Bytes written to the journal.", journal.bytes_written as f64),
-            Reading::counter("hansa_journal_syncs", "Syncs of the journal.", journal.syncs as f64),
-            Reading::counter(
-                "hansa_journal_sync_seconds",
-                "Time that syncs of the journal took.",
-                journal.sync_us_total as f64 / 1e6,
-            ),
-            Reading::gauge("hansa_journal_segments", "Segment files of the journal.", journal.segments as f64),
-            Reading::gauge(
-                "hansa_journal_kept_bytes",
-                "Bytes of the journal's segment files.",
-                journal.segment_bytes as f64,
-            ),
-            Reading::counter(
-                "hansa_journal_segments_dropped",
-                "Segment files that were dropped, the oldest first.",
-                journal.segments_dropped as f64,
-            ),
-            Reading::gauge("hansa_journal_queued_bytes", "Bytes that wait for the disk.", journal.queued_bytes as f64),
-        ];
-        readings.push(Reading::counter(
-            "hansa_processor_seconds",
-            "Processor time of the process.",
-            stage::of_process().as_secs_f64(),
-        ));
-        for (name, spent) in stage::spent() {
-            let help = "Processor time by stage of the work, sampled; the rest is sockets, threads and the runtime.";
-            readings.push(Reading::counter("hansa_stage_seconds", help, spent.as_secs_f64()).label("stage", name));
-        }
-        let count = |tally: Tally| {
-            let found = statistics.tallies.iter().find(|(counted, _)| *counted == tally);
-            found.map_or(0, |(_, count)| *count) as f64
-        };
-        let endings = [Tally::Completed, Tally::Failed, Tally::TimedOut, Tally::Cancelled];
-        for (tally, state) in endings.into_iter().zip(["completed", "failed", "timed-out", "cancelled"]) {
-            let ended =
-                Reading::counter("hansa_transactions_ended", "Transactions that ended, by state.", count(tally));
-            readings.push(ended.label("state", state));
-        }
-        for (tally, name, help) in Tally::ALL {
-            if !endings.contains(&tally) {
-                readings.push(Reading::counter(&format!("hansa_{name}"), &format!("{help}."), count(tally)));
-            }
-        }
-        if let Some(federation) = self.ways.peers.federation() {
-            let counters = federation.counters();
-            readings.push(Reading::gauge(
-                "hansa_peers",
-                "Members that are connected.",
-                federation.peers().len() as f64,
-            ));
-            for (name, help, value) in [
-                ("hansa_links_opened", "Links to members that came up.", counters.links_opened),
-                ("hansa_peers_refused", "Peers that this node refused.", counters.refused_here),
-                ("hansa_refused_by_peers", "Peers that refused this node.", counters.refused_by_peer),
-                ("hansa_dials_failed", "Dials of members that failed.", counters.dials_failed),
-            ] {
-                readings.push(Reading::counter(name, help, value as f64));
-            }
-        }
-        let refused = self.frames_refused.load(std::sync::atomic::Ordering::Relaxed);
-        readings.push(Reading::counter("hansa_frames_refused", "Frames of peers that were refused.", refused as f64));
-        readings
+        self.all_readings().await
     }
 }

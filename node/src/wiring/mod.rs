@@ -5,7 +5,9 @@
 
 mod administration;
 mod pair;
+mod peering;
 mod peers;
+mod readings;
 pub mod role;
 mod serving;
 mod sessions;
@@ -36,7 +38,7 @@ use hansa_actors::{
     supervisor::Fatal,
 };
 use hansa_core::{
-    access::Rights,
+    access::{Accounts, Rights},
     code::{Code, Fault},
     dispatch::{self, Input, Outward},
     ident::{AccountName, OrganizationId, TransactionId},
@@ -117,6 +119,8 @@ pub struct Machines {
     role: Role,
     /// The log of a follower.
     followed: RwLock<Option<Arc<Journal<Outward>>>>,
+    /// The accounts in the log of a follower.
+    heard_accounts: RwLock<Accounts>,
     /// The code that opens the pair to one more sub-node.
     pairings: Outstanding,
     /// The papers that were heard of last.
@@ -170,6 +174,7 @@ impl Node {
             house: RwLock::default(),
             role: Role::default(),
             followed: RwLock::default(),
+            heard_accounts: RwLock::default(),
             pairings: Outstanding::default(),
             papers: RwLock::default(),
             pair: OnceLock::new(),
@@ -449,12 +454,31 @@ impl Entrance for Machines {
     type Guest = Option<AccountName>;
 
     async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, Self::Guest), Unwelcome> {
-        let house = self.house().map_err(|fault| Unwelcome { fault, address: self.role.active_cxip() })?;
-        let surroundings = house.surroundings();
-        let account = self.doorkeeper.admit(surroundings.accounts(), visitor).await?;
+        self.house().map_err(|fault| Unwelcome { fault, address: self.role.active_cxip() })?;
+        self.receive(visitor).await
+    }
+}
+
+impl Office for Machines {
+    type Administration = Self;
+
+    fn administration(&self) -> &Self {
+        self
+    }
+
+    async fn receive(&self, visitor: Visitor<'_>) -> Result<(Welcome, Self::Guest), Unwelcome> {
+        let account = self.doorkeeper.admit(&self.accounts(), visitor).await?;
         let organization = self.start.configuration.organization();
         let (name, city) = (organization.name().clone(), organization.city().clone());
         Ok((Welcome { organization: Some(name), city: Some(city), alternates: self.alternates() }, account))
+    }
+
+    fn may_administer(&self, account: &Option<AccountName>) -> Result<(), Fault> {
+        let Some(account) = account else {
+            return Err(Fault::new(Code::AccessDenied, "only accounts may administer the node from here")
+                .help("add one on the node's own machine: `hansa access add NAME --administer --password-file FILE`"));
+        };
+        self.with_account(account, |rights| rights.permit_to_administer(account))
     }
 }
 
@@ -505,22 +529,6 @@ impl Door for Machines {
     }
 }
 
-impl Office for Machines {
-    type Administration = Self;
-
-    fn administration(&self) -> &Self {
-        self
-    }
-
-    fn may_administer(&self, account: &Option<AccountName>) -> Result<(), Fault> {
-        let Some(account) = account else {
-            return Err(Fault::new(Code::AccessDenied, "only accounts may administer the node from here")
-                .help("add one on the node's own machine: `hansa access add NAME --administer --password-file FILE`"));
-        };
-        self.with_account(account, |rights| rights.permit_to_administer(account))
-    }
-}
-
 impl Machines {
     /// Whether an account may say this: by the rights that it has now, not those that it had when it connected.
     fn permit(&self, account: &AccountName, input: &FromSession) -> Result<(), Fault> {
@@ -532,7 +540,7 @@ impl Machines {
         account: &AccountName,
         permit: impl FnOnce(&Rights) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        match self.house()?.surroundings().accounts().named(account) {
+        match self.accounts().named(account) {
             Some(known) => permit(&known.rights),
             None => Err(Fault::new(Code::AccessDenied, format!("the account {account} was removed"))
                 .help("the node's operator adds accounts with `hansa access add`")),

@@ -1,7 +1,7 @@
 //! The administration's way to the pair: how it is, who joins it, who serves. What the machines of the pair decide is their
 //! business; here it is asked and shown.
 
-use super::{Machines, role::Part};
+use super::Machines;
 use crate::{
     admin::{
         protocol::{
@@ -248,15 +248,6 @@ impl Machines {
             self.remember(credentials.clone());
         }
         self.ways.peers.learn(acquaintances.directory.whereabouts());
-    }
-
-    /// What this sub-node is, in one word.
-    pub(super) async fn pair_role(&self) -> PairRole {
-        match (Self::pair_status(self).await, self.role.part()) {
-            (Ok(status), _) => status.role,
-            (Err(_), Part::Serving { .. }) => PairRole::Active,
-            (Err(_), Part::Starting | Part::Following) => PairRole::Starting,
-        }
     }
 
     /// This sub-node, as the administration shows it.

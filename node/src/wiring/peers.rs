@@ -50,6 +50,8 @@ pub struct Peers {
     /// Where sub-nodes are, as the recovered directory tells before the federation is there; none once it is.
     learned_early: Mutex<Option<Whereabouts>>,
     ways: Mutex<HashMap<OrganizationId, Way>>,
+    /// The last receipt of each peer since the process started.
+    receipts: Mutex<HashMap<OrganizationId, Receipt>>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -61,6 +63,7 @@ impl Peers {
             federation: Arc::default(),
             learned_early: Mutex::new(Some(Vec::new())),
             ways: Mutex::default(),
+            receipts: Mutex::default(),
             runtime: tokio::runtime::Handle::current(),
         }
     }
@@ -92,6 +95,16 @@ impl Peers {
             Way { messages: way, sending }
         });
         let _ = way.messages.send(message);
+    }
+
+    /// A peer has signed this, and it was checked.
+    fn receipt(&self, receipt: Receipt) {
+        self.receipts.lock().unwrap_or_else(PoisonError::into_inner).insert(receipt.to, receipt);
+    }
+
+    /// The last that each peer has confirmed, and on how many of its sites.
+    pub fn receipts(&self) -> HashMap<OrganizationId, Receipt> {
+        self.receipts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Drop what waits for peers: this sub-node does not serve any more. What was not taken in, the links of the one that
@@ -161,8 +174,8 @@ impl Sending {
                 }
             }
             ToPeer::Position { accepted_through } => self.send_frame(Frame::Position { accepted_through }).await,
-            ToPeer::Confirm { accepted_through } => {
-                let receipt = Receipt { from: self.peer, to: self.own, accepted_through };
+            ToPeer::Confirm { accepted_through, durability } => {
+                let receipt = Receipt { from: self.peer, to: self.own, accepted_through, durability };
                 self.send_frame(Frame::Confirm(Signed::new(&self.organization, Purpose::Receipt, &receipt))).await;
             }
             ToPeer::Frames(frames) => {
@@ -283,6 +296,7 @@ async fn arrived(machines: &Machines, from: OrganizationId, frame: Frame) -> Res
                 return Err(Fault::new(Code::FrameRefused, "a receipt is not the sender's own, or not for this node"));
             }
             let accepted_through = receipt.accepted_through;
+            machines.ways.peers.receipt(receipt);
             machines.admit(Input::Link(from, link::Input::Confirmed { accepted_through })).await?;
         }
         Frame::Forward(frames) => {

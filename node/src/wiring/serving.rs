@@ -12,6 +12,7 @@ use hansa_actors::{
     journal::Journal,
 };
 use hansa_core::{
+    access::Accounts,
     code::{Code, Fault},
     directory::{self, Own, Subnode},
     dispatch::{Input, Outward},
@@ -75,6 +76,19 @@ impl Machines {
     /// The log that this sub-node has while it follows, for its figures.
     pub fn follow_with(&self, journal: Option<Arc<Journal<Outward>>>) {
         *self.followed.write().unwrap_or_else(PoisonError::into_inner) = journal;
+    }
+
+    /// These may attach, as far as a follower has heard.
+    pub fn admit_accounts(&self, accounts: Accounts) {
+        *self.heard_accounts.write().unwrap_or_else(PoisonError::into_inner) = accounts;
+    }
+
+    /// Who may attach: as the machines say it, or while this sub-node follows, as the log does.
+    pub(super) fn accounts(&self) -> Accounts {
+        match self.housed() {
+            Some(house) => house.surroundings().accounts().clone(),
+            None => self.heard_accounts.read().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
     }
 
     /// The figures of the house; of a follower those of its log.

@@ -12,6 +12,7 @@ use hansa_actors::{
 };
 use hansa_core::{
     code::{Code, Fault},
+    durability::Durability,
     ident::SubnodeId,
     mirror::pair::State,
 };
@@ -42,6 +43,9 @@ impl Succession {
     /// Until the duties end. What cannot be done here ends the node: going on could serve with what does not count.
     pub(super) async fn run(mut self) {
         let mut committed = self.duties.committed();
+        if let Err(fault) = self.share_accounts() {
+            return (self.fatal)(fault);
+        }
         let mut look = tokio::time::interval(LOOK);
         loop {
             let done = tokio::select! {
@@ -53,7 +57,8 @@ impl Succession {
                 counted = committed.changed(), if self.standby.is_some() => match counted {
                     Ok(()) => {
                         let through = *committed.borrow_and_update();
-                        self.stand_by(move |standby| standby.take_through(through)).await
+                        let taken = self.stand_by(move |standby| standby.take_through(through)).await;
+                        taken.and_then(|()| self.share_accounts())
                     }
                     Err(_) => return,
                 },
@@ -68,7 +73,7 @@ impl Succession {
 
     async fn happened(&mut self, happening: Happening) -> Result<(), Fault> {
         match happening {
-            Happening::Serve { epoch, .. } => self.serve(epoch).await,
+            Happening::Serve { epoch, durability } => self.serve(epoch, durability).await,
             Happening::Pause => {
                 self.machines.pause(true);
                 Ok(())
@@ -85,7 +90,7 @@ impl Succession {
                 let installed = blocking(move || ground.install(&history, &state).map(|()| history)).await;
                 self.standby = Some(self.ground.standby());
                 self.duties.installed(installed);
-                Ok(())
+                self.share_accounts()
             }
             Happening::Alarm(alarm) => {
                 tracing::error!("the pair needs its operator: {}; see `hansa pair status`", pair::alarm(alarm));
@@ -94,7 +99,7 @@ impl Succession {
         }
     }
 
-    async fn serve(&mut self, epoch: u64) -> Result<(), Fault> {
+    async fn serve(&mut self, epoch: u64, durability: Durability) -> Result<(), Fault> {
         self.machines.role.set(Part::Serving { epoch });
         if let Some(mut standby) = self.standby.take() {
             let begun = Instant::now();
@@ -108,6 +113,7 @@ impl Succession {
             self.machines.begin_serving(house).await?;
             tracing::info!(epoch, took = ?begun.elapsed(), "this sub-node serves");
         }
+        tracing::info!(epoch, "what is acknowledged from here on is on {}", durability.phrase());
         self.machines.pause(false);
         if let Some(federation) = self.machines.ways.peers.federation() {
             federation.set_serving(epoch);
@@ -127,6 +133,14 @@ impl Succession {
         self.machines.follow_with(Some(Arc::clone(self.ground.journal())));
         self.standby = Some(self.ground.standby());
         tracing::info!("this sub-node follows");
+        self.share_accounts()
+    }
+
+    /// Administrators are let in by a follower, too.
+    fn share_accounts(&mut self) -> Result<(), Fault> {
+        if let Some(standby) = &mut self.standby {
+            self.machines.admit_accounts(standby.accounts()?);
+        }
         Ok(())
     }
 

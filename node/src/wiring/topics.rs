@@ -77,6 +77,7 @@ impl Machines {
         let address = TopicAddress::own(topic.clone());
         let publish = |asker| Input::Topic(address, topic::Input::Publish { asker, publication, public, document });
         let tracking = self.ask(publish).await?;
-        Ok(Published { topic, publication, repeated: tracking.word.as_deref() == Some("repeated") })
+        let repeated = tracking.word.as_deref() == Some("repeated");
+        Ok(Published { topic, publication, repeated, durability: tracking.durability })
     }
 }

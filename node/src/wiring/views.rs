@@ -25,16 +25,12 @@ pub fn peer(link: hansa_federation::Peer) -> Peer {
         DiscoveredBy::Inbound => "inbound",
     };
     Peer {
-        organization: link.organization,
-        name: link.name,
-        city: link.city,
         connected: true,
         since: Some(link.connected.into()),
         rtt_ms: link.round_trip.map(|round_trip| round_trip.as_secs_f64() * 1_000.0),
-        clock_ahead_ms: None,
         address: Some(link.address.to_string()),
         discovered_by: Some(discovered_by.to_owned()),
-        outbox: 0,
+        ..Peer::away(link.organization, link.name, link.city)
     }
 }
 
@@ -298,8 +294,9 @@ fn performer(leg: &LegPicture, offers: &Offers) -> OperationPerformer {
 
 /// The end of a transaction.
 pub fn awaited(response: Response) -> Awaited {
-    let state = state(response.ending.word());
-    let (document, fault) = match response.ending {
+    let Response { transaction, definition, ending, durability } = response;
+    let state = state(ending.word());
+    let (document, fault) = match ending {
         Ending::Completed(document) => (Some(document.as_str().to_owned()), None),
         Ending::Failed(fault) => (None, Some(fault)),
         Ending::TimedOut => {
@@ -307,5 +304,5 @@ pub fn awaited(response: Response) -> Awaited {
         }
         Ending::Cancelled => (None, Some(Fault::new(Code::TransactionCancelled, "the transaction was cancelled"))),
     };
-    Awaited { transaction: response.transaction, definition: response.definition, state, document, fault }
+    Awaited { transaction, definition, state, document, fault, durability }
 }

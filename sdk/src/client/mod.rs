@@ -16,6 +16,7 @@ use attachment::Attachment;
 use hansa_core::{
     code::{Code, Fault},
     document::Text,
+    durability::Durability,
     ident::{DefinitionName, PublicationId, TransactionId},
     limit,
     session::{Ending, Response, Status, Tracking},
@@ -348,6 +349,13 @@ impl Submission {
     #[must_use]
     pub fn tracking(&self) -> &Tracking {
         &self.tracking
+    }
+
+    /// On how many sites it was durable when the node took it, if the node said so: on one, or, where the node's sub-nodes are a
+    /// pair, on two (M1). The [`Response`] says the same of the end.
+    #[must_use]
+    pub fn durability(&self) -> Option<Durability> {
+        self.tracking.durability
     }
 
     /// How it ended; waits for the end, over as many connections as that takes. Asked again, it says the same again.

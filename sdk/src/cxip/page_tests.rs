@@ -4,6 +4,7 @@ use super::{Acknowledgement, Kind, Message, Password, Refusal, decode, encode, t
 use bytes::BytesMut;
 use hansa_core::{
     code::{Code, Fault, Place},
+    durability::Durability,
     ident::{InvocationId, OrganizationId, PublicationId, TopicAddress, TransactionId},
     invocation::{Context, Invocation, Target},
     limit,
@@ -37,6 +38,7 @@ fn conversation() -> Vec<Example> {
         transaction: Some(transaction),
         moment: Some(NOW),
         word: Some(word.to_owned()),
+        durability: Some(Durability::TwoSites),
         ..Tracking::default()
     };
     let connected = Message::Acknowledged(Acknowledgement {
@@ -79,7 +81,10 @@ fn conversation() -> Vec<Example> {
         operations_ended: 1,
         operations: 4,
     };
-    let ended = |ending| Message::Response(Response { transaction, definition: purchase.clone(), ending });
+    let ended = |ending| {
+        let durability = Some(Durability::TwoSites);
+        Message::Response(Response { transaction, definition: purchase.clone(), ending, durability })
+    };
     let torn =
         Fault::new(Code::DocumentMalformed, "the end tag </Orde> closes <Order>").at(Place { line: 1, column: 23 });
     let prices = TopicAddress::own("prices".parse().unwrap());
@@ -90,6 +95,7 @@ fn conversation() -> Vec<Example> {
         publication,
         moment: Some(NOW),
         word: Some(word.to_owned()),
+        durability: Some(Durability::OneSite),
         ..Tracking::default()
     };
     let password = Some(Password("open sesame".to_owned()));
@@ -107,7 +113,13 @@ fn conversation() -> Vec<Example> {
             256,
             Message::Completed { invocation, service: credit.clone(), document: text("<Credit granted=\"true\"/>") },
         ),
-        ("S4 Acknowledged", 4, 4, 1024, acknowledged(word("answered"))),
+        (
+            "S4 Acknowledged",
+            4,
+            4,
+            1024,
+            acknowledged(Tracking { durability: Some(Durability::OneSite), ..word("answered") }),
+        ),
         ("S5 Failed", 5, 3, 256, Message::Failed { invocation, service: credit, fault: no_credit.clone() }),
         (
             "S5 Refused",

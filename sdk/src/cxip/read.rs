@@ -50,6 +50,7 @@ fn of_envelope(envelope: &mut Envelope, content: &str) -> Result<Message, Fault>
         "Response" => Message::Response(Response {
             transaction: needed(envelope, "transaction")?,
             definition: needed(envelope, "definition")?,
+            durability: optional(envelope, "durability")?,
             ending: ending(envelope, content)?,
         }),
         "Acknowledged" => {
@@ -61,6 +62,7 @@ fn of_envelope(envelope: &mut Envelope, content: &str) -> Result<Message, Fault>
                     publication: optional(envelope, "publication")?,
                     moment: optional_number(envelope, "moment")?.map(Moment),
                     word: envelope.take("word").map(Cow::into_owned),
+                    durability: optional(envelope, "durability")?,
                 },
                 organization: optional(envelope, "organization")?,
                 city: optional(envelope, "city")?,

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use hansa_core::{
     code::{Code, Fault, Place},
     document::Text,
+    durability::Durability,
     ident::{InvocationId, OrganizationId, PublicationId, TopicAddress, TransactionId},
     invocation::{Context, Invocation, Target},
     limit,
@@ -113,17 +114,23 @@ fn response() -> impl Strategy<Value = Response> {
         Just(Ending::TimedOut),
         Just(Ending::Cancelled),
     ];
-    (transaction(), parsed(), ending).prop_map(|(transaction, definition, ending)| Response {
+    (transaction(), parsed(), ending, durability()).prop_map(|(transaction, definition, ending, durability)| Response {
         transaction,
         definition,
         ending,
+        durability,
     })
+}
+
+fn durability() -> impl Strategy<Value = Option<Durability>> {
+    option::of(prop_oneof![Just(Durability::OneSite), Just(Durability::TwoSites)])
 }
 
 fn tracking() -> impl Strategy<Value = Tracking> {
     let ids = (option::of(transaction()), option::of(invocation_id()), option::of(any::<u128>()));
-    (ids, option::of(any::<u64>()), option::of(words())).prop_map(
-        |((transaction, invocation, publication), moment, word)| Tracking {
+    (ids, option::of(any::<u64>()), option::of(words()), durability()).prop_map(
+        |((transaction, invocation, publication), moment, word, durability)| Tracking {
+            durability,
             transaction,
             invocation,
             publication: publication.map(PublicationId),

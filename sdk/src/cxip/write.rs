@@ -75,6 +75,7 @@ pub(super) fn content(buffer: &mut BytesMut, message: &Message) {
                 .optional("publication", tracking.publication.as_ref())
                 .optional("moment", tracking.moment.map(|moment| moment.0).as_ref())
                 .optional_text("word", tracking.word.as_deref())
+                .optional("durability", tracking.durability.as_ref())
                 .optional_text("organization", organization.as_ref().map(|name| name.as_str()))
                 .optional_text("city", city.as_ref().map(|city| city.as_str()))
                 .optional_text("alternates", whereabouts::joined(alternates).as_deref())
@@ -103,7 +104,8 @@ fn response(buffer: &mut BytesMut, response: &Response) {
     let root = Root::open(buffer, "Response")
         .value("transaction", response.transaction)
         .value("definition", &response.definition)
-        .value("ending", response.ending.word());
+        .value("ending", response.ending.word())
+        .optional("durability", response.durability.as_ref());
     match &response.ending {
         Ending::Completed(document) => root.document(document),
         Ending::Failed(fault) => root.children(|buffer| {

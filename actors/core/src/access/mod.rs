@@ -86,6 +86,14 @@ pub struct Access {
     accounts: BTreeMap<AccountName, Account>,
 }
 
+impl Access {
+    /// The accounts as they are now.
+    #[must_use]
+    pub fn picture(&self) -> Accounts {
+        Accounts(Arc::new(self.accounts.clone()))
+    }
+}
+
 /// What is asked.
 #[derive(Debug)]
 pub enum Input {
@@ -148,7 +156,7 @@ impl Access {
     fn drawn(&self, change: &Record) -> Effect {
         let mut after = self.clone();
         after.absorb(change);
-        Effect::Redraw(Accounts(Arc::new(after.accounts)))
+        Effect::Redraw(after.picture())
     }
 
     fn changed(&self, record: Record, asker: Asker, word: &'static str) -> Decision<Self> {
@@ -192,7 +200,7 @@ impl Machine for Access {
                 Ok(self.changed(Record::Removed { name }, asker, "removed"))
             }
             Input::Due => Ok(Decision::nothing()),
-            Input::Resumed => Ok(Decision::nothing().effect(Effect::Redraw(Accounts(Arc::new(self.accounts.clone()))))),
+            Input::Resumed => Ok(Decision::nothing().effect(Effect::Redraw(self.picture()))),
         }
     }
 

@@ -12,6 +12,7 @@ pub use tally::Tally;
 use crate::{
     access::{self, Accounts},
     directory::{self, MemberRecord},
+    durability::Durability,
     ident::{OrganizationId, PublicationId, ServiceName, SubnodeId, TopicAddress, TransactionId},
     link::{self, Numbered},
     mailbox, membership,
@@ -63,6 +64,20 @@ pub enum Outward {
     Sign(Box<MemberRecord>),
 }
 
+impl Outward {
+    /// What it rests on is durable on so many sites: what tells others that something is durable says so.
+    pub fn rest_on(&mut self, durability: Durability) {
+        match self {
+            Self::Session(_, ToSession::Acknowledged { tracking, .. }) => {
+                tracking.durability = tracking.durability.map(|_| durability);
+            }
+            Self::Session(_, ToSession::Respond { response, .. }) => response.durability = Some(durability),
+            Self::Peer(_, ToPeer::Confirm { durability: said, .. }) => *said = durability,
+            _ => {}
+        }
+    }
+}
+
 /// What is sent to a peer.
 #[derive(Debug)]
 pub enum ToPeer {
@@ -77,6 +92,8 @@ pub enum ToPeer {
     Confirm {
         /// The number.
         accepted_through: u64,
+        /// On how many sites.
+        durability: Durability,
     },
     /// What the directory has.
     Digest(Vec<(OrganizationId, u64)>),

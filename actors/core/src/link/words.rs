@@ -4,6 +4,7 @@
 use super::topics;
 use crate::{
     code::Fault,
+    durability::Durability,
     ident::{InvocationId, OrganizationId, ServiceName, TransactionId},
     invocation::{Invocation, Outcome},
     session::Asker,
@@ -57,6 +58,9 @@ pub struct Receipt {
     pub to: OrganizationId,
     /// All up to this number.
     pub accepted_through: u64,
+    /// On how many sites (M1); a node that says nothing of it says: at least on one.
+    #[serde(default)]
+    pub durability: Durability,
 }
 
 /// What is asked of a link, or arrives on it.

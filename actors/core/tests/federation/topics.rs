@@ -154,7 +154,7 @@ impl World {
                     self.give(to, Input::Link(peer, link::Input::Arrived(frame)));
                 }
             }
-            ToPeer::Confirm { accepted_through } => {
+            ToPeer::Confirm { accepted_through, .. } => {
                 self.give(to, Input::Link(peer, link::Input::Confirmed { accepted_through }));
             }
             ToPeer::Digest(versions) => {

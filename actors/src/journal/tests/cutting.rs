@@ -11,7 +11,7 @@ fn closed() -> MemoryDisk {
     let (journal, _) = watched(&disk, SEGMENT_BYTES, &Witness::default());
     for number in 1..=20 {
         if number == 1 || number == 9 {
-            journal.lead(number).unwrap();
+            journal.lead(number, OneSite).unwrap();
         }
         let sequence = append(&journal, &[item(number, if number == 13 { 1_400 } else { 150 })]);
         if number % 3 > 0 {

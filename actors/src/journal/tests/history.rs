@@ -8,7 +8,7 @@ const SEGMENT_BYTES: u64 = 1_024;
 /// Entries of some epochs, in some segments; each epoch as often as it is named, with so many entries.
 fn write_epochs(journal: &Journal<u64>, epochs: &[(u64, u64)]) {
     for (epoch, entries) in epochs {
-        journal.lead(*epoch).unwrap();
+        journal.lead(*epoch, OneSite).unwrap();
         for number in 0..*entries {
             append(journal, &[item(number, 10 + (number * 53 % 300) as usize)]);
         }
@@ -83,7 +83,7 @@ fn entries_that_are_not_kept_are_named() {
 #[test]
 fn whoever_is_fed_while_segments_are_dropped_gets_a_whole_answer_or_none() {
     let journal = open_from(&MemoryDisk::new(), 0);
-    journal.lead(1).unwrap();
+    journal.lead(1, OneSite).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
             for number in 0..300 {
@@ -124,7 +124,7 @@ fn the_history_survives_a_restart_wherever_replay_begins() {
         let journal = open_from(&disk, replay_from);
         assert_eq!(journal.history(), history, "replay from {replay_from}");
         // Nothing is ever written at an epoch before the last.
-        assert_eq!(code_of(journal.lead(8)), Code::Internal);
+        assert_eq!(code_of(journal.lead(8, OneSite)), Code::Internal);
     }
     let journal = open_from(&disk, 0);
     journal.truncate_before(20, 0).unwrap();

@@ -11,6 +11,7 @@ mod reading;
 use super::{Entry, Fatal, Journal, JournalOptions, Release, Watch, disk::Disk};
 use hansa_core::{
     code::{Code, Fault},
+    durability::Durability::{self, OneSite, TwoSites},
     mirror::{self, History, Position},
     moment::Moment,
 };
@@ -28,6 +29,7 @@ type Item = (Vec<u8>, Vec<u8>);
 struct Witness {
     disk: Option<MemoryDisk>,
     released: Arc<Mutex<Vec<u64>>>,
+    durability: Arc<Mutex<Vec<Durability>>>,
     violations: Arc<Mutex<Vec<u64>>>,
     fatal: Arc<Mutex<Vec<Fault>>>,
 }
@@ -36,7 +38,8 @@ impl Release for Witness {
     /// The sequence that the effect rests on.
     type Effect = u64;
 
-    fn release(&mut self, effects: Vec<u64>) {
+    fn release(&mut self, effects: Vec<u64>, durability: Durability) {
+        self.durability.lock().unwrap().extend(effects.iter().map(|_| durability));
         if self.disk.as_ref().is_some_and(MemoryDisk::has_unsynced_data) {
             self.violations.lock().unwrap().extend(&effects);
         }
@@ -113,7 +116,7 @@ fn foreign(behind: Position, epoch: u64, count: u64) -> Vec<mirror::Entry> {
     let disk = MemoryDisk::new();
     let (journal, _) = watched(&disk, 4_096, &Witness::default());
     journal.install(&History(vec![behind])).unwrap();
-    journal.lead(epoch).unwrap();
+    journal.lead(epoch, OneSite).unwrap();
     for number in 0..count {
         append(&journal, &[item(number + 100 * epoch, 30)]);
     }

@@ -18,7 +18,7 @@ fn two_logs_are_the_same_over_other_segments_and_batches() {
         if number % 15 == 0 {
             // What is still queued would be written at the new epoch.
             active.wait_durable(active.tail()).unwrap();
-            active.lead(1 + number as u64 / 15).unwrap();
+            active.lead(1 + number as u64 / 15, OneSite).unwrap();
         }
         let sequence = append(&active, &[item]);
         if number % 3 == 0 {
@@ -122,7 +122,7 @@ fn nothing_leaves_before_it_is_committed_and_all_that_was_in_order() {
     let first = append(&journal, &[item(1, 20)]);
     journal.wait_committed(first).unwrap();
     eventually(|| witness.released() == [1]);
-    journal.lead(2).unwrap();
+    journal.lead(2, OneSite).unwrap();
     for number in 2..=6 {
         journal.wait_durable(append(&journal, &[item(number, 20)])).unwrap();
     }
@@ -149,7 +149,7 @@ fn what_is_held_waits_though_it_counts() {
     let (disk, witness) = (MemoryDisk::new(), Witness::default());
     let (journal, _) = watched(&disk, 1_024, &witness);
     journal.hold(true);
-    journal.lead(1).unwrap();
+    journal.lead(1, OneSite).unwrap();
     append(&journal, &[item(1, 20)]);
     journal.commit(1);
     journal.wait_committed(1).unwrap();
@@ -168,13 +168,13 @@ fn what_is_held_waits_though_it_counts() {
 fn what_was_said_of_a_log_before_it_was_cut_lets_nothing_out_after_it() {
     let (disk, witness) = (MemoryDisk::new(), Witness::default());
     let (journal, _) = watched(&disk, 1_024, &witness);
-    journal.lead(1).unwrap();
+    journal.lead(1, OneSite).unwrap();
     journal.wait_durable(append(&journal, &[item(1, 20)])).unwrap();
     // It counts before the disk has it; it never will.
     journal.commit(2);
     journal.hold(true);
     journal.follow(position(&journal, 1)).unwrap();
-    journal.lead(2).unwrap();
+    journal.lead(2, OneSite).unwrap();
     for number in 2..=4 {
         journal.wait_durable(append(&journal, &[item(number, 20)])).unwrap();
     }
@@ -187,7 +187,7 @@ fn what_was_said_of_a_log_before_it_was_cut_lets_nothing_out_after_it() {
 fn a_journal_closes_though_nobody_says_that_its_entries_count() {
     let (disk, witness) = (MemoryDisk::new(), Witness::default());
     let (journal, _) = watched(&disk, 1_024, &witness);
-    journal.lead(1).unwrap();
+    journal.lead(1, OneSite).unwrap();
     let last = append(&journal, &[item(1, 20), item(2, 600), item(3, 600)]);
     thread::scope(|scope| {
         let waits = scope.spawn(|| journal.wait_committed(last));
@@ -196,7 +196,7 @@ fn a_journal_closes_though_nobody_says_that_its_entries_count() {
     });
     assert_eq!(witness.released(), []);
     assert_eq!(recover_twice(&disk).unwrap().len(), 3);
-    assert_eq!(code_of(journal.lead(2)), Code::JournalFailed);
+    assert_eq!(code_of(journal.lead(2, OneSite)), Code::JournalFailed);
     assert_eq!(code_of(journal.follow(Position::default())), Code::JournalFailed);
     assert_eq!(code_of(journal.watch(Arc::new(Told::default()))), Code::JournalFailed);
 }
@@ -208,7 +208,7 @@ fn effects_that_nobody_commits_do_not_pile_up_for_ever() {
     let shared: Arc<dyn Disk> = Arc::new(disk);
     let journal = Journal::open_on(shared, options, witness.clone(), witness.hook(), 0, &mut |_| Ok(())).unwrap();
     journal.watch(Arc::new(Told::default())).unwrap();
-    journal.lead(1).unwrap();
+    journal.lead(1, OneSite).unwrap();
     for number in 0..3 {
         journal.admits().unwrap();
         journal.wait_durable(append(&journal, &[item(number, 10)])).unwrap();
@@ -224,7 +224,7 @@ fn effects_that_nobody_commits_do_not_pile_up_for_ever() {
 fn whoever_follows_drops_what_did_not_count() {
     let (disk, witness) = (MemoryDisk::new(), Witness::default());
     let (journal, _) = watched(&disk, 1_024, &witness);
-    journal.lead(1).unwrap();
+    journal.lead(1, OneSite).unwrap();
     for number in 1..=5 {
         journal.wait_durable(append(&journal, &[item(number, 200)])).unwrap();
     }
@@ -246,7 +246,7 @@ fn whoever_follows_drops_what_did_not_count() {
     journal.wait_committed(7).unwrap();
     assert_eq!(journal.entries(3, 7, usize::MAX).unwrap(), others);
     // It leads again, and what waits then is its own.
-    journal.lead(3).unwrap();
+    journal.lead(3, OneSite).unwrap();
     let own = append(&journal, &[item(8, 10)]);
     journal.commit(own);
     eventually(|| witness.released() == [1, 2, 8]);
@@ -270,7 +270,7 @@ fn whoever_follows_takes_nothing_from_the_moment_that_it_is_told() {
     let journal = open(&disk, 1_024, &witness).unwrap();
     let (go_on, stops) = mpsc::channel();
     journal.watch(Arc::new(Stops(Mutex::new(stops)))).unwrap();
-    journal.lead(1).unwrap();
+    journal.lead(1, OneSite).unwrap();
     append(&journal, &[item(1, 20)]);
     journal.wait_durable(1).unwrap();
     let own = position(&journal, 1);
@@ -321,9 +321,9 @@ fn entries_that_do_not_continue_the_log_are_refused_whole() {
     journal.write(good.clone()).unwrap();
     assert_eq!(code_of(journal.write(early)), Code::JournalBroken);
     journal.wait_durable(4).unwrap();
-    journal.lead(3).unwrap();
+    journal.lead(3, OneSite).unwrap();
     assert_eq!(code_of(journal.write(foreign(good[2].position, 3, 1))), Code::PairNotReady);
-    assert_eq!(code_of(journal.lead(1)), Code::Internal, "epochs never go back");
+    assert_eq!(code_of(journal.lead(1, OneSite)), Code::Internal, "epochs never go back");
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn an_order_is_refused_while_the_disk_is_full_and_can_be_given_again() {
     disk.set_write_full(true);
     append(&journal, &[item(1, 20)]);
     eventually(|| journal.admits().is_err());
-    assert_eq!(code_of(journal.lead(2)), Code::DiskFull);
+    assert_eq!(code_of(journal.lead(2, OneSite)), Code::DiskFull);
     disk.set_write_full(false);
     journal.wait_durable(1).unwrap();
     // No room for a segment, which the writer waits for now; and none for one that is written anew.
@@ -342,10 +342,33 @@ fn an_order_is_refused_while_the_disk_is_full_and_can_be_given_again() {
     let at = position(&journal, 1);
     append(&journal, &[item(3, 500)]);
     eventually(|| journal.statistics().queued_bytes == 0 && journal.admits().is_err());
-    assert_eq!(code_of(journal.lead(2)), Code::DiskFull);
+    assert_eq!(code_of(journal.lead(2, OneSite)), Code::DiskFull);
     assert_eq!(code_of(journal.follow(at)), Code::DiskFull);
     disk.set_room(None);
     eventually(|| journal.follow(at).is_ok());
     journal.close().unwrap();
     assert_eq!(recover_twice(&disk).unwrap().len(), 1);
+}
+
+/// M1: what leaves says on how many sites it lies, by the configuration under which it counted.
+#[test]
+fn what_leaves_says_on_how_many_sites_it_is() {
+    let (disk, witness) = (MemoryDisk::new(), Witness::default());
+    let (journal, _) = watched(&disk, 1_024, &witness);
+    journal.wait_durable(append(&journal, &[item(1, 20)])).unwrap();
+    eventually(|| witness.released() == [1]);
+    journal.lead(2, TwoSites).unwrap();
+    journal.wait_durable(append(&journal, &[item(2, 20)])).unwrap();
+    journal.wait_durable(append(&journal, &[item(3, 20)])).unwrap();
+    journal.commit(2);
+    eventually(|| witness.released() == [1, 2]);
+    // The mirror is lost. What waits counts alone, and does not say more.
+    journal.lead(3, OneSite).unwrap();
+    journal.commit(3);
+    eventually(|| witness.released() == [1, 2, 3]);
+    journal.lead(4, TwoSites).unwrap();
+    let last = append(&journal, &[item(4, 20)]);
+    journal.commit(last);
+    eventually(|| witness.released() == [1, 2, 3, 4]);
+    assert_eq!(*witness.durability.lock().unwrap(), [OneSite, TwoSites, OneSite, TwoSites]);
 }

@@ -86,7 +86,7 @@ fn a_release_that_panics_is_as_final_as_a_failed_disk() {
     struct Panics;
     impl Release for Panics {
         type Effect = ();
-        fn release(&mut self, _: Vec<()>) {
+        fn release(&mut self, _: Vec<()>, _: Durability) {
             panic!("a mistake of the shell");
         }
     }

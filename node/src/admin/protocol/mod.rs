@@ -21,8 +21,8 @@ pub use pair::{
     Declined, PairDuty, PairInitiated, PairMode, PairRole, PairSite, PairStatus, PairSwitched, PairWitness, Takeover,
 };
 pub use status::{
-    Addresses, Disk, FederationStatus, Health, JournalStatus, NodeStatus, OrganizationStatus, Peer, Reading,
-    ReadingKind, Service, Status, TransactionCounts,
+    Addresses, Disk, FederationStatus, Health, JournalStatus, NodeStatus, OrganizationStatus, Peer, PeerMirror,
+    Reading, ReadingKind, Service, Status, TransactionCounts,
 };
 pub use topic::{Published, TopicEntry, TopicSubscriber};
 pub use transaction::{
@@ -35,6 +35,7 @@ use super::time::Time;
 use hansa_core::{
     access::{Rights, Verifier},
     code::Fault,
+    durability::Durability,
     ident::{
         AccountName, City, DefinitionHash, DefinitionName, LibraryHash, LibraryName, OperationName, OrganizationId,
         OrganizationName, PublicationId, ServiceName, SignalName, TopicName, TransactionId,
@@ -433,6 +434,9 @@ pub struct Submitted {
     pub transaction: TransactionId,
     /// Whether it had been submitted before with this id.
     pub repeated: bool,
+    /// On how many sites it is durable: `one-site` or `two-sites`.
+    #[serde(default)]
+    pub durability: Option<Durability>,
 }
 
 /// How a transaction ended, or that it has not.
@@ -448,6 +452,9 @@ pub struct Awaited {
     pub document: Option<String>,
     /// Why it failed.
     pub fault: Option<Fault>,
+    /// On how many sites the end is durable, if it has ended.
+    #[serde(default)]
+    pub durability: Option<Durability>,
 }
 
 /// A transaction was cancelled.

@@ -31,6 +31,38 @@ pub enum PairRole {
     TakingOver,
 }
 
+impl PairRole {
+    /// Every one.
+    pub const ALL: [Self; 10] = [
+        Self::Single,
+        Self::Active,
+        Self::Mirror,
+        Self::Learner,
+        Self::Starting,
+        Self::Suspect,
+        Self::Reconfiguring,
+        Self::Joining,
+        Self::Switching,
+        Self::TakingOver,
+    ];
+
+    /// The word for it, as in JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Active => "active",
+            Self::Mirror => "mirror",
+            Self::Learner => "learner",
+            Self::Starting => "starting",
+            Self::Suspect => "suspect",
+            Self::Reconfiguring => "reconfiguring",
+            Self::Joining => "joining",
+            Self::Switching => "switching",
+            Self::TakingOver => "taking-over",
+        }
+    }
+}
+
 /// How many sub-nodes an acknowledgement rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -191,8 +223,8 @@ mod tests {
         assert_eq!(status["mirror"]["cxip"], "10.0.0.2:4000");
         assert_eq!(status["witnesses"][0]["linked"], true);
         assert_eq!(status["last_takeover"]["epoch"], 6);
-        for (role, word) in [(super::PairRole::TakingOver, "taking-over"), (super::PairRole::Learner, "learner")] {
-            assert_eq!(serde_json::to_value(role).unwrap(), word);
+        for role in super::PairRole::ALL {
+            assert_eq!(serde_json::to_value(role).unwrap(), role.word());
         }
     }
 

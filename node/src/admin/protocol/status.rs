@@ -1,9 +1,10 @@
 //! How a node is: the answer to `status`, and the numbers that monitoring reads.
 
-use super::pair::PairRole;
+use super::pair::{PairRole, PairStatus};
 use crate::admin::time::Time;
 use hansa_core::{
     code::Fault,
+    durability::Durability,
     ident::{City, FederationId, OperationName, OrganizationId, OrganizationName, ServiceName, SubnodeId},
 };
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub struct Status {
     /// What it is in its pair; `single` where there is none.
     #[serde(default)]
     pub role: PairRole,
+    /// How the pair is, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<Box<PairStatus>>,
     /// Whether all is well.
     pub health: Health,
 }
@@ -112,6 +116,45 @@ pub struct Peer {
     pub discovered_by: Option<String>,
     /// Frames that wait here until it takes them.
     pub outbox: u64,
+    /// On how many of its sites that lies which it confirmed last, since this node started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+    /// Its sub-nodes that are connected and do not serve.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<PeerMirror>,
+}
+
+impl Peer {
+    /// One that is known and not connected.
+    pub fn away(organization: OrganizationId, name: OrganizationName, city: City) -> Self {
+        Self {
+            organization,
+            name,
+            city,
+            connected: false,
+            since: None,
+            rtt_ms: None,
+            clock_ahead_ms: None,
+            address: None,
+            discovered_by: None,
+            outbox: 0,
+            durability: None,
+            mirrors: Vec::new(),
+        }
+    }
+}
+
+/// A sub-node of another member that is connected and does not serve.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerMirror {
+    /// Where it is.
+    pub city: City,
+    /// Which it is.
+    pub subnode: SubnodeId,
+    /// The address in use.
+    pub address: String,
+    /// Round trip, as last measured.
+    pub rtt_ms: Option<f64>,
 }
 
 /// A service of this node.

@@ -1,7 +1,10 @@
 //! Topics as they are listed and shown: what each keeps, and how far each of its subscribers is.
 
 use crate::admin::time::Time;
-use hansa_core::ident::{OrganizationId, OrganizationName, PublicationId, SubscriberName, TopicName};
+use hansa_core::{
+    durability::Durability,
+    ident::{OrganizationId, OrganizationName, PublicationId, SubscriberName, TopicName},
+};
 use serde::{Deserialize, Serialize};
 
 /// A topic that has subscribers.
@@ -59,4 +62,7 @@ pub struct Published {
     pub publication: PublicationId,
     /// Whether it had been published before with this id.
     pub repeated: bool,
+    /// On how many sites it is durable: `one-site` or `two-sites`.
+    #[serde(default)]
+    pub durability: Option<Durability>,
 }

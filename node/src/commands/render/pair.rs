@@ -53,6 +53,26 @@ pub fn pair(status: &PairStatus) -> String {
     text
 }
 
+/// A pair in one line, for `hansa status`.
+pub fn pair_line(status: &PairStatus) -> String {
+    let city = |site: &PairSite| site.city.as_ref().map_or_else(|| site.subnode.short(), ToString::to_string);
+    let other = match (status.role, &status.mirror) {
+        (PairRole::Mirror | PairRole::Learner | PairRole::TakingOver, _) => {
+            format!("the active in {} serves, this one {}", city(&status.active), is_behind(status.lag_entries))
+        }
+        (_, Some(mirror)) => format!("the mirror in {} {}", city(mirror), is_behind(status.lag_entries)),
+        (_, None) => "there is no mirror".to_owned(),
+    };
+    let linked = status.witnesses.iter().filter(|witness| witness.linked).count();
+    let witnesses = format!("{linked} of {} witnesses connected", status.witnesses.len());
+    let alarm = status.alarm.as_ref().map(|alarm| format!("; ✘ {alarm}")).unwrap_or_default();
+    format!("{}, epoch {}: {other}; {witnesses}{alarm}", status.role.word(), status.epoch)
+}
+
+fn is_behind(entries: u64) -> String {
+    if entries == 0 { behind(0) } else { format!("is {}", behind(entries)) }
+}
+
 fn headline(status: &PairStatus) -> String {
     let role = match status.role {
         PairRole::Single => "This node has no mirror.",

@@ -34,16 +34,18 @@ use tokio::net::TcpStream;
 /// An office that lets in whoever knows the password, and lets the operator administer until that is taken back.
 struct Guarded {
     revoked: AtomicBool,
+    /// Whether it is a follower, who lets in nobody but administrators.
+    follows: AtomicBool,
 }
 
 impl Entrance for Guarded {
     type Guest = String;
 
     async fn welcome(&self, visitor: Visitor<'_>) -> Result<(Welcome, String), Unwelcome> {
-        if visitor.password.is_none_or(|password| password.0 != "open sesame") {
-            return Err(Fault::new(Code::AccessDenied, "not let in").into());
+        if self.follows.load(Ordering::SeqCst) {
+            return Err(Fault::new(Code::NotActive, "this sub-node follows").into());
         }
-        Ok((Welcome { organization: "Acme BV".parse().ok(), ..Welcome::default() }, visitor.name.to_owned()))
+        self.receive(visitor).await
     }
 }
 
@@ -52,6 +54,13 @@ impl Office for Guarded {
 
     fn administration(&self) -> &Pretended {
         &Pretended
+    }
+
+    async fn receive(&self, visitor: Visitor<'_>) -> Result<(Welcome, String), Unwelcome> {
+        if visitor.password.is_none_or(|password| password.0 != "open sesame") {
+            return Err(Fault::new(Code::AccessDenied, "not let in").into());
+        }
+        Ok((Welcome { organization: "Acme BV".parse().ok(), ..Welcome::default() }, visitor.name.to_owned()))
     }
 
     fn may_administer(&self, guest: &String) -> Result<(), Fault> {
@@ -70,7 +79,7 @@ struct Port {
 
 impl Port {
     async fn open() -> Self {
-        let office = Arc::new(Guarded { revoked: AtomicBool::new(false) });
+        let office = Arc::new(Guarded { revoked: AtomicBool::new(false), follows: AtomicBool::new(false) });
         let shutdown = Shutdown::new();
         let desk = Desk::new(Arc::clone(&office), shutdown.clone());
         let listener = Listener::start_with("127.0.0.1:0", Security::None, desk, Arc::default()).await.unwrap();
@@ -263,4 +272,16 @@ async fn the_node_is_stopped_when_the_answer_is_on_its_way() {
     soon(port.shutdown.triggered()).await;
     soon(port.listener.stop()).await;
     assert_eq!(soon(stopping).await.unwrap().unwrap().pid, std::process::id());
+}
+
+// M4: a sub-node that follows lets in no service and no client, and its administrators all the same.
+#[tokio::test]
+async fn a_follower_is_administered_while_it_lets_in_nobody_else() {
+    let port = Port::open().await;
+    port.office.follows.store(true, Ordering::SeqCst);
+    let status: Status = port.administrator().await.ask(&Request::Status).await.unwrap();
+    assert_eq!(status.role, crate::admin::protocol::PairRole::Active, "the pretended node answers");
+    let visitor = Visitor { name: "operator", account: None, password: None, certified: None, proxied: false };
+    let Err(unwelcome) = port.office.welcome(visitor).await else { panic!("it follows") };
+    assert_eq!(unwelcome.fault.code, Code::NotActive);
 }

@@ -90,7 +90,7 @@ impl Effects {
             Outward::Session(_, ToSession::Perform { invocation, .. }) => {
                 says!(durable.asked.contains(&invocation.id), "performed before it was durable");
             }
-            Outward::Peer(peer, ToPeer::Confirm { accepted_through } | ToPeer::Position { accepted_through }) => {
+            Outward::Peer(peer, ToPeer::Confirm { accepted_through, .. } | ToPeer::Position { accepted_through }) => {
                 let accepted = durable.accepted.get(peer).copied().unwrap_or_default();
                 says!(*accepted_through <= accepted, "confirmed {accepted_through}, and {accepted} are durable");
             }

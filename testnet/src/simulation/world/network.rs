@@ -180,7 +180,7 @@ impl World {
                 ToPeer::Frames(frames) => {
                     format!("frames {:?}", frames.iter().map(|frame| frame.sequence).collect::<Vec<_>>())
                 }
-                ToPeer::Confirm { accepted_through } => format!("confirm {accepted_through}"),
+                ToPeer::Confirm { accepted_through, .. } => format!("confirm {accepted_through}"),
                 ToPeer::Digest(_) => "digest".to_owned(),
                 ToPeer::Records(_) => "records".to_owned(),
             };
@@ -197,7 +197,7 @@ impl World {
                     self.give(to, Input::Link(peer, link::Input::Arrived(frame.clone())))?;
                 }
             }
-            ToPeer::Confirm { accepted_through } => {
+            ToPeer::Confirm { accepted_through, .. } => {
                 let confirmed = link::Input::Confirmed { accepted_through: *accepted_through };
                 self.give(to, Input::Link(peer, confirmed))?;
             }

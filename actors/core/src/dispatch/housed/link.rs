@@ -1,9 +1,10 @@
 //! The place of links: what goes to the peer, and what peers want of services, transactions and topics here.
 
-use super::{Housed, acknowledge};
+use super::{Housed, acknowledge, noted};
 use crate::{
     address::Kind,
     dispatch::{Delivery, Input, Outward, Surroundings, Tally, ToPeer},
+    durability::Durability,
     ident::{OrganizationId, TopicAddress},
     invocation::{Caller, Performer},
     link::{self, Link},
@@ -37,9 +38,10 @@ impl Housed for Link {
                 Delivery::Outward(Outward::Peer(*key, ToPeer::Position { accepted_through }))
             }
             Effect::Transmit { frames } => Delivery::Outward(Outward::Peer(*key, ToPeer::Frames(frames))),
-            Effect::Confirm { accepted_through } => {
-                Delivery::Outward(Outward::Peer(*key, ToPeer::Confirm { accepted_through }))
-            }
+            Effect::Confirm { accepted_through } => Delivery::Outward(Outward::Peer(
+                *key,
+                ToPeer::Confirm { accepted_through, durability: Durability::OneSite },
+            )),
             Effect::Offer { service, invocation } => Delivery::Inward(Input::Mailbox(
                 service,
                 mailbox::Input::Offer { caller: Caller::Peer(*key), invocation },
@@ -65,7 +67,7 @@ impl Housed for Link {
             )),
             Effect::Acknowledge { asker, invocation } => acknowledge(
                 asker,
-                Tracking { invocation: Some(invocation), word: Some("answered".to_owned()), ..Tracking::default() },
+                Tracking { invocation: Some(invocation), durability: Some(Durability::OneSite), ..noted("answered") },
             ),
             Effect::Topic(effect) => from_link(*key, effect),
         }

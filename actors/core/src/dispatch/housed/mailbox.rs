@@ -1,6 +1,6 @@
 //! The place of mailboxes: what they give to sessions, and to whom outcomes go.
 
-use super::{Housed, done};
+use super::{Housed, acknowledge, noted};
 use crate::{
     address::Kind,
     dispatch::{Delivery, Input, Outward, Surroundings},
@@ -38,7 +38,8 @@ impl Housed for Mailbox {
             Effect::Return { caller: Caller::Peer(organization), invocation, outcome, asker } => {
                 Delivery::Inward(Input::Link(organization, link::Input::Answer { invocation, outcome, asker }))
             }
-            Effect::Acknowledge { asker } => done(asker, "registered"),
+            // A mailbox and who performs for it live with the process.
+            Effect::Acknowledge { asker } => acknowledge(asker, noted("registered")),
         }
     }
 

@@ -13,6 +13,7 @@ mod transaction;
 use super::{Delivery, Outward, Surroundings, Tally};
 use crate::{
     address::{KeyBytes, Kind},
+    durability::Durability,
     machine::Machine,
     moment::Moment,
     session::{Asker, ToSession, Tracking},
@@ -74,6 +75,12 @@ fn acknowledge(asker: Asker, tracking: Tracking) -> Delivery {
     Delivery::Outward(Outward::Session(asker.session, ToSession::Acknowledged { message: asker.message, tracking }))
 }
 
+/// What was asked is recorded.
 fn done(asker: Asker, word: impl Into<String>) -> Delivery {
-    acknowledge(asker, Tracking { word: Some(word.into()), ..Tracking::default() })
+    acknowledge(asker, Tracking { durability: Some(Durability::OneSite), ..noted(word) })
+}
+
+/// What was asked needs no record.
+fn noted(word: impl Into<String>) -> Tracking {
+    Tracking { word: Some(word.into()), ..Tracking::default() }
 }

@@ -1,9 +1,10 @@
 //! The place of topics: publications go to sessions, and through links to peers.
 
-use super::{Housed, acknowledge};
+use super::{Housed, acknowledge, noted};
 use crate::{
     address::Kind,
     dispatch::{Delivery, Input, Outward, Surroundings, Tally},
+    durability::Durability,
     ident::TopicAddress,
     link,
     offer::Offers,
@@ -59,7 +60,7 @@ impl Housed for Topic {
             )),
             Effect::Acknowledge { asker, publication, moment, word } => acknowledge(
                 asker,
-                Tracking { publication, moment: Some(moment), word: Some(word.to_owned()), ..Tracking::default() },
+                Tracking { publication, moment: Some(moment), durability: Some(Durability::OneSite), ..noted(word) },
             ),
         }
     }

@@ -1,9 +1,10 @@
 //! The place of transactions: whom their effects reach, what of them is counted, and who waits for them.
 
-use super::{Housed, acknowledge};
+use super::{Housed, acknowledge, noted};
 use crate::{
     address::Kind,
     dispatch::{Delivery, Input, Outward, Surroundings, Tally},
+    durability::Durability,
     ident::TransactionId,
     invocation::{Caller, Performer},
     link, mailbox,
@@ -102,10 +103,11 @@ impl Housed for Instance {
             Effect::Refuse { asker, fault } => {
                 Delivery::Outward(Outward::Session(asker.session, ToSession::Refused { message: asker.message, fault }))
             }
-            Effect::Acknowledge { asker, invocation, word } => acknowledge(
-                asker,
-                Tracking { transaction: Some(*key), invocation, word: Some(word.to_owned()), ..Tracking::default() },
-            ),
+            Effect::Acknowledge { asker, invocation, word } => {
+                // Whoever waits or looks changes nothing.
+                let durability = (!matches!(word, "awaiting" | "queried")).then_some(Durability::OneSite);
+                acknowledge(asker, Tracking { transaction: Some(*key), invocation, durability, ..noted(word) })
+            }
             Effect::Report { asker, status } => {
                 Delivery::Outward(Outward::Session(asker.session, ToSession::Status { message: asker.message, status }))
             }

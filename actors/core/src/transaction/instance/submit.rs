@@ -112,7 +112,12 @@ impl Instance {
     fn response(&self) -> Option<Response> {
         let begun = self.begun.as_ref()?;
         let (_, ending) = begun.ended.as_ref()?;
-        Some(Response { transaction: self.id, definition: begun.definition.clone(), ending: ending.clone() })
+        Some(Response {
+            transaction: self.id,
+            definition: begun.definition.clone(),
+            ending: ending.clone(),
+            durability: None,
+        })
     }
 
     pub(super) fn cancel(
@@ -156,6 +161,7 @@ impl Instance {
                     transaction: self.id,
                     definition: begun.definition.clone(),
                     ending: ending.clone(),
+                    durability: None,
                 },
             }));
         }
