@@ -112,7 +112,7 @@ pub enum BenchCommand {
     Waiting(waiting::Options),
     /// How soon a mirror that was away has caught up, and what whoever is served meanwhile feels of it
     #[command(
-        after_help = "Examples:\n  hansa testnet bench catchup\n  hansa testnet bench catchup --entries 1000000 --json"
+        after_help = "Examples:\n  hansa testnet bench catchup\n  hansa testnet bench catchup --entries 100000 --json"
     )]
     Catchup(catchup::Options),
     /// How soon the mirror of a pair serves when its active sub-node is killed, and whether anything is lost or done twice

@@ -6,6 +6,7 @@ use crate::{
     process::{Executable, Node},
 };
 use anyhow::{Context as _, Result, bail};
+use futures::future::try_join_all;
 use hansa_core::code::{Code, Fault};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -140,13 +141,33 @@ impl Cluster {
     /// # Errors
     /// A node refuses, or something takes too long.
     pub async fn make_pair(&mut self, organization: usize, witnesses: &[&str]) -> Result<()> {
-        let code = self.pairing_code(organization, Side::First, witnesses).await?;
-        let place = self.mirror_of(organization)?;
-        let mirror = &mut self.mirrors[place];
-        mirror.node.join_pair(&code, &mirror.settings).await?;
-        mirror.node.start().await?;
-        self.wait_until_whole(organization).await?;
+        self.make_pairs(&[(organization, witnesses.to_vec())]).await?;
         Ok(())
+    }
+
+    /// The same with several members at once, each with its witnesses; says after how long each was whole.
+    ///
+    /// # Errors
+    /// As [`Self::make_pair`].
+    pub async fn make_pairs(&mut self, pairs: &[(usize, Vec<&str>)]) -> Result<Vec<Duration>> {
+        let began = Instant::now();
+        let founding =
+            pairs.iter().map(|(organization, witnesses)| self.pairing_code(*organization, Side::First, witnesses));
+        let codes = try_join_all(founding).await?;
+        let joining = self.mirrors.iter_mut().filter_map(|mirror| {
+            let place = pairs.iter().position(|(organization, _)| *organization == mirror.of)?;
+            Some((mirror, &codes[place]))
+        });
+        let joined = joining.map(|(mirror, code)| async move {
+            mirror.node.join_pair(code, &mirror.settings).await?;
+            mirror.node.start().await
+        });
+        try_join_all(joined).await?;
+        let whole = pairs.iter().map(|(organization, _)| async {
+            self.wait_until_whole(*organization).await?;
+            anyhow::Ok(began.elapsed())
+        });
+        try_join_all(whole).await
     }
 
     /// The code with which another sub-node comes to this one. It is asked for until the node is ready to give it: who shall be a

@@ -46,7 +46,7 @@ const RATIO_MAX: f64 = 2.0;
 #[derive(Clone, Debug, Args)]
 pub struct Options {
     /// Journal entries that are written while the mirror is away
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 1_000_000)]
     pub entries: u64,
     /// Transactions in flight while they are written
     #[arg(long, default_value_t = 256)]

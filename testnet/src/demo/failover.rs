@@ -123,12 +123,14 @@ async fn gather(stage: &mut Stage, teller: Teller) -> Result<()> {
     teller.tell(&Event::Latencies { one_way_ms: latencies(&places), cities });
     stage.cluster.federate().await?;
     let names: Vec<String> = stage.cluster.members().iter().map(|member| member.organization.clone()).collect();
-    for place in 0..stage.cluster.mirrors.len() {
-        let began = Instant::now();
-        let witnesses: Vec<&str> =
-            (1..=WITNESSES).map(|behind| names[(place + behind) % names.len()].as_str()).collect();
-        stage.cluster.make_pair(place, &witnesses).await?;
-        tell_whole(stage, teller, place, Side::First, began.elapsed())?;
+    let witnesses = |place: usize| {
+        let behind = (1..=WITNESSES).map(|behind| names[(place + behind) % names.len()].as_str());
+        behind.collect::<Vec<_>>()
+    };
+    let pairs: Vec<_> = (0..stage.cluster.mirrors.len()).map(|place| (place, witnesses(place))).collect();
+    let whole = stage.cluster.make_pairs(&pairs).await?;
+    for ((place, _), after) in pairs.iter().zip(whole) {
+        tell_whole(stage, teller, *place, Side::First, after)?;
     }
     Ok(())
 }
