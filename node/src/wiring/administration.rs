@@ -10,8 +10,8 @@ use hansa_core::{
     dispatch::{Input, Tally},
     document::Text,
     ident::{
-        AccountName, City, DefinitionHash, DefinitionName, LibraryHash, LibraryName, OperationName, OrganizationId,
-        PublicationId, SignalName, TopicName, TransactionId,
+        AccountName, City, DefinitionHash, DefinitionName, LibraryHash, LibraryName, OperationName, PublicationId,
+        SignalName, TopicName, TransactionId,
     },
     mailbox::Mailbox,
     membership::{self, InviteKey, InviteText},

@@ -13,7 +13,7 @@ use crate::{
     folder::Folder,
     pairing::{CODE_MS, Pairing, PairingCode, Papers, Secret, Whereabouts},
 };
-use hansa_actors::{clock, duties::Paired};
+use hansa_actors::{clock, duties::Paired, standby::Poison};
 use hansa_core::{
     code::{Code, Fault},
     directory::Directory,
@@ -51,6 +51,7 @@ pub fn alarm(alarm: Alarm) -> &'static str {
     match alarm {
         Alarm::MemoryLost => "this sub-node's disk lost entries that it had: it does not take over",
         Alarm::Diverged => "the two logs differ where they must not: one of the disks returned what was not written",
+        Alarm::Unfit => "this sub-node cannot take in an entry of the log: it has everything, and does not take over",
         Alarm::ActiveSilent => "the active is silent, and this sub-node has not everything: it does not take over",
     }
 }
@@ -165,6 +166,7 @@ impl Machines {
                 witnesses_needed: 0,
                 duties,
                 last_takeover: None,
+                mirror_fit: true,
                 alarm: None,
             });
         };
@@ -185,7 +187,11 @@ impl Machines {
                 epoch: took.epoch,
                 why: took.why,
             }),
-            alarm: status.alarm.map(|it| alarm(it).to_owned()),
+            mirror_fit: status.follower_fit,
+            alarm: status.alarm.map(|it| match (it, &status.poison) {
+                (Alarm::Unfit, Some(Poison { fault, .. })) => format!("{} ({fault})", alarm(it)),
+                _ => alarm(it).to_owned(),
+            }),
         })
     }
 
@@ -329,7 +335,7 @@ mod tests {
     #[test]
     fn the_operators_page_has_each_alarm_in_the_words_in_which_it_is_told() {
         let page = include_str!("../../../docs/pairs.md");
-        for told in [Alarm::MemoryLost, Alarm::Diverged, Alarm::ActiveSilent].map(alarm) {
+        for told in [Alarm::MemoryLost, Alarm::Diverged, Alarm::ActiveSilent, Alarm::Unfit].map(alarm) {
             assert!(page.contains(&format!("**\"{told}\"**")), "{told}");
         }
     }
