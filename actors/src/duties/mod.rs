@@ -14,7 +14,7 @@ mod word;
 pub use status::{Duty, Partner, Status, Takeover};
 pub use word::{Introduction, Word};
 
-use crate::{clock, journal::Journal};
+use crate::{clock, journal::Journal, poison::Poison};
 use ed25519_dalek::SigningKey;
 use hansa_core::{
     code::{Code, Fault},
@@ -187,6 +187,7 @@ enum Arrival {
     Status(oneshot::Sender<Status>),
     SnapshotMade(Option<(History, Vec<u8>)>),
     Installed(Result<History, Fault>),
+    Fitness(Option<Poison>),
     End,
 }
 
@@ -245,6 +246,7 @@ struct Desk {
     shipped: Position,
     took_over: Option<Takeover>,
     takeovers: u64,
+    poison: Option<Poison>,
     /// What the machine wants done, behind what is being done.
     wanted: VecDeque<pair::Effect>,
     snapshot: Option<SnapshotAsked>,
@@ -360,6 +362,12 @@ impl Duties {
         self.arrive(Arrival::Installed(history));
     }
 
+    /// What the machines of a sub-node that follows cannot take in, if there is anything: it does not serve then, see
+    /// [`crate::standby::Standby::poison`].
+    pub fn fitness(&self, poison: Option<Poison>) {
+        self.arrive(Arrival::Fitness(poison));
+    }
+
     /// Up to where entries count on a sub-node that follows.
     #[must_use]
     pub fn committed(&self) -> watch::Receiver<u64> {
@@ -426,6 +434,7 @@ impl Desk {
             shipped: Position::default(),
             took_over: None,
             takeovers: 0,
+            poison: None,
             wanted: VecDeque::new(),
             snapshot: None,
         })
@@ -527,6 +536,11 @@ impl Desk {
                 self.pair_input(pair::Input::Installed { history })?;
             }
             Arrival::Installed(Err(fault)) => return Err(fault),
+            Arrival::Fitness(poison) => {
+                let fit = poison.is_none();
+                self.poison = poison;
+                self.pair_input(pair::Input::Fitness { fit })?;
+            }
             Arrival::End => {}
         }
         Ok(())

@@ -7,6 +7,7 @@ mod fixture;
 mod history;
 mod limits;
 mod pair;
+mod poison;
 mod rest;
 mod restarts;
 mod runs;

@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 
 /// The words on their way: who is there, and which lines are cut.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Wires>>);
+pub struct Lines(Arc<Mutex<Wires>>);
 
 #[derive(Default)]
 struct Wires {
@@ -70,11 +70,11 @@ impl World for Counting {
     }
 }
 
-struct Node {
+pub struct Node {
     subnode: SubnodeId,
     lines: Lines,
-    duties: Arc<Duties>,
-    ground: Ground,
+    pub duties: Arc<Duties>,
+    pub ground: Ground,
     happenings: mpsc::UnboundedReceiver<Happening>,
     released: Arc<Counting>,
     _folder: Arc<tempfile::TempDir>,
@@ -127,22 +127,27 @@ impl Node {
     }
 
     /// Append so many entries, each with something that leaves behind it.
-    fn write(&self, count: u64) {
+    pub fn write(&self, count: u64) {
         for number in 0..count {
             let record = format!("record {number} of {}", self.subnode.short());
-            // Of a link, as the machines of the exchange would; nothing here reads it.
-            let confirm = ToPeer::Confirm { accepted_through: number, durability: Durability::OneSite };
-            let leaving = Outward::Peer(OrganizationId([9; 32]), confirm);
-            self.journal().append(&[(b"\x03address".as_slice(), record.as_bytes())], Moment(number), vec![leaving]);
+            // Of a link, as the machines of the exchange would; it is no record that a link could read.
+            self.append(b"\x03address", record.as_bytes(), number);
         }
     }
 
+    /// Append an entry with something that leaves behind it.
+    pub fn append(&self, address: &[u8], record: &[u8], number: u64) {
+        let confirm = ToPeer::Confirm { accepted_through: number, durability: Durability::OneSite };
+        let leaving = Outward::Peer(OrganizationId([9; 32]), confirm);
+        self.journal().append(&[(address, record)], Moment(number), vec![leaving]);
+    }
+
     /// On how many sites the last that left said to be.
-    fn said(&self) -> Option<Durability> {
+    pub fn said(&self) -> Option<Durability> {
         self.released.1.lock().unwrap().last().copied()
     }
 
-    fn entries(&self) -> Vec<Entry> {
+    pub fn entries(&self) -> Vec<Entry> {
         let (mut entries, mut after) = (Vec::new(), 0);
         loop {
             let more = self.journal().entries(after, u64::MAX, 1 << 20).unwrap();
@@ -152,7 +157,7 @@ impl Node {
         }
     }
 
-    fn cut(&self) {
+    pub fn cut(&self) {
         self.lines.0.lock().unwrap().cut.insert(self.subnode);
     }
 
@@ -168,7 +173,7 @@ impl Node {
         }
     }
 
-    async fn until(&self, what: &str, is_so: impl Fn(&hansa_actors::duties::Status) -> bool) {
+    pub async fn until(&self, what: &str, is_so: impl Fn(&hansa_actors::duties::Status) -> bool) {
         for _ in 0..3_000 {
             let status = self.duties.status().await.unwrap();
             if is_so(&status) {
@@ -179,7 +184,7 @@ impl Node {
         panic!("{what} did not come about: {:?}", self.duties.status().await.unwrap());
     }
 
-    async fn until_released(&self, count: u64) {
+    pub async fn until_released(&self, count: u64) {
         for _ in 0..3_000 {
             if self.released.0.load(Ordering::Relaxed) >= count {
                 return;
@@ -194,11 +199,16 @@ fn folder() -> Arc<tempfile::TempDir> {
     Arc::new(tempfile::tempdir().unwrap())
 }
 
-/// An active and its mirror, both whole, and their four witnesses.
+/// An active and its mirror, both whole, and their four witnesses. The active has ten entries.
 async fn pair(lines: &Lines) -> (Node, Node, Vec<Node>) {
+    pair_behind(lines, |active| active.write(10)).await
+}
+
+/// The same behind what is written at first, ten times that something leaves.
+pub async fn pair_behind(lines: &Lines, write: impl FnOnce(&Node)) -> (Node, Node, Vec<Node>) {
     let active = Node::start(lines, 1, 0, folder(), None);
     let witnesses: Vec<_> = (2..6).map(|number| Node::start(lines, number, 0, folder(), None)).collect();
-    active.write(10);
+    write(&active);
     active.until_released(10).await;
     assert_eq!(active.said(), Some(Durability::OneSite), "a single node");
     for node in witnesses.iter().chain([&active]) {
@@ -228,7 +238,7 @@ fn join(
     mirror
 }
 
-fn hashes(entries: &[Entry]) -> Vec<[u8; 32]> {
+pub fn hashes(entries: &[Entry]) -> Vec<[u8; 32]> {
     entries.iter().map(|entry| entry.position.hash).collect()
 }
 

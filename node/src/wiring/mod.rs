@@ -199,8 +199,8 @@ impl Node {
         assert!(machines.pair.set((Arc::clone(&duties), Arc::clone(&ground))).is_ok(), "a node starts once");
         let started = async {
             let standby = if is_paired {
-                // Whether it serves, the witnesses say; it has to get to them before it knows what counts.
-                machines.recognize(ground.acquaintances());
+                // Whether it serves, the witnesses say; its log says where they are, and that it may speak to them.
+                machines.hear_of_members(&standby)?;
                 machines.follow_with(Some(Arc::clone(ground.journal())));
                 Some(standby)
             } else {
@@ -211,7 +211,9 @@ impl Node {
             };
             let listeners = machines.listen(!is_paired).await?;
             machines.introduce_to_partner();
-            let succession = Succession { machines: Arc::clone(&machines), ground, duties, happenings, standby, fatal };
+            let poisoned = None;
+            let machines = Arc::clone(&machines);
+            let succession = Succession { machines, ground, duties, happenings, standby, poisoned, fatal };
             tokio::spawn(succession.run());
             Ok(listeners)
         };

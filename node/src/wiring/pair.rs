@@ -16,7 +16,7 @@ use crate::{
 use hansa_actors::{
     clock,
     duties::{Paired, Status},
-    standby::Acquaintances,
+    standby::Poison,
 };
 use hansa_core::{
     code::{Code, Fault},
@@ -55,6 +55,7 @@ pub fn alarm(alarm: Alarm) -> &'static str {
     match alarm {
         Alarm::MemoryLost => "this sub-node's disk lost entries that it had: it does not take over",
         Alarm::Diverged => "the two logs differ where they must not: one of the disks returned what was not written",
+        Alarm::Unfit => "this sub-node cannot take in an entry of the log: it has everything, and does not take over",
         Alarm::ActiveSilent => "the active is silent, and this sub-node has not everything: it does not take over",
     }
 }
@@ -169,6 +170,7 @@ impl Machines {
                 witnesses_needed: 0,
                 duties,
                 last_takeover: None,
+                mirror_fit: true,
                 alarm: None,
             });
         };
@@ -189,7 +191,11 @@ impl Machines {
                 epoch: took.epoch,
                 why: took.why,
             }),
-            alarm: status.alarm.map(|it| alarm(it).to_owned()),
+            mirror_fit: status.follower_fit,
+            alarm: status.alarm.map(|it| match (it, &status.poison) {
+                (Alarm::Unfit, Some(Poison { fault, .. })) => format!("{} ({fault})", alarm(it)),
+                _ => alarm(it).to_owned(),
+            }),
         })
     }
 
@@ -240,14 +246,6 @@ impl Machines {
         self.remember(credentials);
         members.push((active.subnode, active.federation));
         self.ways.peers.learn(members);
-    }
-
-    /// Whom this sub-node knew before it ended.
-    pub(super) fn recognize(&self, acquaintances: &Acquaintances) {
-        if let Some(credentials) = acquaintances.membership.credentials() {
-            self.remember(credentials.clone());
-        }
-        self.ways.peers.learn(acquaintances.directory.whereabouts());
     }
 
     /// This sub-node, as the administration shows it.
@@ -351,7 +349,7 @@ mod tests {
     #[test]
     fn the_operators_page_has_each_alarm_in_the_words_in_which_it_is_told() {
         let page = include_str!("../../../docs/pairs.md");
-        for told in [Alarm::MemoryLost, Alarm::Diverged, Alarm::ActiveSilent].map(alarm) {
+        for told in [Alarm::MemoryLost, Alarm::Diverged, Alarm::ActiveSilent, Alarm::Unfit].map(alarm) {
             assert!(page.contains(&format!("**\"{told}\"**")), "{told}");
         }
     }
