@@ -5,6 +5,7 @@ use super::{Desk, Happening, SnapshotAsked};
 use crate::clock;
 use hansa_core::{
     code::Fault,
+    ident::SubnodeId,
     mirror::{History, Message, Position, pair},
 };
 
@@ -37,9 +38,7 @@ impl Desk {
     fn effect(&mut self, effect: pair::Effect) -> Result<(), Fault> {
         match effect {
             pair::Effect::Send { to, message } => {
-                if to.0 != [0; 32] {
-                    self.say(to, message);
-                }
+                self.say_of_pair(to, message);
             }
             pair::Effect::Ship { epoch, after, through, committed, .. } => {
                 self.ship(epoch, after, through, committed)?;
@@ -50,7 +49,7 @@ impl Desk {
                     None => None,
                 };
                 match fork.filter(|fork| fork.sequence + 1 >= self.journal.first()) {
-                    Some(fork) => self.say(to, Message::Tail { epoch, fork, nonce }),
+                    Some(fork) => self.say_of_pair(to, Message::Tail { epoch, fork, nonce }),
                     None => self.want_snapshot(epoch, nonce),
                 }
             }
@@ -60,10 +59,8 @@ impl Desk {
                 self.done(pair::Input::Synced { durable })?;
             }
             pair::Effect::Write { entries } => {
-                if let Err(fault) = self.journal.write(entries) {
-                    // The machine asks again, and learns where the logs part.
-                    tracing::error!(%fault, "entries of the active do not continue this sub-node's log");
-                }
+                // The machine counts them as a part of the log already. After a start it knows again what the log has.
+                self.journal.write(entries)?;
             }
             pair::Effect::Install { history, state } => self.happen(Happening::Install { history, state }),
             pair::Effect::Commit { through } => {
@@ -114,7 +111,7 @@ impl Desk {
         let Some(SnapshotAsked { epoch, nonce, .. }) = self.snapshot.take() else { return };
         if let Some((history, state)) = made {
             self.snapshot = Some(SnapshotAsked { epoch, nonce, sent: Some(clock::steady()) });
-            self.say(self.site.partner, Message::Snapshot { epoch, history, nonce, state });
+            self.say_of_pair(self.site.partner, Message::Snapshot { epoch, history, nonce, state });
         }
     }
 
@@ -122,6 +119,14 @@ impl Desk {
     pub(super) fn forget(&mut self) {
         self.seen.clear();
         self.shipped = Position::default();
+    }
+
+    /// Say what this sub-node has to say in its own pair.
+    fn say_of_pair(&self, to: SubnodeId, message: Message) {
+        // There may be no partner yet.
+        if to.0 != [0; 32] && !self.stall.is_silent {
+            self.say(to, message);
+        }
     }
 
     fn happen(&self, happening: Happening) {
@@ -149,7 +154,7 @@ impl Desk {
                 }
             };
             let Some(last) = entries.last().map(|entry| entry.position) else { break };
-            self.say(self.site.partner, Message::Append { epoch, previous, entries, committed });
+            self.say_of_pair(self.site.partner, Message::Append { epoch, previous, entries, committed });
             (previous, self.shipped) = (last, last);
             self.done(pair::Input::Shipped { through: last })?;
         }

@@ -8,6 +8,7 @@
 mod acting;
 mod ledger;
 mod seen;
+mod stall;
 mod status;
 mod word;
 
@@ -33,6 +34,7 @@ use hansa_core::{
 };
 use ledger::{Kept, Ledger};
 use seen::Seen;
+use stall::Stall;
 use std::{
     any::Any,
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -104,6 +106,9 @@ pub struct Start {
     pub timing: Timing,
     /// What then.
     pub on_mirror_lost: OnMirrorLost,
+    /// How long the disk may take nothing before this sub-node counts as lost. Longer than the grace, or a pause of a disk in order
+    /// would be taken for its end.
+    pub disk_patience_ms: u64,
     /// Pairs that this sub-node will be a witness of, at most; none if it does not offer that.
     pub witnessed_max: usize,
     /// Who carries words.
@@ -246,6 +251,8 @@ struct Desk {
     /// What the machine wants done, behind what is being done.
     wanted: VecDeque<pair::Effect>,
     snapshot: Option<SnapshotAsked>,
+    stall: Stall,
+    disk_patience_ms: u64,
 }
 
 /// The follower needs more than the journal keeps. One snapshot is made at a time, and is for its last question.
@@ -425,6 +432,8 @@ impl Desk {
             took_over: None,
             wanted: VecDeque::new(),
             snapshot: None,
+            stall: Stall::new(),
+            disk_patience_ms: start.disk_patience_ms,
         })
     }
 
@@ -460,6 +469,9 @@ impl Desk {
     }
 
     fn tick(&mut self) -> Result<(), Fault> {
+        if !self.is_single() {
+            self.watch_disk()?;
+        }
         let now = clock::steady();
         if self.pair.wakes_at().is_some_and(|at| at <= now) {
             self.pair_input(pair::Input::Due)?;

@@ -35,6 +35,8 @@ pub struct Status {
     pub partner: Option<Partner>,
     /// The last time that this sub-node took over since its process started.
     pub took_over: Option<Takeover>,
+    /// Its disk takes nothing, so it keeps silent.
+    pub silent: bool,
     /// What is wrong.
     pub alarm: Option<pair::Alarm>,
     /// Whose witness this sub-node is.
@@ -100,6 +102,7 @@ impl Desk {
             leased: picture.lease_until.is_some_and(|until| until > clock::steady()),
             partner,
             took_over: self.took_over.clone(),
+            silent: self.stall.is_silent,
             alarm: picture.alarm,
             duties: self
                 .witnesses

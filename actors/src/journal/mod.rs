@@ -404,6 +404,12 @@ impl<E: Send + 'static> Journal<E> {
         Ok(())
     }
 
+    /// Whether there is no room for what is written, or will be next.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.shared.obstacle().is_some_and(|fault| fault.code == Code::DiskFull)
+    }
+
     /// The last sequence that is durable.
     #[must_use]
     pub fn durable(&self) -> u64 {

@@ -55,6 +55,9 @@ pub fn alarm(alarm: Alarm) -> &'static str {
     }
 }
 
+/// What an operator is told of a follower whose disk takes nothing.
+const SILENT: &str = "this sub-node's disk takes nothing: it keeps silent, and the active goes on without it";
+
 /// The papers with which this sub-node came to a pair, until its part of that has taken them up.
 ///
 /// # Errors
@@ -185,7 +188,7 @@ impl Machines {
                 epoch: took.epoch,
                 why: took.why,
             }),
-            alarm: status.alarm.map(|it| alarm(it).to_owned()),
+            alarm: status.alarm.map(alarm).or(status.silent.then_some(SILENT)).map(str::to_owned),
         })
     }
 
@@ -338,7 +341,8 @@ mod tests {
     #[test]
     fn the_operators_page_has_each_alarm_in_the_words_in_which_it_is_told() {
         let page = include_str!("../../../docs/pairs.md");
-        for told in [Alarm::MemoryLost, Alarm::Diverged, Alarm::ActiveSilent].map(alarm) {
+        let alarms = [Alarm::MemoryLost, Alarm::Diverged, Alarm::ActiveSilent].map(alarm);
+        for told in alarms.into_iter().chain([SILENT]) {
             assert!(page.contains(&format!("**\"{told}\"**")), "{told}");
         }
     }

@@ -24,6 +24,8 @@ use tokio::sync::mpsc;
 
 /// How often a follower looks whether a checkpoint is due, and where members are.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a disk may take nothing, at least, before its sub-node counts as lost.
+const DISK_PATIENCE_MS: u64 = 5_000;
 /// How long a node that stops waits for the other sub-node to serve.
 const HAND_OVER_MAX: Duration = Duration::from_secs(3);
 
@@ -206,6 +208,7 @@ impl Machines {
             key: self.keys.node.clone(),
             timing: configuration.pair().timing(),
             on_mirror_lost: configuration.pair().on_mirror_lost(),
+            disk_patience_ms: DISK_PATIENCE_MS.max(2 * configuration.pair().timing().grace_ms),
             witnessed_max: if witness.offer() { usize::try_from(witness.pairs_max()).unwrap_or(usize::MAX) } else { 0 },
             carrier: Box::new(Post(Arc::downgrade(self))),
             happenings,
