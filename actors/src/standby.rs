@@ -33,6 +33,8 @@ use std::{
 const INSTALLING: &str = "installing";
 /// Bytes of entries that are read at once to take them in.
 const TAKEN_BYTES_MAX: usize = 4 << 20;
+/// Entries after which it is looked whether a checkpoint is due.
+const TAKEN_ENTRIES_MAX: u64 = 1_000;
 /// Entries after which what was taken in goes to the store.
 const CHECKPOINT_ENTRIES: u64 = 100_000;
 /// The longest pause between two checkpoints while anything is taken in.
@@ -55,6 +57,8 @@ pub struct Standby {
     /// The last entry that was taken in.
     taken: u64,
     checkpoint: (u64, Instant),
+    /// Bytes that were taken in since.
+    grown_bytes: u64,
 }
 
 impl Ground {
@@ -90,6 +94,15 @@ impl Ground {
                 false => Ok(()),
             },
         )?;
+        if counts_alone && journal.history().tail().epoch > 1 {
+            let message = format!(
+                "the journal in {} is that of a sub-node of a pair, and what this sub-node remembers of the pair is gone",
+                options.folder.display()
+            );
+            return Err(Fault::new(Code::PairNotReady, message).help(
+                "Put the folder `duty` back beside the journal. If it is lost, let this sub-node join its pair anew in an empty data folder.",
+            ));
+        }
         let ground = Self { options, journal: Arc::new(journal), store };
         let mut standby = ground.standby();
         if counts_alone {
@@ -123,6 +136,7 @@ impl Ground {
             hearsay: Recovery::default(),
             taken,
             checkpoint: (taken, Instant::now()),
+            grown_bytes: 0,
         }
     }
 
@@ -191,8 +205,28 @@ impl Standby {
                 let (address, record) = (&entry.address[..], &entry.record[..]);
                 let taken = Taken { sequence: entry.position.sequence, address, record };
                 self.recovery.take(&self.common.store, taken)?;
+                self.grown_bytes += (address.len() + record.len()) as u64;
             }
             self.taken = last;
+        }
+        Ok(())
+    }
+
+    /// The same for what is known to count and goes to the store on the way, so that memory does not grow with it, however much a
+    /// follower has to catch up with.
+    ///
+    /// # Errors
+    /// As [`Self::take_through`], or the store cannot be written.
+    pub fn take_counting(&mut self, through: u64) -> Result<(), Fault> {
+        while self.taken < through {
+            let (taken, next) = (self.taken, through.min(self.taken + TAKEN_ENTRIES_MAX));
+            self.take_through(next)?;
+            if self.is_checkpoint_due() {
+                self.checkpoint()?;
+            }
+            if self.taken == taken {
+                break;
+            }
         }
         Ok(())
     }
@@ -201,7 +235,8 @@ impl Standby {
     #[must_use]
     pub fn is_checkpoint_due(&self) -> bool {
         let grown = self.taken - self.checkpoint.0;
-        grown >= CHECKPOINT_ENTRIES || (grown > 0 && self.checkpoint.1.elapsed() >= PAUSE)
+        let is_much = grown >= CHECKPOINT_ENTRIES || self.grown_bytes >= self.options.checkpoint_bytes;
+        is_much || (grown > 0 && self.checkpoint.1.elapsed() >= PAUSE)
     }
 
     /// Write to the store what was taken in, and let the journal go that is behind it and not kept for those who look back. Blocks.
@@ -222,7 +257,7 @@ impl Standby {
         common.store.flush(Position { applied: self.taken })?;
         common.behind.store(self.taken, Ordering::Release);
         common.journal.truncate_before(self.taken + 1, self.options.journal_keep_bytes)?;
-        self.checkpoint = (self.taken, Instant::now());
+        (self.checkpoint, self.grown_bytes) = ((self.taken, Instant::now()), 0);
         Ok(())
     }
 

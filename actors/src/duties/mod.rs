@@ -472,6 +472,18 @@ impl Desk {
         if !self.is_single() {
             self.watch_disk()?;
         }
+        if self.ledger.is_long() {
+            let Site { member, partner, .. } = self.site;
+            let partner = Some(partner).filter(|partner| partner.0 != [0; 32]);
+            self.ledger.shorten(&ledger::Known {
+                member: member.journal,
+                witness: self.bench.witness.journal,
+                partner,
+                introduced: self.introduced.clone(),
+                pair: self.pair.clone(),
+                witnesses: self.witnesses.clone(),
+            })?;
+        }
         let now = clock::steady();
         if self.pair.wakes_at().is_some_and(|at| at <= now) {
             self.pair_input(pair::Input::Due)?;
@@ -590,6 +602,12 @@ impl Desk {
         let Some(certified) = self.pair.certified().cloned() else {
             return Err(Fault::new(Code::PairNotReady, "there is no pair yet").help("begin one with `hansa pair init`"));
         };
+        let mirror = certified.configuration.mode.mirror();
+        if mirror.is_some_and(|mirror| mirror.subnode != partner) && self.pair.picture().state != pair::State::Suspect {
+            // A code may have been given before the mirror came back; taken in now, the new one would be heard instead of it.
+            return Err(Fault::new(Code::PairNotReady, "the pair has both its sub-nodes")
+                .help("stop the other sub-node first, if this one is to come in its place"));
+        }
         if partner != self.site.partner {
             self.ledger.keep(&[Kept::Partnered(partner)])?;
             self.site.partner = partner;

@@ -182,3 +182,17 @@ async fn duties_that_panic_end_the_node() {
     assert!(node.duties.ask_witnesses(vec![other]).await.is_err());
     assert_eq!(node.until_failed().await.code, Code::Internal);
 }
+
+// M4: while the mirror is there, nobody comes in its place, however old the code is that opens the pair.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pair_that_is_whole_takes_nobody_in() {
+    let lines = Lines::default();
+    let (active, mirror, _witnesses) = pair(&lines).await;
+    let stranger = SubnodeId(id(&transport(7, 1)));
+    assert_eq!(active.duties.partnered(stranger).await.unwrap_err().code, Code::PairNotReady);
+    active.write(5);
+    active.until_released(15).await;
+    mirror.cut();
+    active.until("serving alone", |status| status.state == State::ActiveSolo).await;
+    assert!(active.duties.partnered(stranger).await.is_ok());
+}

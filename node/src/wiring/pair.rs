@@ -88,7 +88,8 @@ impl Machines {
         let duties = self.duties();
         let status = duties.status().await?;
         let repeated = status.epoch.is_some();
-        if matches!(status.mode, Some(Mode::Pair { .. })) {
+        // One that may not serve alone keeps the mode until another has come in the place of the mirror that it lost.
+        if matches!(status.mode, Some(Mode::Pair { .. })) && status.state != State::Suspect {
             return Err(Fault::new(Code::PairNotReady, "the pair has both its sub-nodes").help(
                 "a code is needed only for one in the place of the other: stop that first; `hansa pair status` shows both",
             ));

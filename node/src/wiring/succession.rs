@@ -15,7 +15,7 @@ use hansa_core::{
     ident::SubnodeId,
     mirror::pair::State,
 };
-use hansa_federation::DutyEvent;
+use hansa_federation::{DutyEvent, Unsent};
 use std::{
     sync::{Arc, Weak, atomic::Ordering},
     time::{Duration, Instant},
@@ -55,13 +55,16 @@ impl Succession {
                 counted = committed.changed(), if self.standby.is_some() => match counted {
                     Ok(()) => {
                         let through = *committed.borrow_and_update();
-                        self.stand_by(move |standby| standby.take_through(through)).await
+                        self.stand_by(move |standby| standby.take_counting(through)).await
                     }
                     Err(_) => return,
                 },
                 _ = look.tick() => self.look().await,
             };
             if let Err(fault) = done {
+                if fault.code == Code::NodeStopped {
+                    return;
+                }
                 tracing::error!(code = %fault.code, "{}", fault.message);
                 return (self.fatal)(fault);
             }
@@ -272,8 +275,12 @@ impl Carrier for Post {
     fn tell(&self, to: SubnodeId, word: &Word) {
         let Some(machines) = self.0.upgrade() else { return };
         let Some(federation) = machines.ways.peers.federation() else { return };
-        if let Err(unsent) = federation.tell(to, word.bytes()) {
-            tracing::debug!(subnode = %to.short(), %unsent, "a word of the pair was not sent");
+        match federation.tell(to, word.bytes()) {
+            Ok(()) => {}
+            Err(Unsent::TooLarge) => {
+                tracing::error!(subnode = %to.short(), "a snapshot is larger than what the other sub-node takes at once");
+            }
+            Err(unsent) => tracing::debug!(subnode = %to.short(), %unsent, "a word of the pair was not sent"),
         }
     }
 }
