@@ -51,7 +51,7 @@ impl Recovery {
     /// Take one entry in.
     pub(crate) fn take(&mut self, store: &WriteBehind, entry: Taken<'_>) -> Result<(), Fault> {
         self.entries += 1;
-        match entry.kind() {
+        match entry.address.first().copied().and_then(Kind::numbered) {
             Some(Kind::Transaction) => absorb(&mut self.transactions, store, entry),
             Some(Kind::Link) => absorb(&mut self.links, store, entry),
             Some(Kind::Directory) => absorb(&mut self.directory, store, entry),

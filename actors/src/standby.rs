@@ -6,7 +6,7 @@ use crate::{
     clock,
     common::{Common, Gate},
     house::{House, HouseOptions, World},
-    journal::{Entry, Journal, JournalOptions},
+    journal::{self, Entry, Journal, JournalOptions, disk::Disk},
     poison::{self, Outcome},
     recovery::{Recovery, Taken},
     shard::Slot,
@@ -37,6 +37,8 @@ use std::{
 const INSTALLING: &str = "installing";
 /// Bytes of entries that are read at once to take them in.
 const TAKEN_BYTES_MAX: usize = 4 << 20;
+/// Entries after which it is looked whether a checkpoint is due.
+const TAKEN_ENTRIES_MAX: u64 = 1_000;
 /// Entries after which what was taken in goes to the store.
 const CHECKPOINT_ENTRIES: u64 = 100_000;
 /// The longest pause between two checkpoints while anything is taken in.
@@ -73,6 +75,8 @@ pub struct Standby {
     committing: Arc<Committing>,
     /// Who may attach, as it was behind this entry of theirs.
     accounts: Option<(u64, Accounts)>,
+    /// Bytes that were taken in since.
+    grown_bytes: u64,
 }
 
 /// What a checkpoint has for the store is on its way there, on a thread of its own: one who is to serve must not wait for that.
@@ -118,16 +122,33 @@ impl Ground {
         counts_alone: bool,
     ) -> Result<(Self, Standby), Fault> {
         empty_half_installed(&options.folder)?;
-        let store = Arc::new(RedbStore::open(&options.folder.join("lookup.redb"))?);
-        let position = store.position();
         let journal_options = JournalOptions {
             segment_bytes: options.segment_bytes,
             ..JournalOptions::new(options.folder.join("journal"))
         };
+        let disk = journal::folder_disk(&journal_options.folder)?;
+        Self::open_on(disk, journal_options, options, world, fatal, counts_alone)
+    }
+
+    /// The same with the journal on any disk.
+    ///
+    /// # Errors
+    /// As [`Ground::open`].
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        journal_options: JournalOptions,
+        options: HouseOptions,
+        world: Arc<dyn World>,
+        fatal: &Fatal,
+        counts_alone: bool,
+    ) -> Result<(Self, Standby), Fault> {
+        let store = Arc::new(RedbStore::open(&options.folder.join("lookup.redb"))?);
+        let position = store.position();
         let on_fatal = Arc::clone(fatal);
         let reading = WriteBehind::new(Box::new(Arc::clone(&store)));
         let (mut recovery, mut heard) = (Recovery::default(), Recovery::default());
-        let journal = Journal::open(
+        let journal = Journal::open_on(
+            disk,
             journal_options,
             Gate(world),
             Box::new(move |fault| on_fatal(fault)),
@@ -138,6 +159,15 @@ impl Ground {
                 (false, false) => Ok(()),
             },
         )?;
+        if counts_alone && journal.history().tail().epoch > 1 {
+            let message = format!(
+                "the journal in {} is that of a sub-node of a pair, and what this sub-node remembers of the pair is gone",
+                options.folder.display()
+            );
+            return Err(Fault::new(Code::PairNotReady, message).help(
+                "Put the folder `duty` back beside the journal. If it is lost, let this sub-node join its pair anew in an empty data folder.",
+            ));
+        }
         let ground = Self { options, journal: Arc::new(journal), store, committing: Arc::default() };
         let mut standby = ground.standby();
         if counts_alone {
@@ -177,6 +207,7 @@ impl Ground {
             is_first: true,
             committing: Arc::clone(&self.committing),
             accounts: None,
+            grown_bytes: 0,
         }
     }
 
@@ -254,6 +285,7 @@ impl Standby {
             }
             for entry in &entries {
                 let (sequence, address, record) = (entry.position.sequence, &entry.address[..], &entry.record[..]);
+                self.grown_bytes += (address.len() + record.len()) as u64;
                 let taken = Taken { sequence, address, record };
                 match poison::take(&mut self.recovery, &self.common.store, taken)? {
                     Outcome::Taken => self.taken = sequence,
@@ -275,12 +307,32 @@ impl Standby {
         Ok(())
     }
 
+    /// The same for what is known to count and goes to the store on the way, so that memory does not grow with it, however much a
+    /// follower has to catch up with.
+    ///
+    /// # Errors
+    /// As [`Self::take_through`], or the store cannot be written.
+    pub fn take_counting(&mut self, through: u64) -> Result<(), Fault> {
+        while self.taken < through {
+            let (taken, next) = (self.taken, through.min(self.taken + TAKEN_ENTRIES_MAX));
+            self.take_through(next)?;
+            if self.is_checkpoint_due(Instant::now()) {
+                self.checkpoint()?;
+            }
+            if self.taken == taken {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether [`Standby::checkpoint`] is due.
     #[must_use]
     pub fn is_checkpoint_due(&self, now: Instant) -> bool {
         let (grown, since) = (self.taken - self.checkpoint.0, now.saturating_duration_since(self.checkpoint.1));
         let is_first_due = self.is_first && grown >= FIRST_ENTRIES && since >= FIRST_PAUSE;
-        let is_due = grown >= CHECKPOINT_ENTRIES || is_first_due || (grown > 0 && since >= PAUSE);
+        let is_much = grown >= CHECKPOINT_ENTRIES || self.grown_bytes >= self.options.checkpoint_bytes;
+        let is_due = is_much || is_first_due || (grown > 0 && since >= PAUSE);
         is_due && self.committing.is_over()
     }
 
@@ -320,7 +372,7 @@ impl Standby {
         })?;
         // What is changed after this, by a house that serves, is not of this position. An error says that there was nothing to settle.
         let _ = is_settled.recv();
-        self.checkpoint = (self.taken, Instant::now());
+        (self.checkpoint, self.grown_bytes) = ((self.taken, Instant::now()), 0);
         self.is_first = false;
         Ok(())
     }

@@ -8,6 +8,7 @@
 mod acting;
 mod ledger;
 mod seen;
+mod stall;
 mod status;
 mod word;
 
@@ -34,6 +35,7 @@ use hansa_core::{
 };
 use ledger::{Kept, Ledger};
 use seen::Seen;
+use stall::Stall;
 use std::{
     any::Any,
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -105,6 +107,9 @@ pub struct Start {
     pub timing: Timing,
     /// What then.
     pub on_mirror_lost: OnMirrorLost,
+    /// How long the disk may take nothing before this sub-node counts as lost. Longer than the grace, or a pause of a disk in order
+    /// would be taken for its end.
+    pub disk_patience_ms: u64,
     /// Pairs that this sub-node will be a witness of, at most; none if it does not offer that.
     pub witnessed_max: usize,
     /// Who carries words.
@@ -250,6 +255,8 @@ struct Desk {
     /// What the machine wants done, behind what is being done.
     wanted: VecDeque<pair::Effect>,
     snapshot: Option<SnapshotAsked>,
+    stall: Stall,
+    disk_patience_ms: u64,
 }
 
 /// The follower needs more than the journal keeps. One snapshot is made at a time, and is for its last question.
@@ -437,6 +444,8 @@ impl Desk {
             poison: None,
             wanted: VecDeque::new(),
             snapshot: None,
+            stall: Stall::new(),
+            disk_patience_ms: start.disk_patience_ms,
         })
     }
 
@@ -472,6 +481,21 @@ impl Desk {
     }
 
     fn tick(&mut self) -> Result<(), Fault> {
+        if !self.is_single() {
+            self.watch_disk()?;
+        }
+        if self.ledger.is_long() {
+            let Site { member, partner, .. } = self.site;
+            let partner = Some(partner).filter(|partner| partner.0 != [0; 32]);
+            self.ledger.shorten(&ledger::Known {
+                member: member.journal,
+                witness: self.bench.witness.journal,
+                partner,
+                introduced: self.introduced.clone(),
+                pair: self.pair.clone(),
+                witnesses: self.witnesses.clone(),
+            })?;
+        }
         let now = clock::steady();
         if self.pair.wakes_at().is_some_and(|at| at <= now) {
             self.pair_input(pair::Input::Due)?;
@@ -595,6 +619,12 @@ impl Desk {
         let Some(certified) = self.pair.certified().cloned() else {
             return Err(Fault::new(Code::PairNotReady, "there is no pair yet").help("begin one with `hansa pair init`"));
         };
+        let mirror = certified.configuration.mode.mirror();
+        if mirror.is_some_and(|mirror| mirror.subnode != partner) && self.pair.picture().state != pair::State::Suspect {
+            // A code may have been given before the mirror came back; taken in now, the new one would be heard instead of it.
+            return Err(Fault::new(Code::PairNotReady, "the pair has both its sub-nodes")
+                .help("stop the other sub-node first, if this one is to come in its place"));
+        }
         if partner != self.site.partner {
             self.ledger.keep(&[Kept::Partnered(partner)])?;
             self.site.partner = partner;

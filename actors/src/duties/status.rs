@@ -41,6 +41,8 @@ pub struct Status {
     pub poison: Option<Poison>,
     /// Whether the one that follows could serve, as far as this one knows.
     pub follower_fit: bool,
+    /// Its disk takes nothing, so it keeps silent.
+    pub silent: bool,
     /// What is wrong.
     pub alarm: Option<pair::Alarm>,
     /// Whose witness this sub-node is.
@@ -109,6 +111,7 @@ impl Desk {
             takeovers: self.takeovers,
             poison: self.poison.clone(),
             follower_fit: if picture.state.serves() { picture.follower_fit } else { self.poison.is_none() },
+            silent: self.stall.is_silent,
             alarm: picture.alarm,
             duties: self
                 .witnesses

@@ -1,7 +1,7 @@
 //! An entry that the mirror's machines cannot take in (decision 0032): the log goes on, what is before it is taken in, nothing behind
 //! it is, and the mirror does not serve until it can.
 
-use super::pair::{Lines, Node, hashes, pair_behind};
+use crate::pair_fixture::{Lines, Node, hashes, pair_behind};
 use hansa_actors::standby::Standby;
 use hansa_core::{
     access::{Account, Record, Rights},

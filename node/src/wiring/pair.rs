@@ -60,6 +60,9 @@ pub fn alarm(alarm: Alarm) -> &'static str {
     }
 }
 
+/// What an operator is told of a follower whose disk takes nothing.
+const SILENT: &str = "this sub-node's disk takes nothing: it keeps silent, and the active goes on without it";
+
 /// The papers with which this sub-node came to a pair, until its part of that has taken them up.
 ///
 /// # Errors
@@ -90,7 +93,8 @@ impl Machines {
         let duties = self.duties();
         let status = duties.status().await?;
         let repeated = status.epoch.is_some();
-        if matches!(status.mode, Some(Mode::Pair { .. })) {
+        // One that may not serve alone keeps the mode until another has come in the place of the mirror that it lost.
+        if matches!(status.mode, Some(Mode::Pair { .. })) && status.state != State::Suspect {
             return Err(Fault::new(Code::PairNotReady, "the pair has both its sub-nodes").help(
                 "a code is needed only for one in the place of the other: stop that first; `hansa pair status` shows both",
             ));
@@ -192,10 +196,10 @@ impl Machines {
                 why: took.why,
             }),
             mirror_fit: status.follower_fit,
-            alarm: status.alarm.map(|it| match (it, &status.poison) {
-                (Alarm::Unfit, Some(Poison { fault, .. })) => format!("{} ({fault})", alarm(it)),
-                _ => alarm(it).to_owned(),
-            }),
+            alarm: match (status.alarm, &status.poison) {
+                (Some(Alarm::Unfit), Some(Poison { fault, .. })) => Some(format!("{} ({fault})", alarm(Alarm::Unfit))),
+                (known, _) => known.map(alarm).or(status.silent.then_some(SILENT)).map(str::to_owned),
+            },
         })
     }
 
@@ -349,7 +353,8 @@ mod tests {
     #[test]
     fn the_operators_page_has_each_alarm_in_the_words_in_which_it_is_told() {
         let page = include_str!("../../../docs/pairs.md");
-        for told in [Alarm::MemoryLost, Alarm::Diverged, Alarm::ActiveSilent, Alarm::Unfit].map(alarm) {
+        let alarms = [Alarm::MemoryLost, Alarm::Diverged, Alarm::ActiveSilent, Alarm::Unfit].map(alarm);
+        for told in alarms.into_iter().chain([SILENT]) {
             assert!(page.contains(&format!("**\"{told}\"**")), "{told}");
         }
     }

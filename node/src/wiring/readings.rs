@@ -182,6 +182,7 @@ mod tests {
     fn a_pair_is_watched_by_numbers_and_a_node_without_one_says_that() {
         let member = |seed| MemberId { subnode: SubnodeId([seed; 32]), journal: 1 };
         let mut status = Status {
+            silent: false,
             state: State::ActivePair,
             epoch: Some(7),
             mode: Some(Mode::Pair { active: member(1), mirror: member(2) }),

@@ -17,7 +17,7 @@ use hansa_core::{
     membership::Credentials,
     mirror::pair::State,
 };
-use hansa_federation::DutyEvent;
+use hansa_federation::{DutyEvent, Unsent};
 use std::{
     sync::{Arc, Weak, atomic::Ordering},
     time::{Duration, Instant},
@@ -26,6 +26,8 @@ use tokio::sync::mpsc;
 
 /// How often a follower looks whether a checkpoint is due, and where members are.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a disk may take nothing, at least, before its sub-node counts as lost.
+const DISK_PATIENCE_MS: u64 = 5_000;
 /// How long a node that stops waits for the other sub-node to serve.
 const HAND_OVER_MAX: Duration = Duration::from_secs(3);
 
@@ -60,7 +62,7 @@ impl Succession {
                 counted = committed.changed(), if self.standby.is_some() => match counted {
                     Ok(()) => {
                         let through = *committed.borrow_and_update();
-                        let taken = self.stand_by(move |standby| standby.take_through(through)).await;
+                        let taken = self.stand_by(move |standby| standby.take_counting(through)).await;
                         taken.and_then(|()| self.tell_of_standby())
                     }
                     Err(_) => return,
@@ -68,6 +70,9 @@ impl Succession {
                 _ = look.tick() => self.look().await,
             };
             if let Err(fault) = done {
+                if fault.code == Code::NodeStopped {
+                    return;
+                }
                 tracing::error!(code = %fault.code, "{}", fault.message);
                 return (self.fatal)(fault);
             }
@@ -232,6 +237,7 @@ impl Machines {
             key: self.keys.node.clone(),
             timing: configuration.pair().timing(),
             on_mirror_lost: configuration.pair().on_mirror_lost(),
+            disk_patience_ms: DISK_PATIENCE_MS.max(2 * configuration.pair().timing().grace_ms),
             witnessed_max: if witness.offer() { usize::try_from(witness.pairs_max()).unwrap_or(usize::MAX) } else { 0 },
             carrier: Box::new(Post(Arc::downgrade(self))),
             happenings,
@@ -297,8 +303,12 @@ impl Carrier for Post {
     fn tell(&self, to: SubnodeId, word: &Word) {
         let Some(machines) = self.0.upgrade() else { return };
         let Some(federation) = machines.ways.peers.federation() else { return };
-        if let Err(unsent) = federation.tell(to, word.bytes()) {
-            tracing::debug!(subnode = %to.short(), %unsent, "a word of the pair was not sent");
+        match federation.tell(to, word.bytes()) {
+            Ok(()) => {}
+            Err(Unsent::TooLarge) => {
+                tracing::error!(subnode = %to.short(), "a snapshot is larger than what the other sub-node takes at once");
+            }
+            Err(unsent) => tracing::debug!(subnode = %to.short(), %unsent, "a word of the pair was not sent"),
         }
     }
 }
