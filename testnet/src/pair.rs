@@ -242,7 +242,8 @@ impl Cluster {
     }
 }
 
-fn is_not_ready(error: &anyhow::Error) -> bool {
+/// Whether a node says that its pair cannot do what it was asked for just now.
+pub(crate) fn is_not_ready(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Fault>().is_some_and(|fault| fault.code == Code::PairNotReady)
 }
 

@@ -9,7 +9,7 @@ use super::samples::{Samples, rounded};
 use crate::{
     cities::City,
     cluster::{Cluster, Distances, Member, Plan},
-    pair::{Side, ensure_known},
+    pair::{Side, ensure_known, is_not_ready},
     process::{Executable, Lifetime},
     screen::{Screen, Tone, table},
 };
@@ -131,8 +131,10 @@ pub struct Figures {
 /// What was measured of planned switches.
 #[derive(Clone, Debug, Serialize)]
 pub struct Switches {
-    /// How many there were.
+    /// How many were asked for.
     pub switches: usize,
+    /// Those of them that did not come about, because the pair was not whole any more: the active goes on then.
+    pub not_switched: usize,
     /// A request without a switch: half of them were acknowledged after so long.
     pub usual_ms_p50: f64,
     /// How much longer than that the slowest request took that a switch fell upon: in half of the switches so long.
@@ -213,6 +215,7 @@ fn show(figures: &Figures, screen: Screen) {
             row("  and answered so much later, p50", switches.switch_answered_ms_p50, ""),
             row("  … p99", switches.switch_answered_ms_p99, ""),
             row("  as usual, p50", switches.usual_ms_p50, ""),
+            count("  of them, those that did not come about", switches.not_switched, "0"),
         ]);
     }
     rows.extend([
@@ -247,7 +250,7 @@ pub async fn measure(executable: &Executable, options: &Options, screen: Screen)
             return Err(error.context(format!("the nodes' logs are in {}", folder.display())));
         }
     };
-    let Measured { takeovers, whole_again, unasked, not_taken_over, switches, requests, lost } = measured;
+    let Measured { takeovers, whole_again, unasked, not_taken_over, not_switched, switches, requests, lost } = measured;
     let doubled = counter.doubled();
     let wrongs = [&lost, &doubled, &requests.failed];
     for wrong in wrongs.into_iter().flatten().take(WRONGS_SHOWN) {
@@ -267,7 +270,7 @@ pub async fn measure(executable: &Executable, options: &Options, screen: Screen)
         whole_again_ms_p50: rounded(whole_again.percentile_ms(50.0)),
         unasked,
         not_taken_over,
-        switches: options.switch.then(|| added(&switches, &requests.acknowledged)),
+        switches: options.switch.then(|| added(&switches, not_switched, &requests.acknowledged)),
         transactions: requests.acknowledged.len(),
         lost: lost.len(),
         doubled: doubled.len(),
@@ -301,6 +304,7 @@ struct Measured {
     whole_again: Vec<Duration>,
     unasked: usize,
     not_taken_over: usize,
+    not_switched: usize,
     switches: Vec<Switch>,
     requests: Requests,
     /// What is wrong with what was acknowledged.
@@ -323,7 +327,7 @@ async fn under_load(cluster: &mut Cluster, counter: &Counter, options: &Options,
     let load = Load::begin(&client, options.clients);
     let (mut expected, _) = cluster.wait_until_whole(0).await?;
     let (mut takeovers, mut whole_again, mut switches) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut requests, mut unasked, mut not_taken_over) = (Requests::default(), 0, 0);
+    let (mut requests, mut unasked, mut not_taken_over, mut not_switched) = (Requests::default(), 0, 0, 0);
     for place in 1..=options.count {
         let active = active_after_peace(cluster).await?;
         unasked += usize::from(active != expected);
@@ -346,14 +350,22 @@ async fn under_load(cluster: &mut Cluster, counter: &Counter, options: &Options,
         let active = active_after_peace(cluster).await?;
         unasked += usize::from(active != expected);
         let asked = Instant::now();
-        cluster.subnode(0, active)?.ask("pair-switch", json!({})).await?;
+        let is_switched = match cluster.subnode(0, active)?.ask("pair-switch", json!({})).await {
+            Ok(_) => true,
+            Err(error) if is_not_ready(&error) => {
+                screen.say(&format!("{place}: {error:#}"));
+                false
+            }
+            Err(error) => return Err(error),
+        };
         let submitted = submit(&client, &load.numbers).await.map_err(anyhow::Error::msg)?;
         let over = submitted.acknowledged;
         let took = over.duration_since(asked).as_millis();
-        screen.say(&format!("{place}: switched, and a request after it acknowledged, in {took} ms"));
+        screen.say(&format!("{place}: let the other serve, and a request after that acknowledged, in {took} ms"));
         switches.push(Switch { asked, over });
         requests.acknowledged.push(submitted);
-        expected = active.other();
+        not_switched += usize::from(!is_switched);
+        expected = if is_switched { active.other() } else { active };
     }
     let (active, _) = cluster.wait_until_whole(0).await?;
     unasked += usize::from(active != expected);
@@ -361,7 +373,7 @@ async fn under_load(cluster: &mut Cluster, counter: &Counter, options: &Options,
     let lost = lost(&client, counter, &requests.acknowledged).await;
     drop(client);
     service.stop().await;
-    Ok(Measured { takeovers, whole_again, unasked, not_taken_over, switches, requests, lost })
+    Ok(Measured { takeovers, whole_again, unasked, not_taken_over, not_switched, switches, requests, lost })
 }
 
 /// Let the pair work for a moment; which sub-node serves then, with the other one whole.
@@ -399,7 +411,7 @@ async fn kill(cluster: &mut Cluster, active: Side, client: &Client, numbers: &At
 }
 
 /// How much longer than usual the slowest request took that was under way in each switch.
-fn added(switches: &[Switch], requests: &[Submitted]) -> Switches {
+fn added(switches: &[Switch], not_switched: usize, requests: &[Submitted]) -> Switches {
     let is_within = |switch: &Switch, begun: Instant, end: Instant| begun < switch.over && end > switch.asked;
     let first = switches.first().map(|switch| switch.asked);
     let durations = |end: fn(&Submitted) -> Instant| {
@@ -415,6 +427,7 @@ fn added(switches: &[Switch], requests: &[Submitted]) -> Switches {
     let ((usual, acknowledged), (_, answered)) = (durations(|it| it.acknowledged), durations(|it| it.ended));
     Switches {
         switches: switches.len(),
+        not_switched,
         usual_ms_p50: rounded(usual.as_secs_f64() * 1_000.0),
         switch_ms_p50: rounded(acknowledged.percentile_ms(50.0)),
         switch_ms_p99: rounded(acknowledged.percentile_ms(99.0)),
@@ -452,8 +465,8 @@ mod tests {
             request(395, 420, 600),
         ];
         let switches = [Switch { asked: at(100), over: at(105) }, Switch { asked: at(200), over: at(230) }];
-        let figures = added(&switches, &requests);
-        assert_eq!((figures.switches, figures.usual_ms_p50), (2, 5.0));
+        let figures = added(&switches, 1, &requests);
+        assert_eq!((figures.switches, figures.not_switched, figures.usual_ms_p50), (2, 1, 5.0));
         assert_eq!((figures.switch_ms_max, figures.switch_answered_ms_p99), (45.0, 50.0));
         let json = serde_json::to_value(&figures).unwrap();
         assert!(json["switch_ms_p50"].is_number() && json["switch_ms_p99"].is_number());
