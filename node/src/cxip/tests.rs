@@ -145,7 +145,7 @@ impl Node {
 
     fn respond_with(&self, asker: Asker, transaction: TransactionId, document: Text) {
         let ending = Ending::Completed(document);
-        let response = Response { transaction, definition: "purchase".parse().unwrap(), ending };
+        let response = Response { transaction, definition: "purchase".parse().unwrap(), ending, durability: None };
         self.tell(asker.session, ToSession::Respond { message: asker.message, response });
     }
 
