@@ -184,7 +184,7 @@ pub fn pair_initiated(initiated: &PairInitiated) -> String {
         "The pair is founded.\n"
     });
     let names = |list: Vec<String>| if list.is_empty() { "nobody".to_owned() } else { list.join(", ") };
-    let agreed = initiated.witnesses.iter().map(|witness| witness_word(witness));
+    let agreed = initiated.witnesses.iter().map(witness_word);
     let _ = writeln!(text, "  witnesses  {}", names(agreed.collect()));
     for Declined { organization, name, why } in &initiated.declined {
         let _ = writeln!(text, "  declined   {}: {why}", who(name.as_ref(), *organization));
