@@ -752,8 +752,22 @@ impl Desk {
         if !records.is_empty() {
             self.ledger.keep(&records)?;
         }
+        self.lease();
         self.changed(before, epoch);
         Ok(fed)
+    }
+
+    /// The journal knows how long what counts may leave without another word: this thread may come too late to stop it.
+    fn lease(&self) {
+        let picture = self.pair.picture();
+        match picture.state {
+            pair::State::ActivePair | pair::State::Switching => {
+                self.journal.lease(Some(picture.lease_until.unwrap_or_default()));
+            }
+            pair::State::Single | pair::State::ActiveSolo | pair::State::Joining => self.journal.lease(None),
+            // It is held already, or nothing leaves.
+            _ => {}
+        }
     }
 
     fn epoch(&self) -> u64 {

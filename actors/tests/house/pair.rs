@@ -2,12 +2,18 @@
 //! come back.
 
 use crate::pair_fixture::{Lines, Node, folder, followed, happened, hashes, id, join, pair, served, transport};
-use hansa_actors::duties::{Carrier, Happening, Word};
+use hansa_actors::{
+    duties::{Carrier, Happening, Word},
+    journal::Watch,
+};
 use hansa_core::{
     code::Code,
     durability::Durability,
     ident::SubnodeId,
-    mirror::pair::{State, Timing},
+    mirror::{
+        Position,
+        pair::{State, Timing},
+    },
     moment::Moment,
 };
 use std::{
@@ -201,4 +207,28 @@ async fn a_pair_that_is_whole_takes_nobody_in() {
     mirror.cut();
     active.until("serving alone", |status| status.state == State::ActiveSolo).await;
     assert!(active.duties.partnered(stranger).await.is_ok());
+}
+
+// M3: what counts leaves no later than the lease says, also where a process stood still and nobody came to tell the journal.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_leaves_after_the_lease_has_run_out() {
+    struct Nobody;
+    impl Watch for Nobody {
+        fn sealed(&self, _: &[Position]) {}
+        fn synced(&self, _: Position) {}
+    }
+    let node = Node::start(&Lines::default(), 1, 0, folder(), None);
+    let released = || node.released.0.load(Ordering::Relaxed);
+    node.journal.lead(1).unwrap();
+    node.journal.lease(Some(Moment(1)));
+    node.write(3);
+    node.journal.wait_durable(3).unwrap();
+    node.journal.commit(3);
+    for _ in 0..2 {
+        // The second is carried out after the writer has looked what may leave.
+        node.journal.watch(Arc::new(Nobody)).unwrap();
+    }
+    assert_eq!(released(), 0);
+    node.journal.lease(Some(Moment(u64::MAX)));
+    node.until_released(3).await;
 }
