@@ -219,7 +219,7 @@ async fn nothing_leaves_after_the_lease_has_run_out() {
     }
     let node = Node::start(&Lines::default(), 1, 0, folder(), None);
     let released = || node.released.0.load(Ordering::Relaxed);
-    node.journal.lead(1).unwrap();
+    node.journal.lead(1, Durability::OneSite).unwrap();
     node.journal.lease(Some(Moment(1)));
     node.write(3);
     node.journal.wait_durable(3).unwrap();
