@@ -14,6 +14,7 @@ pub mod history;
 pub mod house;
 pub mod journal;
 pub mod listing;
+mod poison;
 mod recovery;
 pub mod shard;
 pub mod stage;

@@ -41,17 +41,6 @@ pub(crate) struct Taken<'a> {
     pub(crate) record: &'a [u8],
 }
 
-impl Taken<'_> {
-    fn kind(&self) -> Option<Kind> {
-        self.address.first().copied().and_then(Kind::numbered)
-    }
-
-    /// Whether it is about a machine of one of these kinds.
-    pub(crate) fn is_about(&self, kinds: &[Kind]) -> bool {
-        self.kind().is_some_and(|kind| kinds.contains(&kind))
-    }
-}
-
 impl<'a> From<&'a Entry> for Taken<'a> {
     fn from(entry: &'a Entry) -> Self {
         Self { sequence: entry.sequence, address: &entry.address, record: &entry.record }
@@ -62,7 +51,7 @@ impl Recovery {
     /// Take one entry in.
     pub(crate) fn take(&mut self, store: &WriteBehind, entry: Taken<'_>) -> Result<(), Fault> {
         self.entries += 1;
-        match entry.kind() {
+        match entry.address.first().copied().and_then(Kind::numbered) {
             Some(Kind::Transaction) => absorb(&mut self.transactions, store, entry),
             Some(Kind::Link) => absorb(&mut self.links, store, entry),
             Some(Kind::Directory) => absorb(&mut self.directory, store, entry),

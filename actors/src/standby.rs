@@ -6,10 +6,11 @@ use crate::{
     clock,
     common::{Common, Gate},
     house::{House, HouseOptions, World},
-    journal::{Entry, Journal, JournalOptions},
+    journal::{self, Entry, Journal, JournalOptions, disk::Disk},
+    poison::{self, Outcome},
     recovery::{Recovery, Taken},
     shard::Slot,
-    store::{Position, RedbStore, Store as _},
+    store::{Position, RedbStore, Store as _, WriteBehind},
     supervisor::{Fatal, Supervisor},
 };
 use hansa_core::{
@@ -36,6 +37,8 @@ use std::{
 const INSTALLING: &str = "installing";
 /// Bytes of entries that are read at once to take them in.
 const TAKEN_BYTES_MAX: usize = 4 << 20;
+/// Entries after which it is looked whether a checkpoint is due.
+const TAKEN_ENTRIES_MAX: u64 = 1_000;
 /// Entries after which what was taken in goes to the store.
 const CHECKPOINT_ENTRIES: u64 = 100_000;
 /// The longest pause between two checkpoints while anything is taken in.
@@ -46,23 +49,14 @@ const FIRST_ENTRIES: u64 = 1_000;
 /// How soon.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
+pub use crate::poison::Poison;
+
 /// Journal and store of a sub-node: what stays whether it serves or not.
 pub struct Ground {
     options: HouseOptions,
     journal: Arc<Journal<Outward>>,
     store: Arc<RedbStore>,
-    acquaintances: Acquaintances,
     committing: Arc<Committing>,
-}
-
-/// What journal and store know of others when they are opened, whether it counts already or not: with it a sub-node of a pair gets to
-/// those who say what counts. It proves itself by its signatures, so an entry that does not count in the end does no harm.
-#[derive(Clone, Debug, Default)]
-pub struct Acquaintances {
-    /// What federation the organization is of.
-    pub membership: Membership,
-    /// Where members are.
-    pub directory: Directory,
 }
 
 /// See above.
@@ -70,13 +64,19 @@ pub struct Standby {
     common: Arc<Common>,
     options: HouseOptions,
     recovery: Recovery,
+    /// What the journal had of the members when it was opened, whether that counts or not: whoever says what counts must be found before.
+    heard: Recovery,
     /// The last entry that was taken in.
     taken: u64,
+    /// The entry behind that, if it cannot be.
+    poison: Option<Poison>,
     checkpoint: (u64, Instant),
     is_first: bool,
     committing: Arc<Committing>,
     /// Who may attach, as it was behind this entry of theirs.
     accounts: Option<(u64, Accounts)>,
+    /// Bytes that were taken in since.
+    grown_bytes: u64,
 }
 
 /// What a checkpoint has for the store is on its way there, on a thread of its own: one who is to serve must not wait for that.
@@ -122,50 +122,59 @@ impl Ground {
         counts_alone: bool,
     ) -> Result<(Self, Standby), Fault> {
         empty_half_installed(&options.folder)?;
-        let store = Arc::new(RedbStore::open(&options.folder.join("lookup.redb"))?);
-        let position = store.position();
         let journal_options = JournalOptions {
             segment_bytes: options.segment_bytes,
             ..JournalOptions::new(options.folder.join("journal"))
         };
+        let disk = journal::folder_disk(&journal_options.folder)?;
+        Self::open_on(disk, journal_options, options, world, fatal, counts_alone)
+    }
+
+    /// The same with the journal on any disk.
+    ///
+    /// # Errors
+    /// As [`Ground::open`].
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        journal_options: JournalOptions,
+        options: HouseOptions,
+        world: Arc<dyn World>,
+        fatal: &Fatal,
+        counts_alone: bool,
+    ) -> Result<(Self, Standby), Fault> {
+        let store = Arc::new(RedbStore::open(&options.folder.join("lookup.redb"))?);
+        let position = store.position();
         let on_fatal = Arc::clone(fatal);
-        let mut recovery = Recovery::default();
-        let reading = crate::store::WriteBehind::new(Box::new(Arc::clone(&store)));
-        let journal = Journal::open(
+        let reading = WriteBehind::new(Box::new(Arc::clone(&store)));
+        let (mut recovery, mut heard) = (Recovery::default(), Recovery::default());
+        let journal = Journal::open_on(
+            disk,
             journal_options,
             Gate(world),
             Box::new(move |fault| on_fatal(fault)),
             position.applied + 1,
-            &mut |entry: Entry| {
-                let taken = Taken::from(&entry);
-                if counts_alone || taken.is_about(&[Kind::Membership, Kind::Directory]) {
-                    recovery.take(&reading, taken)?;
-                }
-                Ok(())
+            &mut |entry: Entry| match (counts_alone, is_of_members(&entry)) {
+                (true, _) => recovery.take(&reading, Taken::from(&entry)),
+                (false, true) => hear(&mut heard, &reading, &entry),
+                (false, false) => Ok(()),
             },
         )?;
-        let mut ground = Self {
-            options,
-            journal: Arc::new(journal),
-            store,
-            acquaintances: Acquaintances::default(),
-            committing: Arc::default(),
-        };
+        if counts_alone && journal.history().tail().epoch > 1 {
+            let message = format!(
+                "the journal in {} is that of a sub-node of a pair, and what this sub-node remembers of the pair is gone",
+                options.folder.display()
+            );
+            return Err(Fault::new(Code::PairNotReady, message).help(
+                "Put the folder `duty` back beside the journal. If it is lost, let this sub-node join its pair anew in an empty data folder.",
+            ));
+        }
+        let ground = Self { options, journal: Arc::new(journal), store, committing: Arc::default() };
         let mut standby = ground.standby();
-        standby.recovery = recovery;
-        ground.acquaintances = Acquaintances { membership: standby.membership()?, directory: standby.directory()? };
         if counts_alone {
             standby.taken = ground.journal.tail();
-        } else {
-            standby.recovery = Recovery::default();
         }
+        (standby.recovery, standby.heard) = (recovery, heard);
         Ok((ground, standby))
-    }
-
-    /// Whom they knew when they were opened.
-    #[must_use]
-    pub fn acquaintances(&self) -> &Acquaintances {
-        &self.acquaintances
     }
 
     /// The journal.
@@ -191,11 +200,14 @@ impl Ground {
             common,
             options: self.options.clone(),
             recovery: Recovery::default(),
+            heard: Recovery::default(),
             taken,
+            poison: None,
             checkpoint: (taken, Instant::now()),
             is_first: true,
             committing: Arc::clone(&self.committing),
             accounts: None,
+            grown_bytes: 0,
         }
     }
 
@@ -253,21 +265,63 @@ impl Standby {
         self.taken
     }
 
-    /// Take in what counts, at most up to here, as far as the journal has it. Reads the journal, and blocks.
+    /// The first entry that its machines cannot take in: it stays in the log, and nothing behind it is taken in here. A new standby,
+    /// of a process that can, begins with it.
+    #[must_use]
+    pub fn poison(&self) -> Option<&Poison> {
+        self.poison.as_ref()
+    }
+
+    /// Take in what counts, at most up to here, as far as the journal has it and there is no [`Standby::poison`]. Reads the journal,
+    /// and blocks.
     ///
     /// # Errors
-    /// An entry is not kept any more, or cannot be read.
+    /// An entry is not kept any more, or the disk.
     pub fn take_through(&mut self, through: u64) -> Result<(), Fault> {
-        while self.taken < through {
+        while self.taken < through && self.poison.is_none() {
             let entries = self.common.journal.entries(self.taken, through, TAKEN_BYTES_MAX)?;
-            let Some(last) = entries.last() else { break };
-            let last = last.position.sequence;
-            for entry in &entries {
-                let (address, record) = (&entry.address[..], &entry.record[..]);
-                let taken = Taken { sequence: entry.position.sequence, address, record };
-                self.recovery.take(&self.common.store, taken)?;
+            if entries.is_empty() {
+                break;
             }
-            self.taken = last;
+            for entry in &entries {
+                let (sequence, address, record) = (entry.position.sequence, &entry.address[..], &entry.record[..]);
+                self.grown_bytes += (address.len() + record.len()) as u64;
+                let taken = Taken { sequence, address, record };
+                match poison::take(&mut self.recovery, &self.common.store, taken)? {
+                    Outcome::Taken => self.taken = sequence,
+                    Outcome::Poisoned(poison) => return self.set_aside(poison),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stop before an entry: its machine may have taken in half of it, so all begin again from the store.
+    fn set_aside(&mut self, poison: Poison) -> Result<(), Fault> {
+        tracing::error!(entry = poison.sequence, code = %poison.fault.code, "set aside: {}", poison.fault.message);
+        (self.recovery, self.accounts) = (Recovery::default(), None);
+        self.taken = self.common.behind.load(Ordering::Acquire);
+        self.take_through(poison.sequence - 1)?;
+        // One before it may be the next one, now.
+        self.poison.get_or_insert(poison);
+        Ok(())
+    }
+
+    /// The same for what is known to count and goes to the store on the way, so that memory does not grow with it, however much a
+    /// follower has to catch up with.
+    ///
+    /// # Errors
+    /// As [`Self::take_through`], or the store cannot be written.
+    pub fn take_counting(&mut self, through: u64) -> Result<(), Fault> {
+        while self.taken < through {
+            let (taken, next) = (self.taken, through.min(self.taken + TAKEN_ENTRIES_MAX));
+            self.take_through(next)?;
+            if self.is_checkpoint_due(Instant::now()) {
+                self.checkpoint()?;
+            }
+            if self.taken == taken {
+                break;
+            }
         }
         Ok(())
     }
@@ -277,7 +331,8 @@ impl Standby {
     pub fn is_checkpoint_due(&self, now: Instant) -> bool {
         let (grown, since) = (self.taken - self.checkpoint.0, now.saturating_duration_since(self.checkpoint.1));
         let is_first_due = self.is_first && grown >= FIRST_ENTRIES && since >= FIRST_PAUSE;
-        let is_due = grown >= CHECKPOINT_ENTRIES || is_first_due || (grown > 0 && since >= PAUSE);
+        let is_much = grown >= CHECKPOINT_ENTRIES || self.grown_bytes >= self.options.checkpoint_bytes;
+        let is_due = is_much || is_first_due || (grown > 0 && since >= PAUSE);
         is_due && self.committing.is_over()
     }
 
@@ -317,27 +372,27 @@ impl Standby {
         })?;
         // What is changed after this, by a house that serves, is not of this position. An error says that there was nothing to settle.
         let _ = is_settled.recv();
-        self.checkpoint = (self.taken, Instant::now());
+        (self.checkpoint, self.grown_bytes) = ((self.taken, Instant::now()), 0);
         self.is_first = false;
         Ok(())
     }
 
-    /// The directory as it is here: where members can be reached.
+    /// The directory as it is here: where members can be reached. It may know more than counts.
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn directory(&self) -> Result<Directory, Fault> {
-        let taken = self.recovery.directory.get(&()).map(|slot| slot.machine.clone());
-        self.or_stored(taken)
+        let latest = later(self.recovery.directory.get(&()), self.heard.directory.get(&()));
+        self.or_stored(latest)
     }
 
-    /// What federation this node is of, as far as it is known here.
+    /// What federation this node is of, as far as it is known here. It may know more than counts.
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn membership(&self) -> Result<Membership, Fault> {
-        let taken = self.recovery.membership.get(&()).map(|slot| slot.machine.clone());
-        self.or_stored(taken)
+        let latest = later(self.recovery.membership.get(&()), self.heard.membership.get(&()));
+        self.or_stored(latest)
     }
 
     /// Who may attach here, so that those who administer can be let in while this sub-node follows.
@@ -389,6 +444,11 @@ impl Standby {
     /// # Errors
     /// The store cannot be read, or a shard does not start.
     pub async fn serve(self, fatal: Fatal) -> Result<Arc<House>, Fault> {
+        if let Some(Poison { fault, .. }) = self.poison {
+            return Err(
+                fault.help("this sub-node cannot serve with that entry: start it with a version that can take it in")
+            );
+        }
         let (supervisor, _) = Supervisor::spawn(None, Supervisor, Arc::clone(&fatal))
             .await
             .map_err(|error| Fault::new(Code::Internal, format!("the supervisor did not start: {error}")))?;
@@ -399,6 +459,25 @@ impl Standby {
         }
         populated
     }
+}
+
+fn hear(heard: &mut Recovery, store: &WriteBehind, entry: &Entry) -> Result<(), Fault> {
+    if let Outcome::Poisoned(_) = poison::take(heard, store, Taken::from(entry))? {
+        // Whether it counts is not known yet; if it does, it is set aside then.
+        *heard = Recovery::default();
+    }
+    Ok(())
+}
+
+/// Whether it tells who the members are, and where: papers that prove themselves, and addresses that are tried.
+fn is_of_members(entry: &Entry) -> bool {
+    let kind = entry.address.first().copied().and_then(Kind::numbered);
+    matches!(kind, Some(Kind::Directory | Kind::Membership))
+}
+
+fn later<M: Housed>(taken: Option<&Slot<M>>, heard: Option<&Slot<M>>) -> Option<M> {
+    let latest = taken.into_iter().chain(heard).max_by_key(|slot| slot.applied);
+    latest.map(|slot| slot.machine.clone())
 }
 
 /// A snapshot that was not put in place wholly has left nothing that could be gone on from.

@@ -6,6 +6,7 @@ use crate::clock;
 use hansa_core::{
     code::Fault,
     durability::Durability,
+    ident::SubnodeId,
     mirror::{History, Message, Position, pair},
 };
 
@@ -38,9 +39,7 @@ impl Desk {
     fn effect(&mut self, effect: pair::Effect) -> Result<(), Fault> {
         match effect {
             pair::Effect::Send { to, message } => {
-                if to.0 != [0; 32] {
-                    self.say(to, message);
-                }
+                self.say_of_pair(to, message);
             }
             pair::Effect::Ship { epoch, after, through, committed, .. } => {
                 self.ship(epoch, after, through, committed)?;
@@ -51,7 +50,7 @@ impl Desk {
                     None => None,
                 };
                 match fork.filter(|fork| fork.sequence + 1 >= self.journal.first()) {
-                    Some(fork) => self.say(to, Message::Tail { epoch, fork, nonce }),
+                    Some(fork) => self.say_of_pair(to, Message::Tail { epoch, fork, nonce }),
                     None => self.want_snapshot(epoch, nonce),
                 }
             }
@@ -61,10 +60,8 @@ impl Desk {
                 self.done(pair::Input::Synced { durable })?;
             }
             pair::Effect::Write { entries } => {
-                if let Err(fault) = self.journal.write(entries) {
-                    // The machine asks again, and learns where the logs part.
-                    tracing::error!(%fault, "entries of the active do not continue this sub-node's log");
-                }
+                // The machine counts them as a part of the log already. After a start it knows again what the log has.
+                self.journal.write(entries)?;
             }
             pair::Effect::Install { history, state } => self.happen(Happening::Install { history, state }),
             pair::Effect::Commit { through } => {
@@ -116,7 +113,7 @@ impl Desk {
         let Some(SnapshotAsked { epoch, nonce, .. }) = self.snapshot.take() else { return };
         if let Some((history, state)) = made {
             self.snapshot = Some(SnapshotAsked { epoch, nonce, sent: Some(clock::steady()) });
-            self.say(self.site.partner, Message::Snapshot { epoch, history, nonce, state });
+            self.say_of_pair(self.site.partner, Message::Snapshot { epoch, history, nonce, state });
         }
     }
 
@@ -130,6 +127,14 @@ impl Desk {
     pub(super) fn durability(&self) -> Durability {
         let mode = self.pair.certified().map(|certified| certified.configuration.mode);
         if mode.is_some_and(|mode| mode.mirror().is_some()) { Durability::TwoSites } else { Durability::OneSite }
+    }
+
+    /// Say what this sub-node has to say in its own pair.
+    fn say_of_pair(&self, to: SubnodeId, message: Message) {
+        // There may be no partner yet.
+        if to.0 != [0; 32] && !self.stall.is_silent {
+            self.say(to, message);
+        }
     }
 
     fn happen(&self, happening: Happening) {
@@ -157,7 +162,7 @@ impl Desk {
                 }
             };
             let Some(last) = entries.last().map(|entry| entry.position) else { break };
-            self.say(self.site.partner, Message::Append { epoch, previous, entries, committed });
+            self.say_of_pair(self.site.partner, Message::Append { epoch, previous, entries, committed });
             (previous, self.shipped) = (last, last);
             self.done(pair::Input::Shipped { through: last })?;
         }

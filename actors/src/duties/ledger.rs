@@ -1,8 +1,8 @@
 //! What the duties of a sub-node must remember: who it is, its part in its own pair, and what it promised as a witness of others'
 //! (M3). It is a small journal of its own, never mirrored: a promise is one disk's. [`super`] alone writes and reads it.
 //!
-//! It decides how it is kept short: when it is opened with many entries, all that they come to is written once more, and what is
-//! before that is dropped.
+//! It decides how it is kept short: after many entries, all that they come to is written once more, and what is before that is
+//! dropped.
 
 use super::word::Introduction;
 use crate::{
@@ -19,7 +19,7 @@ use hansa_core::{
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
 
-/// Entries at which an opened ledger is written anew.
+/// Entries after which a ledger is written anew.
 const ENTRIES_MAX: u64 = 1_000;
 const SEGMENT_BYTES: u64 = 1 << 20;
 
@@ -93,6 +93,8 @@ impl Known {
 /// The journal, open.
 pub(super) struct Ledger {
     journal: Journal<()>,
+    /// Entries since it was written anew.
+    entries: u64,
 }
 
 struct Nothing;
@@ -115,18 +117,33 @@ impl Ledger {
             known.take(read(&entry)?);
             Ok(())
         })?;
-        let mut ledger = Self { journal };
+        let mut ledger = Self { journal, entries };
         if known.member == 0 {
             known.member = number()?;
             known.witness = number()?;
             ledger.keep(&[Kept::Numbered { member: known.member, witness: known.witness }])?;
-        } else if entries > ENTRIES_MAX {
-            let whole = known.whole();
-            let before = ledger.journal.tail() + 1;
-            ledger.keep(&whole)?;
-            ledger.journal.truncate_before(before, 0)?;
+        } else if ledger.is_long() {
+            ledger.shorten(&known)?;
         }
         Ok((ledger, known))
+    }
+
+    /// Whether it is time for [`Ledger::shorten`].
+    pub(super) fn is_long(&self) -> bool {
+        self.entries > ENTRIES_MAX
+    }
+
+    /// Write once more what all entries come to, and drop them.
+    ///
+    /// # Errors
+    /// The disk.
+    pub(super) fn shorten(&mut self, known: &Known) -> Result<(), Fault> {
+        let whole = known.whole();
+        let before = self.journal.tail() + 1;
+        self.keep(&whole)?;
+        self.journal.truncate_before(before, 0)?;
+        self.entries = whole.len() as u64;
+        Ok(())
     }
 
     /// Remember this, across a crash, before it returns.
@@ -135,6 +152,7 @@ impl Ledger {
     /// The disk.
     pub(super) fn keep(&mut self, all: &[Kept]) -> Result<(), Fault> {
         let items: Vec<_> = all.iter().map(|kept| ([0u8; 0], bytes(kept))).collect();
+        self.entries += items.len() as u64;
         let tail = self.journal.append(&items, clock::now(), Vec::new());
         self.journal.wait_durable(tail)
     }
@@ -158,4 +176,34 @@ pub(super) fn number() -> Result<u64, Fault> {
     let random = getrandom::u64()
         .map_err(|error| Fault::new(Code::Internal, format!("the system gives no randomness: {error}")))?;
     Ok(random.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // M3: a witness remembers for years, and its ledger does not grow with them.
+    #[test]
+    fn a_ledger_stays_short_and_keeps_what_its_entries_come_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Ledger::open(folder.path(), Box::new(|fault| panic!("{fault}"))).unwrap();
+        let (mut ledger, mut known) = open();
+        let long: Vec<_> = (0..=ENTRIES_MAX).map(|_| Kept::Partnered(SubnodeId([7; 32]))).collect();
+        for round in 0..60 {
+            let kept = [Kept::Agreed(OrganizationId([round; 32]))];
+            for kept in [&long[..], &kept[..]] {
+                ledger.keep(kept).unwrap();
+                kept.iter().cloned().for_each(|kept| known.take(kept));
+            }
+            assert!(ledger.is_long());
+            ledger.shorten(&known).unwrap();
+            assert!(!ledger.is_long());
+        }
+        drop(ledger);
+        let files = std::fs::read_dir(folder.path()).unwrap().count();
+        assert!(files <= 2, "{files} files");
+        let (_ledger, again) = open();
+        assert_eq!((again.member, again.witness, again.partner), (known.member, known.witness, known.partner));
+        assert_eq!(again.witnesses, known.witnesses);
+    }
 }

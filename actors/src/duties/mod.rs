@@ -8,13 +8,14 @@
 mod acting;
 mod ledger;
 mod seen;
+mod stall;
 mod status;
 mod word;
 
 pub use status::{Duty, Partner, Status, Takeover};
 pub use word::{Introduction, Word};
 
-use crate::{clock, journal::Journal};
+use crate::{clock, journal::Journal, poison::Poison};
 use ed25519_dalek::SigningKey;
 use hansa_core::{
     code::{Code, Fault},
@@ -34,6 +35,7 @@ use hansa_core::{
 };
 use ledger::{Kept, Ledger};
 use seen::Seen;
+use stall::Stall;
 use std::{
     any::Any,
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -105,6 +107,9 @@ pub struct Start {
     pub timing: Timing,
     /// What then.
     pub on_mirror_lost: OnMirrorLost,
+    /// How long the disk may take nothing before this sub-node counts as lost. Longer than the grace, or a pause of a disk in order
+    /// would be taken for its end.
+    pub disk_patience_ms: u64,
     /// Pairs that this sub-node will be a witness of, at most; none if it does not offer that.
     pub witnessed_max: usize,
     /// Who carries words.
@@ -187,6 +192,7 @@ enum Arrival {
     Status(oneshot::Sender<Status>),
     SnapshotMade(Option<(History, Vec<u8>)>),
     Installed(Result<History, Fault>),
+    Fitness(Option<Poison>),
     End,
 }
 
@@ -245,9 +251,12 @@ struct Desk {
     shipped: Position,
     took_over: Option<Takeover>,
     takeovers: u64,
+    poison: Option<Poison>,
     /// What the machine wants done, behind what is being done.
     wanted: VecDeque<pair::Effect>,
     snapshot: Option<SnapshotAsked>,
+    stall: Stall,
+    disk_patience_ms: u64,
 }
 
 /// The follower needs more than the journal keeps. One snapshot is made at a time, and is for its last question.
@@ -360,6 +369,12 @@ impl Duties {
         self.arrive(Arrival::Installed(history));
     }
 
+    /// What the machines of a sub-node that follows cannot take in, if there is anything: it does not serve then, see
+    /// [`crate::standby::Standby::poison`].
+    pub fn fitness(&self, poison: Option<Poison>) {
+        self.arrive(Arrival::Fitness(poison));
+    }
+
     /// Up to where entries count on a sub-node that follows.
     #[must_use]
     pub fn committed(&self) -> watch::Receiver<u64> {
@@ -426,8 +441,11 @@ impl Desk {
             shipped: Position::default(),
             took_over: None,
             takeovers: 0,
+            poison: None,
             wanted: VecDeque::new(),
             snapshot: None,
+            stall: Stall::new(),
+            disk_patience_ms: start.disk_patience_ms,
         })
     }
 
@@ -463,6 +481,21 @@ impl Desk {
     }
 
     fn tick(&mut self) -> Result<(), Fault> {
+        if !self.is_single() {
+            self.watch_disk()?;
+        }
+        if self.ledger.is_long() {
+            let Site { member, partner, .. } = self.site;
+            let partner = Some(partner).filter(|partner| partner.0 != [0; 32]);
+            self.ledger.shorten(&ledger::Known {
+                member: member.journal,
+                witness: self.bench.witness.journal,
+                partner,
+                introduced: self.introduced.clone(),
+                pair: self.pair.clone(),
+                witnesses: self.witnesses.clone(),
+            })?;
+        }
         let now = clock::steady();
         if self.pair.wakes_at().is_some_and(|at| at <= now) {
             self.pair_input(pair::Input::Due)?;
@@ -527,6 +560,11 @@ impl Desk {
                 self.pair_input(pair::Input::Installed { history })?;
             }
             Arrival::Installed(Err(fault)) => return Err(fault),
+            Arrival::Fitness(poison) => {
+                let fit = poison.is_none();
+                self.poison = poison;
+                self.pair_input(pair::Input::Fitness { fit })?;
+            }
             Arrival::End => {}
         }
         Ok(())
@@ -581,6 +619,12 @@ impl Desk {
         let Some(certified) = self.pair.certified().cloned() else {
             return Err(Fault::new(Code::PairNotReady, "there is no pair yet").help("begin one with `hansa pair init`"));
         };
+        let mirror = certified.configuration.mode.mirror();
+        if mirror.is_some_and(|mirror| mirror.subnode != partner) && self.pair.picture().state != pair::State::Suspect {
+            // A code may have been given before the mirror came back; taken in now, the new one would be heard instead of it.
+            return Err(Fault::new(Code::PairNotReady, "the pair has both its sub-nodes")
+                .help("stop the other sub-node first, if this one is to come in its place"));
+        }
         if partner != self.site.partner {
             self.ledger.keep(&[Kept::Partnered(partner)])?;
             self.site.partner = partner;
@@ -708,8 +752,22 @@ impl Desk {
         if !records.is_empty() {
             self.ledger.keep(&records)?;
         }
+        self.lease();
         self.changed(before, epoch);
         Ok(fed)
+    }
+
+    /// The journal knows how long what counts may leave without another word: this thread may come too late to stop it.
+    fn lease(&self) {
+        let picture = self.pair.picture();
+        match picture.state {
+            pair::State::ActivePair | pair::State::Switching => {
+                self.journal.lease(Some(picture.lease_until.unwrap_or_default()));
+            }
+            pair::State::Single | pair::State::ActiveSolo | pair::State::Joining => self.journal.lease(None),
+            // It is held already, or nothing leaves.
+            _ => {}
+        }
     }
 
     fn epoch(&self) -> u64 {

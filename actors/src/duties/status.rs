@@ -1,7 +1,7 @@
 //! The pair and the duties as people see them, for `hansa pair status`, metrics and the console. Decides what is worth telling.
 
 use super::{Desk, Introduction};
-use crate::clock;
+use crate::{clock, poison::Poison};
 use hansa_core::{
     ident::{OrganizationId, SubnodeId},
     mirror::{Certified, MemberId, Mode, pair},
@@ -37,6 +37,12 @@ pub struct Status {
     pub took_over: Option<Takeover>,
     /// How often it did since then.
     pub takeovers: u64,
+    /// What its machines cannot take in, if it follows and there is anything.
+    pub poison: Option<Poison>,
+    /// Whether the one that follows could serve, as far as this one knows.
+    pub follower_fit: bool,
+    /// Its disk takes nothing, so it keeps silent.
+    pub silent: bool,
     /// What is wrong.
     pub alarm: Option<pair::Alarm>,
     /// Whose witness this sub-node is.
@@ -103,6 +109,9 @@ impl Desk {
             partner,
             took_over: self.took_over.clone(),
             takeovers: self.takeovers,
+            poison: self.poison.clone(),
+            follower_fit: if picture.state.serves() { picture.follower_fit } else { self.poison.is_none() },
+            silent: self.stall.is_silent,
             alarm: picture.alarm,
             duties: self
                 .witnesses

@@ -3,7 +3,11 @@
 //! says what counts, and why.
 
 use super::{Journal, locked};
-use hansa_core::code::{Code, Fault};
+use crate::clock;
+use hansa_core::{
+    code::{Code, Fault},
+    moment::Moment,
+};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -21,6 +25,8 @@ pub(super) struct Gate {
     through: AtomicU64,
     /// What leaves must wait although it counts.
     held: AtomicBool,
+    /// When it must wait if nothing is said meanwhile, in milliseconds of the steady clock; none is zero.
+    lease_until: AtomicU64,
 }
 
 impl Gate {
@@ -36,12 +42,18 @@ impl Gate {
 
     /// Up to where what rests on entries may leave.
     pub fn opens_through(&self, durable: u64) -> Option<u64> {
-        (!self.held.load(Ordering::Acquire)).then(|| self.reached(durable))
+        let is_held = self.held.load(Ordering::Acquire) || self.has_lapsed();
+        (!is_held).then(|| self.reached(durable))
     }
 
     /// From now on only what is said counts.
     pub fn listen(&self) {
         self.told.store(true, Ordering::Release);
+    }
+
+    fn has_lapsed(&self) -> bool {
+        let lease_until = self.lease_until.load(Ordering::Acquire);
+        lease_until != 0 && lease_until <= clock::steady().0
     }
 
     fn hold(&self, hold: bool) {
@@ -55,6 +67,7 @@ impl Gate {
 
     /// Nothing waits, so nothing is held.
     pub fn let_go(&self) {
+        self.lease_until.store(0, Ordering::Release);
         self.hold(false);
     }
 
@@ -114,6 +127,17 @@ impl<E: Send + 'static> Journal<E> {
     pub fn hold(&self, hold: bool) {
         self.shared.gate.hold(hold);
         if !hold {
+            self.look_at_gate();
+        }
+    }
+
+    /// Until when what counts may leave, if nothing else is said before; none: as long as it is not held. The writer looks itself, so
+    /// a process that stood still lets nothing out when it goes on.
+    pub fn lease(&self, until: Option<Moment>) {
+        let gate = &self.shared.gate;
+        let had_lapsed = gate.has_lapsed();
+        gate.lease_until.store(until.map_or(0, |until| until.0.max(1)), Ordering::Release);
+        if had_lapsed {
             self.look_at_gate();
         }
     }

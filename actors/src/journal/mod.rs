@@ -238,8 +238,7 @@ impl<E: Send + 'static> Journal<E> {
         replay_from: u64,
         on_entry: &mut dyn FnMut(Entry) -> Result<(), Fault>,
     ) -> Result<Self, Fault> {
-        let disk = FolderDisk::new(&options.folder).map_err(|error| no_folder(&options.folder, &error))?;
-        Self::open_on(Arc::new(disk), options, release, fatal, replay_from, on_entry)
+        Self::open_on(folder_disk(&options.folder)?, options, release, fatal, replay_from, on_entry)
     }
 
     /// The same on any disk.
@@ -405,6 +404,12 @@ impl<E: Send + 'static> Journal<E> {
         Ok(())
     }
 
+    /// Whether there is no room for what is written, or will be next.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.shared.obstacle().is_some_and(|fault| fault.code == Code::DiskFull)
+    }
+
     /// The last sequence that is durable.
     #[must_use]
     pub fn durable(&self) -> u64 {
@@ -532,6 +537,14 @@ impl<E> Shared<E> {
         }
         self.spares.obstacle()
     }
+}
+
+/// The disk that a folder is; it is made if it is not there.
+///
+/// # Errors
+/// It cannot be made.
+pub fn folder_disk(folder: &Path) -> Result<Arc<dyn Disk>, Fault> {
+    Ok(Arc::new(FolderDisk::new(folder).map_err(|error| no_folder(folder, &error))?))
 }
 
 fn no_folder(folder: &Path, error: &std::io::Error) -> Fault {

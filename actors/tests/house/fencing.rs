@@ -107,3 +107,35 @@ async fn a_standby_goes_on_from_a_log_only_while_that_is_its_own_to_write() {
     assert!(standby.accede().unwrap());
     assert_eq!(standby.taken(), tail.sequence);
 }
+
+// M2: a follower that has much to catch up with does not keep it all in memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_follower_takes_in_goes_to_the_store_on_the_way() {
+    let node = Node::found(&[definition("purchase", "", 1)], 8, |options| options.checkpoint_bytes = 2_000).await;
+    for number in 0..60 {
+        node.submit(transaction(number), "purchase").await.unwrap();
+    }
+    let journal = node.ground.journal();
+    let tail = journal.position(journal.tail()).unwrap().unwrap();
+    journal.follow(tail).unwrap();
+    node.house.leave().await;
+    let mut standby = node.ground.standby();
+    let before = standby.taken();
+    standby.take_counting(tail.sequence).unwrap();
+    assert_eq!(standby.taken(), tail.sequence);
+    assert!(node.ground.standby().taken() > before, "the store has a part of it");
+}
+
+// M3: a sub-node that has forgotten that it is of a pair does not take what its log has for all that counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_pair_is_not_served_as_that_of_a_single_node() {
+    let (node, _) = leading().await;
+    submit_in_vain(&node, transaction(1)).await;
+    let folder = copied(node.folder.path());
+    let open = |counts_alone| {
+        let world = Arc::clone(&node.world) as _;
+        Ground::open(options(folder.path()), world, &(Arc::new(|_| ()) as _), counts_alone).map(drop)
+    };
+    assert_eq!(open(true).unwrap_err().code, Code::PairNotReady);
+    assert!(open(false).is_ok());
+}

@@ -2,11 +2,15 @@
 //! writes down what leaves. It shows what the machines' own tests cannot: durability, restarts, and what is at rest.
 
 mod crashes;
+mod disks;
+mod faulty_disk;
 mod fencing;
 mod fixture;
 mod history;
 mod limits;
 mod pair;
+mod pair_fixture;
+mod poison;
 mod rest;
 mod restarts;
 mod runs;

@@ -1,236 +1,25 @@
 //! What the duties of two sub-nodes and their witnesses do with real journals on disk: found, join, count on both, take over, switch,
-//! come back. Words are carried in memory, and lines can be cut.
+//! come back.
 
-use ed25519_dalek::SigningKey;
+use crate::pair_fixture::{Lines, Node, folder, followed, happened, hashes, id, join, pair, served, transport};
 use hansa_actors::{
-    duties::{Carrier, Duties, Happening, Opened, Paired, Start, Word},
-    house::{HouseOptions, World},
-    journal::Journal,
-    standby::Ground,
+    duties::{Carrier, Happening, Word},
+    journal::Watch,
 };
 use hansa_core::{
-    dispatch::{Outward, ToPeer},
+    code::Code,
     durability::Durability,
-    ident::{OrganizationId, SubnodeId},
+    ident::SubnodeId,
     mirror::{
-        Entry,
-        pair::{OnMirrorLost, State, Timing},
+        Position,
+        pair::{State, Timing},
     },
     moment::Moment,
 };
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use tokio::sync::mpsc;
-
-/// The words on their way: who is there, and which lines are cut.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Wires>>);
-
-#[derive(Default)]
-struct Wires {
-    there: HashMap<SubnodeId, (OrganizationId, Arc<Duties>)>,
-    cut: HashSet<SubnodeId>,
-}
-
-struct Wire {
-    lines: Lines,
-    from: SubnodeId,
-    organization: OrganizationId,
-}
-
-impl Carrier for Wire {
-    fn tell(&self, to: SubnodeId, word: &Word) {
-        let wires = self.lines.0.lock().unwrap();
-        if wires.cut.contains(&self.from) || wires.cut.contains(&to) {
-            return;
-        }
-        if let Some((_, duties)) = wires.there.get(&to) {
-            let word = Word::read(&word.bytes()).expect("it was written as one");
-            duties.told(self.from, self.organization, word, ());
-        }
-    }
-}
-
-/// Counts what leaves, and keeps on how many sites that said to be.
-#[derive(Default)]
-struct Counting(AtomicU64, Mutex<Vec<Durability>>);
-
-impl World for Counting {
-    fn outward(&self, effect: Outward) {
-        if let Outward::Peer(_, ToPeer::Confirm { durability, .. }) = effect {
-            self.1.lock().unwrap().push(durability);
-        }
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-struct Node {
-    subnode: SubnodeId,
-    lines: Lines,
-    duties: Arc<Duties>,
-    ground: Ground,
-    happenings: mpsc::UnboundedReceiver<Happening>,
-    released: Arc<Counting>,
-    _folder: Arc<tempfile::TempDir>,
-}
-
-fn organization(number: u8) -> SigningKey {
-    SigningKey::from_bytes(&[number; 32])
-}
-
-fn transport(organization: u8, side: u8) -> SigningKey {
-    SigningKey::from_bytes(&[100 + 2 * organization + side; 32])
-}
-
-fn id(key: &SigningKey) -> [u8; 32] {
-    key.verifying_key().to_bytes()
-}
-
-impl Node {
-    fn start(lines: &Lines, number: u8, side: u8, folder: Arc<tempfile::TempDir>, paired: Option<Paired>) -> Self {
-        let released = Arc::<Counting>::default();
-        let fatal: Arc<dyn Fn(hansa_core::code::Fault) + Send + Sync> = Arc::new(|fault| panic!("{fault}"));
-        let options = HouseOptions { segment_bytes: 1 << 20, ..HouseOptions::new(folder.path()) };
-        let opened = Opened::open(&folder.path().join("duty"), paired, &fatal).unwrap();
-        let counts_alone = !opened.is_paired();
-        let (ground, _) = Ground::open(options, Arc::clone(&released) as _, &fatal, counts_alone).unwrap();
-        let key = transport(number, side);
-        let subnode = SubnodeId(id(&key));
-        let owner = OrganizationId(id(&organization(number)));
-        let (happen, happenings) = mpsc::unbounded_channel();
-        let duties = Duties::start(Start {
-            opened,
-            journal: Arc::clone(ground.journal()),
-            is_blank: ground.is_blank(),
-            organization: organization(number),
-            key,
-            timing: Timing::LAN,
-            on_mirror_lost: OnMirrorLost::Solo,
-            witnessed_max: 2,
-            carrier: Box::new(Wire { lines: lines.clone(), from: subnode, organization: owner }),
-            happenings: happen,
-            fatal,
-        });
-        let duties = Arc::new(duties.unwrap());
-        lines.0.lock().unwrap().there.insert(subnode, (owner, Arc::clone(&duties)));
-        Self { subnode, lines: lines.clone(), duties, ground, happenings, released, _folder: folder }
-    }
-
-    fn journal(&self) -> &Journal<Outward> {
-        self.ground.journal()
-    }
-
-    /// Append so many entries, each with something that leaves behind it.
-    fn write(&self, count: u64) {
-        for number in 0..count {
-            let record = format!("record {number} of {}", self.subnode.short());
-            // Of a link, as the machines of the exchange would; nothing here reads it.
-            let confirm = ToPeer::Confirm { accepted_through: number, durability: Durability::OneSite };
-            let leaving = Outward::Peer(OrganizationId([9; 32]), confirm);
-            self.journal().append(&[(b"\x03address".as_slice(), record.as_bytes())], Moment(number), vec![leaving]);
-        }
-    }
-
-    /// On how many sites the last that left said to be.
-    fn said(&self) -> Option<Durability> {
-        self.released.1.lock().unwrap().last().copied()
-    }
-
-    fn entries(&self) -> Vec<Entry> {
-        let (mut entries, mut after) = (Vec::new(), 0);
-        loop {
-            let more = self.journal().entries(after, u64::MAX, 1 << 20).unwrap();
-            let Some(last) = more.last() else { return entries };
-            after = last.position.sequence;
-            entries.extend(more);
-        }
-    }
-
-    fn cut(&self) {
-        self.lines.0.lock().unwrap().cut.insert(self.subnode);
-    }
-
-    /// The line is whole again, and both ends hear of it.
-    fn mend(&self) {
-        let mut wires = self.lines.0.lock().unwrap();
-        wires.cut.remove(&self.subnode);
-        for (subnode, (_, duties)) in &wires.there {
-            if *subnode != self.subnode {
-                duties.linked(self.subnode);
-                self.duties.linked(*subnode);
-            }
-        }
-    }
-
-    async fn until(&self, what: &str, is_so: impl Fn(&hansa_actors::duties::Status) -> bool) {
-        for _ in 0..3_000 {
-            let status = self.duties.status().await.unwrap();
-            if is_so(&status) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{what} did not come about: {:?}", self.duties.status().await.unwrap());
-    }
-
-    async fn until_released(&self, count: u64) {
-        for _ in 0..3_000 {
-            if self.released.0.load(Ordering::Relaxed) >= count {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{} of {count} were released", self.released.0.load(Ordering::Relaxed));
-    }
-}
-
-fn folder() -> Arc<tempfile::TempDir> {
-    Arc::new(tempfile::tempdir().unwrap())
-}
-
-/// An active and its mirror, both whole, and their four witnesses.
-async fn pair(lines: &Lines) -> (Node, Node, Vec<Node>) {
-    let active = Node::start(lines, 1, 0, folder(), None);
-    let witnesses: Vec<_> = (2..6).map(|number| Node::start(lines, number, 0, folder(), None)).collect();
-    active.write(10);
-    active.until_released(10).await;
-    assert_eq!(active.said(), Some(Durability::OneSite), "a single node");
-    for node in witnesses.iter().chain([&active]) {
-        node.mend();
-    }
-    let asked = active.duties.ask_witnesses(witnesses.iter().map(|witness| witness.subnode).collect()).await.unwrap();
-    assert_eq!((asked.agreed.len(), asked.declined.len()), (4, 0));
-    active.duties.found(asked.agreed).await.unwrap();
-    active.until("serving alone", |status| status.state == State::ActiveSolo).await;
-    let partner = SubnodeId(id(&transport(1, 1)));
-    let certified = active.duties.partnered(partner).await.unwrap();
-    let mirror = join(lines, &active, certified, folder());
-    active.until("a pair", |status| status.state == State::ActivePair).await;
-    mirror.until("a mirror", |status| status.state == State::Mirror && status.joined).await;
-    (active, mirror, witnesses)
-}
-
-fn join(
-    lines: &Lines,
-    active: &Node,
-    certified: Box<hansa_core::mirror::Certified>,
-    folder: Arc<tempfile::TempDir>,
-) -> Node {
-    let paired = Paired { partner: active.subnode, certified };
-    let mirror = Node::start(lines, 1, 1, folder, Some(paired));
-    mirror.mend();
-    mirror
-}
-
-fn hashes(entries: &[Entry]) -> Vec<[u8; 32]> {
-    entries.iter().map(|entry| entry.position.hash).collect()
-}
 
 // M1, M2: the mirror has the active's log, entry for entry, and nothing leaves that only one of them has.
 #[tokio::test(flavor = "multi_thread")]
@@ -306,8 +95,8 @@ async fn a_pair_that_was_stopped_as_a_whole_goes_on_where_it_was() {
     active.until_released(110).await;
     let folders = [&active, &mirror].map(|node| {
         node.duties.end();
-        node.ground.close().unwrap();
-        Arc::clone(&node._folder)
+        node.journal.close().unwrap();
+        Arc::clone(&node.folder)
     });
     let before = hashes(&active.entries());
     drop((active, mirror));
@@ -337,7 +126,7 @@ async fn a_mirror_whose_disk_was_wiped_gets_everything_anew() {
     active.write(500);
     active.until_released(510).await;
     mirror.duties.end();
-    mirror.ground.close().unwrap();
+    mirror.journal.close().unwrap();
     mirror.cut();
     drop(mirror);
     active.until("serving alone", |status| status.state == State::ActiveSolo).await;
@@ -348,19 +137,98 @@ async fn a_mirror_whose_disk_was_wiped_gets_everything_anew() {
     assert_eq!(hashes(&active.entries()), hashes(&mirror.entries()));
 }
 
-async fn served(node: &mut Node) -> bool {
-    happened(node, |happening| matches!(happening, Happening::Serve { .. })).await
+// M4: a new disk gets everything, also where the other's journal does not reach back to the beginning any more and a snapshot takes
+// far longer than a question waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_takes_long_comes_in_time() {
+    let lines = Lines::default();
+    let (mut active, mirror, _witnesses) = pair(&lines).await;
+    let record = vec![7; 100_000];
+    for number in 0..40 {
+        active.journal.append(&[(b"\x03address".as_slice(), &record[..])], Moment(number), Vec::new());
+    }
+    let tail = active.journal.tail();
+    active.until("all of it in both", |status| status.committed == tail).await;
+    mirror.duties.end();
+    mirror.journal.close().unwrap();
+    mirror.cut();
+    drop(mirror);
+    active.until("serving alone", |status| status.state == State::ActiveSolo).await;
+    let kept = tail - 5;
+    assert!(active.journal.truncate_before(kept, 0).unwrap() > 0 && active.journal.first() > 1);
+
+    let certified = active.duties.partnered(SubnodeId(id(&transport(1, 1)))).await.unwrap();
+    let mut mirror = join(&lines, &active, certified, folder());
+    assert!(happened(&mut active, |happening| matches!(happening, Happening::MakeSnapshot)).await);
+    tokio::time::sleep(Duration::from_millis(10 * Timing::LAN.retry_ms)).await;
+    let mut history = active.journal.history();
+    history.cut(active.journal.position(kept).unwrap().unwrap());
+    active.duties.snapshot_made(Some((history, b"machines".to_vec())));
+    let (history, state) = loop {
+        match mirror.happenings.recv().await.unwrap() {
+            Happening::Install { history, state } => break (history, state),
+            _ => {}
+        }
+    };
+    assert_eq!(state, b"machines");
+    mirror.journal.install(&history).unwrap();
+    mirror.duties.installed(Ok(history));
+    active.until("a pair again", |status| status.state == State::ActivePair).await;
+    mirror.until("the whole log", |status| status.state == State::Mirror && status.tail == tail).await;
+    while let Ok(happening) = active.happenings.try_recv() {
+        assert!(!matches!(happening, Happening::MakeSnapshot), "it is made once");
+    }
 }
 
-async fn followed(node: &mut Node) -> bool {
-    happened(node, |happening| matches!(happening, Happening::Follow)).await
-}
-
-async fn happened(node: &mut Node, wanted: impl Fn(&Happening) -> bool) -> bool {
-    while let Some(happening) = node.happenings.recv().await {
-        if wanted(&happening) {
-            return true;
+// M3: duties that end in a panic end the node: an active without them would serve for ever, whoever else is told to.
+#[tokio::test(flavor = "multi_thread")]
+async fn duties_that_panic_end_the_node() {
+    struct Broken;
+    impl Carrier for Broken {
+        fn tell(&self, _: SubnodeId, _: &Word) {
+            panic!("this test breaks it");
         }
     }
-    false
+    let node = Node::start_with(&Lines::default(), 1, 0, folder(), None, Box::new(Broken));
+    let other = SubnodeId(id(&transport(2, 0)));
+    assert!(node.duties.ask_witnesses(vec![other]).await.is_err());
+    assert_eq!(node.until_failed().await.code, Code::Internal);
+}
+
+// M4: while the mirror is there, nobody comes in its place, however old the code is that opens the pair.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pair_that_is_whole_takes_nobody_in() {
+    let lines = Lines::default();
+    let (active, mirror, _witnesses) = pair(&lines).await;
+    let stranger = SubnodeId(id(&transport(7, 1)));
+    assert_eq!(active.duties.partnered(stranger).await.unwrap_err().code, Code::PairNotReady);
+    active.write(5);
+    active.until_released(15).await;
+    mirror.cut();
+    active.until("serving alone", |status| status.state == State::ActiveSolo).await;
+    assert!(active.duties.partnered(stranger).await.is_ok());
+}
+
+// M3: what counts leaves no later than the lease says, also where a process stood still and nobody came to tell the journal.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_leaves_after_the_lease_has_run_out() {
+    struct Nobody;
+    impl Watch for Nobody {
+        fn sealed(&self, _: &[Position]) {}
+        fn synced(&self, _: Position) {}
+    }
+    let node = Node::start(&Lines::default(), 1, 0, folder(), None);
+    let released = || node.released.0.load(Ordering::Relaxed);
+    node.journal.lead(1, Durability::OneSite).unwrap();
+    node.journal.lease(Some(Moment(1)));
+    node.write(3);
+    node.journal.wait_durable(3).unwrap();
+    node.journal.commit(3);
+    for _ in 0..2 {
+        // The second is carried out after the writer has looked what may leave.
+        node.journal.watch(Arc::new(Nobody)).unwrap();
+    }
+    assert_eq!(released(), 0);
+    node.journal.lease(Some(Moment(u64::MAX)));
+    node.until_released(3).await;
 }

@@ -132,6 +132,7 @@ pub fn pair_status() -> PairStatus {
             epoch: 2,
         }],
         last_takeover: Some(Takeover { at: NOW, epoch: 6, why: "the active in Hamburg was not heard for 4 s".into() }),
+        mirror_fit: true,
         alarm: None,
     }
 }

@@ -75,6 +75,10 @@ pub async fn peers(configuration: Option<&Configuration>, status: Option<&Status
     for peer in status.iter().flat_map(|status| &status.peers) {
         let who = format!("{} in {}", peer.name, peer.city);
         match &peer.address {
+            // It opened the line, from a port at which it does not listen.
+            Some(_) if peer.connected && peer.discovered_by.as_deref() == Some("inbound") => {
+                findings.push(Finding::well("peers", format!("{who} is connected: it came here")));
+            }
             Some(address) => addresses.push((who, address.clone())),
             None => findings.push(unreachable(&who, "no address of it is known")),
         }
@@ -145,8 +149,12 @@ mod tests {
         status.peers.push(status.peers[0].clone());
         status.peers[0].address = Some(format!("/ip4/127.0.0.1/tcp/{here}"));
         status.peers[2].address = Some(format!("/ip4/127.0.0.1/tcp/{closed}"));
+        let mut came = status.peers[2].clone();
+        came.discovered_by = Some("inbound".into());
+        status.peers.push(came);
         let mut findings = Vec::new();
         peers(None, Some(&status), &mut findings).await;
+        assert!(findings[1].state == State::Well && findings.remove(1).message.contains("it came here"));
         let states: Vec<_> =
             findings.iter().map(|finding| (finding.state, finding.message.contains("answers"))).collect();
         assert_eq!(states, [(State::Doubtful, false), (State::Well, true), (State::Doubtful, false)], "{findings:#?}");

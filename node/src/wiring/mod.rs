@@ -199,8 +199,8 @@ impl Node {
         assert!(machines.pair.set((Arc::clone(&duties), Arc::clone(&ground))).is_ok(), "a node starts once");
         let started = async {
             let standby = if is_paired {
-                // Whether it serves, the witnesses say; it has to get to them before it knows what counts.
-                machines.recognize(ground.acquaintances());
+                // Whether it serves, the witnesses say; its log says where they are, and that it may speak to them.
+                machines.hear_of_members(&standby)?;
                 machines.follow_with(Some(Arc::clone(ground.journal())));
                 Some(standby)
             } else {
@@ -209,10 +209,12 @@ impl Node {
                 machines.begin_serving(house).await?;
                 None
             };
-            let listeners = machines.listen(!is_paired).await?;
+            let listeners = machines.listen(!is_paired, &fatal).await?;
             machines.introduce_to_partner();
-            let succession = Succession { machines: Arc::clone(&machines), ground, duties, happenings, standby, fatal };
-            tokio::spawn(succession.run());
+            let (poisoned, on_fatal) = (None, Arc::clone(&fatal));
+            let machines = Arc::clone(&machines);
+            let succession = Succession { machines, ground, duties, happenings, standby, poisoned, fatal: on_fatal };
+            watched(&fatal, "what serves and follows", succession.run());
             Ok(listeners)
         };
         match started.await {
@@ -270,6 +272,16 @@ impl Node {
     }
 }
 
+/// Run a task without which the node is none: a panic in it ends the node.
+fn watched(fatal: &Fatal, what: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    let (fatal, running) = (Arc::clone(fatal), tokio::spawn(task));
+    tokio::spawn(async move {
+        if running.await.is_err_and(|ended| ended.is_panic()) {
+            fatal(Fault::new(Code::Internal, format!("{what} ended in a panic")));
+        }
+    });
+}
+
 fn house_options(start: &Start) -> Result<HouseOptions, Fault> {
     let configuration = &start.configuration;
     Ok(HouseOptions {
@@ -285,7 +297,7 @@ fn house_options(start: &Start) -> Result<HouseOptions, Fault> {
 
 impl Machines {
     /// Listen for members, then for services and clients, whether this sub-node serves or follows.
-    async fn listen(self: &Arc<Self>, serves: bool) -> Result<Listeners, Fault> {
+    async fn listen(self: &Arc<Self>, serves: bool, fatal: &Fatal) -> Result<Listeners, Fault> {
         let (handle, events, duty_events) = hansa_federation::start(hansa_federation::Start {
             serving: u64::from(serves),
             identity: self.identity.clone(),
@@ -296,8 +308,8 @@ impl Machines {
         self.ways.peers.connect(handle);
         let events = self.listening(events).await?;
         self.introduce().await;
-        tokio::spawn(peers::attend(Arc::clone(self), events));
-        tokio::spawn(succession::attend(self.duties(), duty_events));
+        watched(fatal, "what hears members", peers::attend(Arc::clone(self), events));
+        watched(fatal, "what hears of duties", succession::attend(self.duties(), duty_events));
         let address = self.start.configuration.cxip().listen().to_string();
         let security = Security::configured(self.start.configuration.cxip())?;
         let attaching = Listener::start(&address, security.clone(), Arc::clone(self)).await?;

@@ -16,7 +16,7 @@ use crate::{
 use hansa_actors::{
     clock,
     duties::{Paired, Status},
-    standby::Acquaintances,
+    standby::Poison,
 };
 use hansa_core::{
     code::{Code, Fault},
@@ -55,9 +55,13 @@ pub fn alarm(alarm: Alarm) -> &'static str {
     match alarm {
         Alarm::MemoryLost => "this sub-node's disk lost entries that it had: it does not take over",
         Alarm::Diverged => "the two logs differ where they must not: one of the disks returned what was not written",
+        Alarm::Unfit => "this sub-node cannot take in an entry of the log: it has everything, and does not take over",
         Alarm::ActiveSilent => "the active is silent, and this sub-node has not everything: it does not take over",
     }
 }
+
+/// What an operator is told of a follower whose disk takes nothing.
+const SILENT: &str = "this sub-node's disk takes nothing: it keeps silent, and the active goes on without it";
 
 /// The papers with which this sub-node came to a pair, until its part of that has taken them up.
 ///
@@ -89,7 +93,8 @@ impl Machines {
         let duties = self.duties();
         let status = duties.status().await?;
         let repeated = status.epoch.is_some();
-        if matches!(status.mode, Some(Mode::Pair { .. })) {
+        // One that may not serve alone keeps the mode until another has come in the place of the mirror that it lost.
+        if matches!(status.mode, Some(Mode::Pair { .. })) && status.state != State::Suspect {
             return Err(Fault::new(Code::PairNotReady, "the pair has both its sub-nodes").help(
                 "a code is needed only for one in the place of the other: stop that first; `hansa pair status` shows both",
             ));
@@ -169,6 +174,7 @@ impl Machines {
                 witnesses_needed: 0,
                 duties,
                 last_takeover: None,
+                mirror_fit: true,
                 alarm: None,
             });
         };
@@ -189,7 +195,11 @@ impl Machines {
                 epoch: took.epoch,
                 why: took.why,
             }),
-            alarm: status.alarm.map(|it| alarm(it).to_owned()),
+            mirror_fit: status.follower_fit,
+            alarm: match (status.alarm, &status.poison) {
+                (Some(Alarm::Unfit), Some(Poison { fault, .. })) => Some(format!("{} ({fault})", alarm(Alarm::Unfit))),
+                (known, _) => known.map(alarm).or(status.silent.then_some(SILENT)).map(str::to_owned),
+            },
         })
     }
 
@@ -240,14 +250,6 @@ impl Machines {
         self.remember(credentials);
         members.push((active.subnode, active.federation));
         self.ways.peers.learn(members);
-    }
-
-    /// Whom this sub-node knew before it ended.
-    pub(super) fn recognize(&self, acquaintances: &Acquaintances) {
-        if let Some(credentials) = acquaintances.membership.credentials() {
-            self.remember(credentials.clone());
-        }
-        self.ways.peers.learn(acquaintances.directory.whereabouts());
     }
 
     /// This sub-node, as the administration shows it.
@@ -351,7 +353,8 @@ mod tests {
     #[test]
     fn the_operators_page_has_each_alarm_in_the_words_in_which_it_is_told() {
         let page = include_str!("../../../docs/pairs.md");
-        for told in [Alarm::MemoryLost, Alarm::Diverged, Alarm::ActiveSilent].map(alarm) {
+        let alarms = [Alarm::MemoryLost, Alarm::Diverged, Alarm::ActiveSilent, Alarm::Unfit].map(alarm);
+        for told in alarms.into_iter().chain([SILENT]) {
             assert!(page.contains(&format!("**\"{told}\"**")), "{told}");
         }
     }

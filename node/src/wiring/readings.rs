@@ -161,6 +161,7 @@ fn pair_readings(status: &Status) -> Vec<Reading> {
         ("hansa_pair_witnesses", "Members that are witnesses of the pair.", status.witnesses.len() as u64),
         ("hansa_pair_witnesses_linked", "Of them those that are connected.", linked as u64),
         ("hansa_pair_witnesses_needed", "How many of them decide.", status.witnesses_needed),
+        ("hansa_pair_mirror_fit", "One if the one that follows could serve.", u64::from(status.follower_fit)),
         ("hansa_pair_alarm", "One if an operator must see to the pair.", u64::from(status.alarm.is_some())),
     ] {
         readings.push(Reading::gauge(name, help, value as f64));
@@ -181,6 +182,7 @@ mod tests {
     fn a_pair_is_watched_by_numbers_and_a_node_without_one_says_that() {
         let member = |seed| MemberId { subnode: SubnodeId([seed; 32]), journal: 1 };
         let mut status = Status {
+            silent: false,
             state: State::ActivePair,
             epoch: Some(7),
             mode: Some(Mode::Pair { active: member(1), mirror: member(2) }),
@@ -194,6 +196,8 @@ mod tests {
             partner: None,
             took_over: None,
             takeovers: 3,
+            poison: None,
+            follower_fit: false,
             alarm: None,
             duties: Vec::new(),
         };
@@ -211,6 +215,7 @@ mod tests {
             ("hansa_pair_witnesses_linked", 1.0),
             ("hansa_pair_takeovers", 3.0),
             ("hansa_pair_partner_linked", 0.0),
+            ("hansa_pair_mirror_fit", 0.0),
         ] {
             assert_eq!(value(&status, name, None), Some(expected), "{name}");
         }

@@ -133,9 +133,10 @@ impl Machines {
         house.look::<Membership, _>(&(), look).await.flatten()
     }
 
-    /// These are the papers of the organization.
-    pub fn remember(&self, credentials: Credentials) {
-        *self.papers.write().unwrap_or_else(PoisonError::into_inner) = Some(credentials);
+    /// These are the papers of the organization; says whether they are others than before.
+    pub fn remember(&self, credentials: Credentials) -> bool {
+        let mut papers = self.papers.write().unwrap_or_else(PoisonError::into_inner);
+        papers.replace(credentials.clone()) != Some(credentials)
     }
 
     pub(super) async fn belong(&self, credentials: Credentials) -> Result<(), Fault> {

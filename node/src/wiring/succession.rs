@@ -14,9 +14,10 @@ use hansa_core::{
     code::{Code, Fault},
     durability::Durability,
     ident::SubnodeId,
+    membership::Credentials,
     mirror::pair::State,
 };
-use hansa_federation::DutyEvent;
+use hansa_federation::{DutyEvent, Unsent};
 use std::{
     sync::{Arc, Weak, atomic::Ordering},
     time::{Duration, Instant},
@@ -25,6 +26,8 @@ use tokio::sync::mpsc;
 
 /// How often a follower looks whether a checkpoint is due, and where members are.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a disk may take nothing, at least, before its sub-node counts as lost.
+const DISK_PATIENCE_MS: u64 = 5_000;
 /// How long a node that stops waits for the other sub-node to serve.
 const HAND_OVER_MAX: Duration = Duration::from_secs(3);
 
@@ -36,6 +39,8 @@ pub(super) struct Succession {
     pub(super) happenings: mpsc::UnboundedReceiver<Happening>,
     /// What takes in what counts, while this sub-node follows.
     pub(super) standby: Option<Standby>,
+    /// The entry that the duties know the standby to be stopped by.
+    pub(super) poisoned: Option<u64>,
     pub(super) fatal: Fatal,
 }
 
@@ -43,7 +48,7 @@ impl Succession {
     /// Until the duties end. What cannot be done here ends the node: going on could serve with what does not count.
     pub(super) async fn run(mut self) {
         let mut committed = self.duties.committed();
-        if let Err(fault) = self.share_accounts() {
+        if let Err(fault) = self.tell_of_standby() {
             return (self.fatal)(fault);
         }
         let mut look = tokio::time::interval(LOOK);
@@ -57,14 +62,17 @@ impl Succession {
                 counted = committed.changed(), if self.standby.is_some() => match counted {
                     Ok(()) => {
                         let through = *committed.borrow_and_update();
-                        let taken = self.stand_by(move |standby| standby.take_through(through)).await;
-                        taken.and_then(|()| self.share_accounts())
+                        let taken = self.stand_by(move |standby| standby.take_counting(through)).await;
+                        taken.and_then(|()| self.tell_of_standby())
                     }
                     Err(_) => return,
                 },
                 _ = look.tick() => self.look().await,
             };
             if let Err(fault) = done {
+                if fault.code == Code::NodeStopped {
+                    return;
+                }
                 tracing::error!(code = %fault.code, "{}", fault.message);
                 return (self.fatal)(fault);
             }
@@ -90,7 +98,7 @@ impl Succession {
                 let installed = blocking(move || ground.install(&history, &state).map(|()| history)).await;
                 self.standby = Some(self.ground.standby());
                 self.duties.installed(installed);
-                self.share_accounts()
+                self.tell_of_standby()
             }
             Happening::Alarm(alarm) => {
                 tracing::error!("the pair needs its operator: {}; see `hansa pair status`", pair::alarm(alarm));
@@ -133,13 +141,18 @@ impl Succession {
         self.machines.follow_with(Some(Arc::clone(self.ground.journal())));
         self.standby = Some(self.ground.standby());
         tracing::info!("this sub-node follows");
-        self.share_accounts()
+        self.tell_of_standby()
     }
 
-    /// Administrators are let in by a follower, too.
-    fn share_accounts(&mut self) -> Result<(), Fault> {
-        if let Some(standby) = &mut self.standby {
-            self.machines.admit_accounts(standby.accounts()?);
+    /// What others do with what the standby took in: administrators are let in by a follower, too; and one that cannot take an entry
+    /// in does not serve.
+    fn tell_of_standby(&mut self) -> Result<(), Fault> {
+        let Some(standby) = &mut self.standby else { return Ok(()) };
+        self.machines.admit_accounts(standby.accounts()?);
+        let poisoned = standby.poison().map(|poison| poison.sequence);
+        if poisoned != self.poisoned {
+            self.poisoned = poisoned;
+            self.duties.fitness(standby.poison().cloned());
         }
         Ok(())
     }
@@ -171,7 +184,11 @@ impl Succession {
     /// What a follower does now and then.
     async fn look(&mut self) -> Result<(), Fault> {
         let Some(standby) = &self.standby else { return Ok(()) };
-        self.machines.learn_from(standby)?;
+        if let Some(credentials) = self.machines.hear_of_members(standby)?
+            && let Some(federation) = self.machines.ways.peers.federation()
+        {
+            federation.set_credentials(credentials).await?;
+        }
         if standby.is_checkpoint_due(Instant::now()) {
             self.stand_by(Standby::checkpoint).await?;
         }
@@ -220,6 +237,7 @@ impl Machines {
             key: self.keys.node.clone(),
             timing: configuration.pair().timing(),
             on_mirror_lost: configuration.pair().on_mirror_lost(),
+            disk_patience_ms: DISK_PATIENCE_MS.max(2 * configuration.pair().timing().grace_ms),
             witnessed_max: if witness.offer() { usize::try_from(witness.pairs_max()).unwrap_or(usize::MAX) } else { 0 },
             carrier: Box::new(Post(Arc::downgrade(self))),
             happenings,
@@ -227,15 +245,18 @@ impl Machines {
         }
     }
 
-    /// Who is of the federation, and where, as far as the log is taken in.
-    fn learn_from(&self, standby: &Standby) -> Result<(), Fault> {
+    /// What the log of a follower says of the members: where they are, and the papers of the organization, if they are others than
+    /// before.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(super) fn hear_of_members(&self, standby: &Standby) -> Result<Option<Credentials>, Fault> {
         self.ways.peers.learn(standby.directory()?.whereabouts());
-        if let Some(credentials) = standby.membership()?.credentials() {
-            self.remember(credentials.clone());
-            // The log says now what the papers said.
-            self.start.folder.forget_papers();
-        }
-        Ok(())
+        let Some(credentials) = standby.membership()?.credentials().cloned() else { return Ok(None) };
+        // The log says now what the papers said.
+        self.start.folder.forget_papers();
+        let is_new = self.remember(credentials.clone());
+        Ok(is_new.then_some(credentials))
     }
 
     /// The duties of this sub-node; they begin before anything is listened to.
@@ -282,8 +303,12 @@ impl Carrier for Post {
     fn tell(&self, to: SubnodeId, word: &Word) {
         let Some(machines) = self.0.upgrade() else { return };
         let Some(federation) = machines.ways.peers.federation() else { return };
-        if let Err(unsent) = federation.tell(to, word.bytes()) {
-            tracing::debug!(subnode = %to.short(), %unsent, "a word of the pair was not sent");
+        match federation.tell(to, word.bytes()) {
+            Ok(()) => {}
+            Err(Unsent::TooLarge) => {
+                tracing::error!(subnode = %to.short(), "a snapshot is larger than what the other sub-node takes at once");
+            }
+            Err(unsent) => tracing::debug!(subnode = %to.short(), %unsent, "a word of the pair was not sent"),
         }
     }
 }

@@ -136,6 +136,8 @@ pub enum Message {
         member: MemberId,
         /// Which beat.
         nonce: u64,
+        /// Whether its machines take in what counts, so that it could serve.
+        fit: bool,
     },
     /// What holds now, for one who seems not to know it.
     Configured(Box<Certified>),

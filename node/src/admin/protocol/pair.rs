@@ -146,8 +146,15 @@ pub struct PairStatus {
     pub duties: Vec<PairDuty>,
     /// When the other one began to serve, last, as far as this sub-node remembers.
     pub last_takeover: Option<Takeover>,
+    /// Whether the one that follows could serve: its machines take in what counts. As far as this sub-node knows.
+    #[serde(default = "fit")]
+    pub mirror_fit: bool,
     /// What an operator must see to, in words.
     pub alarm: Option<String>,
+}
+
+fn fit() -> bool {
+    true
 }
 
 /// A witness that would not, or did not answer.

@@ -128,6 +128,14 @@ pub fn pair_concerns(status: &PairStatus) -> Vec<Concern> {
     if let Some(alarm) = &status.alarm {
         concern(true, alarm.clone(), "do what docs/pairs.md says under Alarms; delete nothing before");
     }
+    if !status.mirror_fit && status.alarm.is_none() {
+        concern(
+            true,
+            "the other sub-node cannot take in an entry of the log: it has everything, and does not take over"
+                .to_owned(),
+            "see there with `hansa pair status` which entry and why, and start it with a version that can take it in",
+        );
+    }
     let linked = status.witnesses.iter().filter(|witness| witness.linked).count() as u64;
     let away = status.witnesses.len() as u64 - linked;
     if linked < status.witnesses_needed {
@@ -176,7 +184,7 @@ pub fn pair_initiated(initiated: &PairInitiated) -> String {
         "The pair is founded.\n"
     });
     let names = |list: Vec<String>| if list.is_empty() { "nobody".to_owned() } else { list.join(", ") };
-    let agreed = initiated.witnesses.iter().map(|witness| witness_word(witness));
+    let agreed = initiated.witnesses.iter().map(witness_word);
     let _ = writeln!(text, "  witnesses  {}", names(agreed.collect()));
     for Declined { organization, name, why } in &initiated.declined {
         let _ = writeln!(text, "  declined   {}: {why}", who(name.as_ref(), *organization));
@@ -246,6 +254,7 @@ mod tests {
         };
         assert!(of(&|status| status.alarm = Some("the two logs differ".into())).is_wrong);
         assert!(of(&|status| status.role = PairRole::Suspect).is_wrong);
+        assert!(of(&|status| status.mirror_fit = false).is_wrong);
         let alone = of(&|status| (status.mode, status.mirror) = (PairMode::Solo, None));
         assert!(!alone.is_wrong && alone.advice.contains("hansa pair init"));
         let single = of(&|status| (status.role, status.mode) = (PairRole::Single, PairMode::Single));

@@ -125,9 +125,9 @@ impl Turn<'_> {
         let fork = self.life.history.fork(history);
         self.effect(Effect::Answer { to, epoch, nonce, fork });
         let Some(fork) = fork else { return };
-        let heard = self.life.partner.heard;
+        let Partner { heard, unfit, .. } = self.life.partner;
         let (fork, sent_through) = (fork.sequence, fork.sequence);
-        self.life.partner = Partner { member: Some(member), fork, sent_through, heard, ..Partner::default() };
+        self.life.partner = Partner { member: Some(member), fork, sent_through, heard, unfit, ..Partner::default() };
         self.ship();
     }
 
@@ -161,8 +161,11 @@ impl Turn<'_> {
     }
 
     pub(super) fn switch(&mut self) -> Result<(), Fault> {
-        if self.life.state != State::ActivePair || self.life.partner.member.is_none() {
+        if self.life.state != State::ActivePair || self.life.partner.member.is_none() || self.life.partner.unfit {
             let message = match self.life.state {
+                State::ActivePair if self.life.partner.unfit => {
+                    "the mirror cannot take in an entry of the log, so it cannot serve".to_owned()
+                }
                 State::ActivePair => "the mirror has not caught up yet".to_owned(),
                 state if state.serves() => "there is no mirror that could take over".to_owned(),
                 _ => "this sub-node is not the active one".to_owned(),
@@ -176,8 +179,9 @@ impl Turn<'_> {
         Ok(())
     }
 
-    pub(super) fn beat_answered(&mut self, member: MemberId, nonce: u64) {
+    pub(super) fn beat_answered(&mut self, member: MemberId, nonce: u64, fit: bool) {
         self.life.partner.heard = Some(self.now);
+        self.life.partner.unfit = !fit;
         if self.mode().and_then(|mode| mode.mirror()).is_some_and(|mirror| mirror != member) {
             return;
         }

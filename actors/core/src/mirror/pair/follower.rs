@@ -128,7 +128,7 @@ impl Turn<'_> {
         }
         self.be_patient();
         let (epoch, member) = (self.epoch(), self.site.member);
-        self.tell_partner(Message::BeatAck { epoch, member, nonce });
+        self.tell_partner(Message::BeatAck { epoch, member, nonce, fit: !self.life.unfit });
         self.counts(committed);
         if self.life.joined && !knows {
             // The active gave it up while it was silent.
@@ -152,6 +152,14 @@ impl Turn<'_> {
             if self.life.alarm == Some(Alarm::ActiveSilent) {
                 self.life.alarm = None;
             }
+        }
+    }
+
+    /// Its machines cannot take in what counts, or can again. The log goes on as it did.
+    pub(super) fn fitness(&mut self, fit: bool) {
+        let was_fit = !std::mem::replace(&mut self.life.unfit, !fit);
+        if was_fit && !fit {
+            self.effect(Effect::Alarm(Alarm::Unfit));
         }
     }
 
@@ -187,6 +195,8 @@ impl Turn<'_> {
         }
         self.life.grace_until = None;
         match self.life.state {
+            // It has everything, and its machines cannot go on from that. Whoever mends it starts it anew.
+            State::Mirror if self.life.unfit => self.life.grace_until = Some(now.plus_ms(self.site.timing.grace_ms)),
             State::Mirror => self.take_over(),
             State::Learner if self.has(Flaw::LearnerTakesOver) => self.take_over(),
             State::Learner => {

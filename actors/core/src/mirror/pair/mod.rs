@@ -191,6 +191,8 @@ pub struct Life {
     ask_pause_ms: u64,
     floor_at: Option<Moment>,
     floored: u64,
+    /// The machines of this sub-node cannot take in what counts.
+    unfit: bool,
     alarm: Option<Alarm>,
 }
 
@@ -205,6 +207,8 @@ struct Partner {
     fork: u64,
     acked: Position,
     heard: Option<Moment>,
+    /// It said that it could not serve.
+    unfit: bool,
 }
 
 /// What an operator must know.
@@ -216,6 +220,8 @@ pub enum Alarm {
     Diverged,
     /// The active is silent, and this sub-node is not fit to take over.
     ActiveSilent,
+    /// The machines of this sub-node cannot take in an entry that counts, so it does not take over.
+    Unfit,
 }
 
 /// What happened.
@@ -269,6 +275,11 @@ pub enum Input {
     },
     /// There is a new connection to the partner.
     Connected,
+    /// Whether the machines of this sub-node take in what counts. They do unless it is said.
+    Fitness {
+        /// Whether they do.
+        fit: bool,
+    },
     /// The operator wants the other sub-node to serve.
     Switch,
     /// See [`Machine::due`].
@@ -372,6 +383,8 @@ pub struct Picture<'a> {
     pub lease_until: Option<Moment>,
     /// Whether its log is known to be a beginning of the active's.
     pub joined: bool,
+    /// Of an active, whether its follower could serve, as far as it said.
+    pub follower_fit: bool,
     /// What is wrong.
     pub alarm: Option<Alarm>,
 }
@@ -391,7 +404,8 @@ impl Pair {
             known: life.target,
             lease_until: life.lease_until,
             joined: life.joined,
-            alarm: life.alarm,
+            follower_fit: !life.partner.unfit,
+            alarm: life.alarm.or(life.unfit.then_some(Alarm::Unfit)),
         }
     }
 

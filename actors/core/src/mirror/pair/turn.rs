@@ -89,6 +89,7 @@ impl<'a> Turn<'a> {
             Input::Installed { history } => self.installed(history),
             Input::Heard { from, message } => self.heard(from, message)?,
             Input::Connected => self.connected(),
+            Input::Fitness { fit } => self.fitness(fit),
             Input::Switch => self.switch()?,
             Input::Due => self.due(),
         }
@@ -158,7 +159,7 @@ impl<'a> Turn<'a> {
         let serves = self.life.state.serves();
         match message {
             Message::AppendAck { durable, .. } if serves => self.acknowledged(durable),
-            Message::BeatAck { member, nonce, .. } if serves => self.beat_answered(member, nonce),
+            Message::BeatAck { member, nonce, fit, .. } if serves => self.beat_answered(member, nonce, fit),
             Message::Join { member, history, nonce, .. } if serves => self.join(member, &history, nonce),
             Message::Append { previous, entries, committed, .. } if self.life.state.follows() => {
                 self.append(previous, entries, committed);

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        pair::{Effect, Input, OnMirrorLost, Site, State, Timing},
+        pair::{Alarm, Effect, Input, OnMirrorLost, Site, State, Timing},
         *,
     },
     *,
@@ -225,6 +225,27 @@ fn a_planned_switch_loses_nothing_and_a_sub_node_that_cannot_hand_over_says_why(
     world.write(1);
     world.pass(200);
     assert_eq!(world.nodes[1].committed, 2);
+}
+
+// M2, M4: what the mirror's machines cannot take in is in both logs and counts, and does not make it serve what it cannot.
+#[test]
+fn a_mirror_that_cannot_take_an_entry_in_follows_and_does_not_serve_before_it_can() {
+    let mut world = whole_pair(OnMirrorLost::Solo);
+    world.tell(1, Input::Fitness { fit: false }).unwrap();
+    assert_eq!(world.nodes[1].pair.picture().alarm, Some(Alarm::Unfit));
+    world.write(0);
+    world.pass(500);
+    assert_eq!((world.nodes[0].committed, world.nodes[1].committed, world.nodes[1].log.len()), (1, 1, 1));
+    assert!(!world.nodes[0].pair.picture().follower_fit, "it says so with every beat");
+    assert_eq!(world.tell(0, Input::Switch).unwrap_err().code, Code::PairNotReady);
+    world.down[0] = true;
+    world.pass(2_000);
+    assert_eq!((world.states()[1], world.nodes[1].serves), (State::Mirror, false));
+    // Mended: what it waits for comes about.
+    world.tell(1, Input::Fitness { fit: true }).unwrap();
+    assert_eq!(world.nodes[1].pair.picture().alarm, None);
+    world.pass(1_000);
+    assert_eq!((world.states()[1], world.nodes[1].serves), (State::ActiveSolo, true));
 }
 
 // M2
