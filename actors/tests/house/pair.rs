@@ -165,9 +165,8 @@ async fn a_snapshot_that_takes_long_comes_in_time() {
     history.cut(active.journal.position(kept).unwrap().unwrap());
     active.duties.snapshot_made(Some((history, b"machines".to_vec())));
     let (history, state) = loop {
-        match mirror.happenings.recv().await.unwrap() {
-            Happening::Install { history, state } => break (history, state),
-            _ => {}
+        if let Happening::Install { history, state } = mirror.happenings.recv().await.unwrap() {
+            break (history, state);
         }
     };
     assert_eq!(state, b"machines");
