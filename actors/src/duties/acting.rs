@@ -1,7 +1,7 @@
 //! What the pair machine wants done, done: in order, on the journal, on the network, and as happenings for the machines of the
 //! exchange. Called by [`super`] after every input; it decides nothing but how entries are cut into messages.
 
-use super::{Desk, Happening, SnapshotAsked};
+use super::{Happening, desk::Desk, desk::SnapshotAsked};
 use crate::clock;
 use hansa_core::{
     code::Fault,

@@ -4,7 +4,7 @@
 //! It decides how it is kept short: after many entries, all that they come to is written once more, and what is before that is
 //! dropped.
 
-use super::word::Introduction;
+use super::{status::Takeover, word::Introduction};
 use crate::{
     clock,
     journal::{Entry, Journal, JournalOptions, Release},
@@ -34,6 +34,8 @@ pub(super) enum Kept {
     Introduced(Box<Introduction>),
     /// This sub-node agreed to be a witness of this organization's pair.
     Agreed(OrganizationId),
+    /// The other sub-node began to serve in the place of this one, or this one in that of the other.
+    TookOver(Takeover),
     /// Of its own pair.
     Pair(pair::Record),
     /// Of another's.
@@ -51,6 +53,7 @@ pub(super) struct Known {
     pub(super) witness: u64,
     pub(super) partner: Option<SubnodeId>,
     pub(super) introduced: Option<Box<Introduction>>,
+    pub(super) took_over: Option<Takeover>,
     pub(super) pair: Pair,
     pub(super) witnesses: BTreeMap<OrganizationId, Witness>,
 }
@@ -69,6 +72,7 @@ impl Known {
             Kept::Agreed(pair) => {
                 self.witnesses.entry(pair).or_insert_with(|| Witness::new(&pair));
             }
+            Kept::TookOver(took_over) => self.took_over = Some(took_over),
             Kept::Pair(record) => self.pair.absorb(&record),
             Kept::Witness(pair, record) => {
                 self.witnesses.entry(pair).or_insert_with(|| Witness::new(&pair)).absorb(&record);
@@ -84,6 +88,7 @@ impl Known {
         let mut all = vec![Kept::Numbered { member: self.member, witness: self.witness }];
         all.extend(self.partner.map(Kept::Partnered));
         all.extend(self.introduced.clone().map(Kept::Introduced));
+        all.extend(self.took_over.clone().map(Kept::TookOver));
         all.push(Kept::PairWhole(Box::new(self.pair.clone())));
         all.extend(self.witnesses.iter().map(|(pair, witness)| Kept::WitnessWhole(*pair, Box::new(witness.clone()))));
         all

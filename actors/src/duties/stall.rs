@@ -3,7 +3,7 @@
 //! a follower says nothing more, so the active gives it up and goes on alone; an active hands over while its mirror answers, and ends
 //! where that does not help. One that serves alone waits: nobody else could serve.
 
-use super::Desk;
+use super::desk::Desk;
 use crate::clock;
 use hansa_core::{
     code::{Code, Fault},

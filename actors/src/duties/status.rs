@@ -1,12 +1,13 @@
 //! The pair and the duties as people see them, for `hansa pair status`, metrics and the console. Decides what is worth telling.
 
-use super::{Desk, Introduction};
+use super::{Introduction, desk::Desk};
 use crate::{clock, poison::Poison};
 use hansa_core::{
     ident::{OrganizationId, SubnodeId},
     mirror::{Certified, MemberId, Mode, pair},
     moment::Moment,
 };
+use serde::{Deserialize, Serialize};
 
 /// See above.
 #[derive(Clone, Debug)]
@@ -33,7 +34,7 @@ pub struct Status {
     pub leased: bool,
     /// The other sub-node.
     pub partner: Option<Partner>,
-    /// The last time that this sub-node took over since its process started.
+    /// When who serves changed last, as this sub-node saw it.
     pub took_over: Option<Takeover>,
     /// How often it did since then.
     pub takeovers: u64,
@@ -60,8 +61,8 @@ pub struct Partner {
     pub linked: bool,
 }
 
-/// A takeover.
-#[derive(Clone, Debug)]
+/// When the other sub-node began to serve in the place of the one before, by takeover or as planned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Takeover {
     /// When.
     pub at: Moment,

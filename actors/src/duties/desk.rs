@@ -1,0 +1,330 @@
+//! The desk of the duties' thread: what it has before it, and what becomes of each arrival. It waits for whatever comes first, and
+//! decides nothing; [`super::feeding`] gives it to the machines, [`super::talking`] is what other sub-nodes say.
+
+use super::{
+    Arrival, Asked, Carrier, Happening, Introduction, Opened, Start, Takeover, Word,
+    ledger::{self, Kept, Ledger},
+    seen::Seen,
+    stall::Stall,
+};
+use crate::{clock, journal::Journal, poison::Poison};
+use ed25519_dalek::SigningKey;
+use hansa_core::{
+    code::{Code, Fault},
+    dice::Dice,
+    dispatch::Outward,
+    ident::{OrganizationId, SubnodeId},
+    machine::Machine as _,
+    mirror::{
+        Certified, Configuration, MemberId, Mode, Pair, Position, Witness, Witnesses,
+        pair::{self, Site},
+        witness::Bench,
+    },
+    moment::Moment,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+use tokio::sync::{mpsc as notices, oneshot, watch};
+
+/// How long members are asked to be witnesses.
+const ASKING_MS: u64 = 3_000;
+/// How long a planned change may take before the operator hears that it did not come about.
+const SWITCHING_MS: u64 = 15_000;
+/// The longest sleep: the clock may be set, and the machine may be suspended, which a sleep does not notice.
+const SLEEP_MAX: Duration = Duration::from_millis(250);
+
+/// Members are being asked to be witnesses.
+pub(super) struct Asking {
+    pub(super) unanswered: BTreeSet<SubnodeId>,
+    pub(super) asked: Asked,
+    pub(super) until: Moment,
+    pub(super) answer: oneshot::Sender<Asked>,
+}
+
+/// The thread's state.
+pub(super) struct Desk {
+    pub(super) journal: Arc<Journal<Outward>>,
+    pub(super) seen: Arc<Seen>,
+    pub(super) ledger: Ledger,
+    pub(super) organization_key: SigningKey,
+    pub(super) organization: OrganizationId,
+    pub(super) site: Site,
+    pub(super) bench: Bench,
+    pub(super) witnessed_max: usize,
+    pub(super) pair: Pair,
+    pub(super) witnesses: BTreeMap<OrganizationId, Witness>,
+    pub(super) introduction: Option<Box<Introduction>>,
+    pub(super) introduced: Option<Box<Introduction>>,
+    pub(super) dice: Dice,
+    pub(super) carrier: Box<dyn Carrier>,
+    pub(super) happenings: notices::UnboundedSender<Happening>,
+    pub(super) committed: watch::Sender<u64>,
+    pub(super) linked: BTreeSet<SubnodeId>,
+    pub(super) asking: Option<Asking>,
+    pub(super) switching: Option<(Moment, oneshot::Sender<Result<(), Fault>>)>,
+    /// The last position that was shipped, so that it need not be read again.
+    pub(super) shipped: Position,
+    pub(super) took_over: Option<Takeover>,
+    pub(super) takeovers: u64,
+    pub(super) poison: Option<Poison>,
+    /// What the machine wants done, behind what is being done.
+    pub(super) wanted: VecDeque<pair::Effect>,
+    pub(super) snapshot: Option<SnapshotAsked>,
+    pub(super) stall: Stall,
+    pub(super) disk_patience_ms: u64,
+}
+
+/// The follower needs more than the journal keeps. One snapshot is made at a time, and is for its last question.
+pub(super) struct SnapshotAsked {
+    pub(super) nonce: u64,
+    pub(super) epoch: u64,
+    /// When it was sent, if it was.
+    pub(super) sent: Option<Moment>,
+}
+
+impl Desk {
+    pub(super) fn new(start: Start, seen: Arc<Seen>, committed: watch::Sender<u64>) -> Result<Self, Fault> {
+        let Opened { mut ledger, mut known } = start.opened;
+        if start.is_blank && known.pair.certified().is_some_and(|certified| is_member(certified, known.member)) {
+            // What this disk had is gone: as a member it is somebody new, and comes back as a learner.
+            tracing::warn!(
+                "the journal is empty, although this sub-node was a member of its pair: it joins as a new one"
+            );
+            known.member = ledger::number()?;
+            ledger.keep(&[Kept::Numbered { member: known.member, witness: known.witness }])?;
+        }
+        let subnode = SubnodeId(start.key.verifying_key().to_bytes());
+        let seed = ledger::number()?;
+        Ok(Self {
+            organization: OrganizationId(start.organization.verifying_key().to_bytes()),
+            organization_key: start.organization,
+            site: Site {
+                key: start.key.clone(),
+                member: MemberId { subnode, journal: known.member },
+                // Until there is one, nothing is sent to it and nothing comes from it.
+                partner: known.partner.unwrap_or(SubnodeId([0; 32])),
+                timing: start.timing,
+                on_mirror_lost: start.on_mirror_lost,
+                flaw: None,
+            },
+            bench: Bench { key: start.key, witness: MemberId { subnode, journal: known.witness }, flaw: None },
+            witnessed_max: start.witnessed_max,
+            pair: known.pair,
+            witnesses: known.witnesses,
+            introduction: None,
+            introduced: known.introduced,
+            dice: Dice::new(seed),
+            journal: start.journal,
+            seen,
+            ledger,
+            carrier: start.carrier,
+            happenings: start.happenings,
+            committed,
+            linked: BTreeSet::new(),
+            asking: None,
+            switching: None,
+            shipped: Position::default(),
+            took_over: known.took_over,
+            takeovers: 0,
+            poison: None,
+            wanted: VecDeque::new(),
+            snapshot: None,
+            stall: Stall::new(),
+            disk_patience_ms: start.disk_patience_ms,
+        })
+    }
+
+    /// Who was of a pair when the process ended goes on from there; it does not serve before it knows that it may.
+    pub(super) fn begin(&mut self) -> Result<(), Fault> {
+        if self.is_single() {
+            return Ok(());
+        }
+        let history = self.journal.watch(Arc::clone(&self.seen) as _)?;
+        let tail = history.tail();
+        self.journal.follow(tail)?;
+        self.pair_input(pair::Input::Started { history })
+    }
+
+    pub(super) fn is_single(&self) -> bool {
+        self.pair.certified().is_none()
+    }
+
+    pub(super) fn run(&mut self, arriving: &mpsc::Receiver<Arrival>) -> Result<(), Fault> {
+        loop {
+            let now = clock::steady();
+            let wakes_at = [self.pair.wakes_at(), self.asking.as_ref().map(|asking| asking.until)];
+            let switching = self.switching.as_ref().map(|(until, _)| *until);
+            let next = wakes_at.into_iter().chain([switching]).flatten().min();
+            let sleep = next.map_or(SLEEP_MAX, |at| Duration::from_millis(at.since_ms(now)).min(SLEEP_MAX));
+            match arriving.recv_timeout(sleep) {
+                Ok(Arrival::End) | Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
+                Ok(arrival) => self.take(arrival)?,
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+            self.tick()?;
+        }
+    }
+
+    pub(super) fn tick(&mut self) -> Result<(), Fault> {
+        if !self.is_single() {
+            self.watch_disk()?;
+        }
+        if self.ledger.is_long() {
+            let Site { member, partner, .. } = self.site;
+            let partner = Some(partner).filter(|partner| partner.0 != [0; 32]);
+            self.ledger.shorten(&ledger::Known {
+                member: member.journal,
+                witness: self.bench.witness.journal,
+                partner,
+                introduced: self.introduced.clone(),
+                took_over: self.took_over.clone(),
+                pair: self.pair.clone(),
+                witnesses: self.witnesses.clone(),
+            })?;
+        }
+        let now = clock::steady();
+        if self.pair.wakes_at().is_some_and(|at| at <= now) {
+            self.pair_input(pair::Input::Due)?;
+        }
+        if self.asking.as_ref().is_some_and(|asking| asking.until <= now || asking.unanswered.is_empty())
+            && let Some(Asking { unanswered, mut asked, answer, .. }) = self.asking.take()
+        {
+            asked.declined.extend(unanswered.into_iter().map(|subnode| (subnode, "it did not answer".to_owned())));
+            let _ = answer.send(asked);
+        }
+        if self.switching.as_ref().is_some_and(|(until, _)| *until <= now)
+            && let Some((_, answer)) = self.switching.take()
+        {
+            let message = "the other sub-node did not take over in time, and this one goes on";
+            let _ = answer.send(Err(Fault::new(Code::PairNotReady, message)));
+        }
+        Ok(())
+    }
+
+    pub(super) fn take(&mut self, arrival: Arrival) -> Result<(), Fault> {
+        match arrival {
+            Arrival::Looked => self.look()?,
+            Arrival::Linked { subnode } => {
+                self.linked.insert(subnode);
+                if subnode == self.site.partner {
+                    self.introduce();
+                    self.pair_input(pair::Input::Connected)?;
+                }
+            }
+            Arrival::Unlinked { subnode } => {
+                self.linked.remove(&subnode);
+            }
+            Arrival::Told { from, organization, word, _credit } => self.told(from, organization, *word)?,
+            Arrival::Introducing(introduction) => {
+                self.introduction = Some(introduction);
+                self.introduce();
+            }
+            Arrival::AskWitnesses(candidates, answer) => {
+                for candidate in &candidates {
+                    self.carrier.tell(*candidate, &Word::Ask);
+                }
+                let until = clock::steady().plus_ms(ASKING_MS);
+                let unanswered = candidates.into_iter().collect();
+                self.asking = Some(Asking { unanswered, asked: Asked::default(), until, answer });
+            }
+            Arrival::Found(witnesses, answer) => {
+                let founded = self.found(witnesses);
+                let _ = answer.send(founded);
+            }
+            Arrival::Partnered(partner, answer) => {
+                let partnered = self.partnered(partner);
+                let _ = answer.send(partnered);
+            }
+            Arrival::Switch(answer) => match self.pair_refusable(pair::Input::Switch)? {
+                Ok(()) => self.switching = Some((clock::steady().plus_ms(SWITCHING_MS), answer)),
+                Err(fault) => drop(answer.send(Err(fault))),
+            },
+            Arrival::Status(answer) => drop(answer.send(self.status())),
+            Arrival::SnapshotMade(made) => self.snapshot_made(made),
+            Arrival::Installed(Ok(history)) => {
+                self.forget();
+                self.pair_input(pair::Input::Installed { history })?;
+            }
+            Arrival::Installed(Err(fault)) => return Err(fault),
+            Arrival::Fitness(poison) => {
+                let fit = poison.is_none();
+                self.poison = poison;
+                self.pair_input(pair::Input::Fitness { fit })?;
+            }
+            Arrival::End => {}
+        }
+        Ok(())
+    }
+
+    /// What the journal did since.
+    pub(super) fn look(&mut self) -> Result<(), Fault> {
+        let (mut ends, synced) = self.seen.take();
+        let tail = self.pair.picture().tail.sequence;
+        ends.retain(|end| end.sequence > tail);
+        if !ends.is_empty() {
+            self.pair_input(pair::Input::Sealed { ends })?;
+        }
+        match synced {
+            Some(durable) if durable.sequence > self.pair.picture().durable.sequence => {
+                self.pair_input(pair::Input::Synced { durable })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn introduce(&mut self) {
+        if let Some(introduction) = self.introduction.clone()
+            && self.linked.contains(&self.site.partner)
+        {
+            self.carrier.tell(self.site.partner, &Word::Introduce(introduction));
+        }
+    }
+
+    pub(super) fn found(&mut self, witnesses: Vec<MemberId>) -> Result<(), Fault> {
+        if !self.is_single() {
+            return Err(Fault::new(Code::PairNotReady, "this sub-node is of a pair already"));
+        }
+        if witnesses.is_empty() {
+            return Err(Fault::new(Code::PairNotReady, "no other member agreed to be a witness of the pair").help(
+                "at least one other member must be linked and have `witness.offer = true`; with four the pair can lose one of them",
+            ));
+        }
+        let configuration = Configuration {
+            pair: self.organization,
+            epoch: 1,
+            mode: Mode::Solo { active: self.site.member },
+            witnesses: Witnesses::new(witnesses),
+        };
+        let certified = Box::new(Certified::founded(&self.organization_key, configuration));
+        let history = self.journal.watch(Arc::clone(&self.seen) as _)?;
+        self.pair_input(pair::Input::Started { history })?;
+        self.pair_input(pair::Input::Configured(certified))
+    }
+
+    pub(super) fn partnered(&mut self, partner: SubnodeId) -> Result<Box<Certified>, Fault> {
+        let Some(certified) = self.pair.certified().cloned() else {
+            return Err(Fault::new(Code::PairNotReady, "there is no pair yet").help("begin one with `hansa pair init`"));
+        };
+        let mirror = certified.configuration.mode.mirror();
+        if mirror.is_some_and(|mirror| mirror.subnode != partner) && self.pair.picture().state != pair::State::Suspect {
+            // A code may have been given before the mirror came back; taken in now, the new one would be heard instead of it.
+            return Err(Fault::new(Code::PairNotReady, "the pair has both its sub-nodes")
+                .help("stop the other sub-node first, if this one is to come in its place"));
+        }
+        if partner != self.site.partner {
+            self.ledger.keep(&[Kept::Partnered(partner)])?;
+            self.site.partner = partner;
+            self.introduced = None;
+            let _ = self.happenings.send(Happening::Changed);
+        }
+        Ok(Box::new(certified))
+    }
+}
+
+fn is_member(certified: &Certified, number: u64) -> bool {
+    let mode = certified.configuration.mode;
+    mode.active().journal == number || mode.mirror().is_some_and(|mirror| mirror.journal == number)
+}

@@ -1,0 +1,101 @@
+//! What other sub-nodes say to this one, and what the duties say to that: of pairs, of where a partner is, of being a witness. Called by
+//! [`super::desk`]; whoever carries the words has proved which sub-node each comes from.
+
+use super::{Happening, Introduction, Word, desk::Desk, ledger::Kept};
+use hansa_core::{
+    code::{Code, Fault},
+    ident::{OrganizationId, SubnodeId},
+    machine::Machine as _,
+    membership::Certificate,
+    mirror::{Message, Witness, pair},
+    signed::Purpose,
+};
+
+/// Characters of another's reason that are shown.
+const REASON_CHARACTERS_MAX: usize = 200;
+
+impl Desk {
+    pub(super) fn told(&mut self, from: SubnodeId, organization: OrganizationId, word: Word) -> Result<(), Fault> {
+        match word {
+            Word::Say(message) => {
+                let whose = match &*message {
+                    Message::Prepare { base, .. } | Message::Accept { base, .. } | Message::Configured(base) => {
+                        base.configuration.pair
+                    }
+                    Message::Floor { pair, .. } => *pair,
+                    _ => self.organization,
+                };
+                if whose == self.organization {
+                    let input = pair::Input::Heard { from, message: *message };
+                    self.unless_refused(from, input)
+                } else {
+                    self.witness_input(whose, from, message)
+                }
+            }
+            Word::Introduce(introduction) => self.introduced(from, introduction),
+            Word::Ask => {
+                let word = match self.agree(organization)? {
+                    Ok(()) => Word::Agree { witness: self.bench.witness },
+                    Err(reason) => Word::Decline { reason },
+                };
+                self.carrier.tell(from, &word);
+                Ok(())
+            }
+            Word::Agree { witness } => {
+                if let Some(asking) = &mut self.asking
+                    && witness.subnode == from
+                    && asking.unanswered.remove(&from)
+                {
+                    asking.asked.agreed.push(witness);
+                }
+                Ok(())
+            }
+            Word::Decline { reason } => {
+                if let Some(asking) = &mut self.asking
+                    && asking.unanswered.remove(&from)
+                {
+                    let reason = reason.chars().filter(|one| !one.is_control()).take(REASON_CHARACTERS_MAX).collect();
+                    asking.asked.declined.push((from, reason));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether this sub-node will be a witness of that organization's pair; it remembers before it says so.
+    pub(super) fn agree(&mut self, organization: OrganizationId) -> Result<Result<(), String>, Fault> {
+        if self.witnesses.contains_key(&organization) {
+            return Ok(Ok(()));
+        }
+        if organization == self.organization {
+            return Ok(Err("nobody witnesses for itself".to_owned()));
+        }
+        if self.witnesses.len() >= self.witnessed_max {
+            return Ok(Err(format!("this member is a witness of {} pairs, and offers no more", self.witnesses.len())));
+        }
+        self.ledger.keep(&[Kept::Agreed(organization)])?;
+        self.witnesses.insert(organization, Witness::new(&organization));
+        tracing::info!(organization = %organization.short(), "this sub-node is a witness of a member's pair");
+        Ok(Ok(()))
+    }
+
+    pub(super) fn introduced(&mut self, from: SubnodeId, introduction: Box<Introduction>) -> Result<(), Fault> {
+        let signed = &introduction.certificate;
+        let certificate: Certificate = match signed.open(Purpose::Certificate, Code::CertificateForged) {
+            Ok(certificate) => certificate,
+            Err(fault) => {
+                tracing::warn!(%fault, "the other sub-node shows a certificate that is none");
+                return Ok(());
+            }
+        };
+        if from != self.site.partner || signed.by != self.organization || certificate.subnode != from {
+            return Ok(());
+        }
+        if self.introduced.as_ref() != Some(&introduction) {
+            self.ledger.keep(&[Kept::Introduced(introduction.clone())])?;
+            self.introduced = Some(introduction);
+            let _ = self.happenings.send(Happening::Changed);
+        }
+        Ok(())
+    }
+}
