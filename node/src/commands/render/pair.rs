@@ -224,7 +224,7 @@ mod tests {
             "3 entries behind",
             "pair: what is acknowledged is on both disks; epoch 7",
             "entry 1234 (1231 count)",
-            "1 of 2 connected, 2 decide; ● Birch GmbH, ○ org-",
+            "1 of 2 connected, 2 decide; ● Birch GmbH, ○ node-",
             "witness of     Birch GmbH (epoch 2)",
             "epoch 6: the active in Hamburg was not heard for 4 s",
             "✘ 1 witness is connected, and it takes 2 to decide\n  → as long as",
@@ -275,7 +275,7 @@ mod tests {
             repeated: false,
         };
         let text = pair_initiated(&initiated);
-        for part in ["founded", "witnesses  Birch GmbH, org-", "declined   Cedar Pte: it offers none", "until 2026-"] {
+        for part in ["founded", "witnesses  Birch GmbH, node-", "declined   Cedar Pte: it offers none", "until 2026-"] {
             assert!(text.contains(part), "'{part}' is missing in:\n{text}");
         }
         assert!(!text.contains("hansa-pair-x"), "the code is on standard output alone");
