@@ -295,7 +295,7 @@ mod tests {
             "1 open; 3 completed",
             "✔ well; Cedar Pte is away [peer-unreachable]: ",
             "Peers: 1 of 2 connected",
-            "in its pair   active, epoch 7: the mirror in Hamburg is 3 entries behind; 1 of 2 witnesses connected",
+            "in its pair    active, epoch 7: the mirror in Hamburg is 3 entries behind; 1 of 2 witnesses connected",
             "● Birch GmbH      Hamburg    connected  12.3 ms, /ip4/10.0.0.2/tcp/4100, by mdns, since 2026-",
             "confirms on two sites",
             "  and its mirror  Bremen     connected  9.0 ms, /ip4/10.0.0.3/tcp/4100",

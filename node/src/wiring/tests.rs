@@ -21,13 +21,14 @@ fn start(folder: &Folder) -> Start {
     }
 }
 
-/// The machines once more, from journal and store.
-async fn again(machines: &Machines) -> Arc<House> {
-    let (_, ground) = machines.pair.get().expect("the node has started");
+/// The house once more, from journal and store, which stay.
+async fn reopened(machines: &Machines) -> Arc<House> {
+    let (_, ground) = machines.pair.get().expect("it has started");
     let mut standby = ground.standby();
     let tail = ground.journal().tail();
-    let standby = tokio::task::spawn_blocking(move || standby.take_through(tail).map(|()| standby)).await.unwrap();
-    standby.unwrap().serve(Arc::new(|fault: Fault| panic!("{fault}"))).await.unwrap()
+    ground.journal().wait_durable(tail).unwrap();
+    standby.take_through(tail).unwrap();
+    standby.serve(Arc::new(|fault: Fault| panic!("{fault}"))).await.unwrap()
 }
 
 // M4: a sub-node that stops to serve cuts whoever is connected and says so to whoever asks; nothing is lost on the way.
