@@ -10,11 +10,20 @@ use hansa_core::{
     mirror::{History, Message, Position, pair},
 };
 
-/// Bytes of entries that travel in one message, unless a single one is larger.
-const APPEND_BYTES_MAX: usize = 512 << 10;
+/// Bytes of entries that travel in one message, unless a single one is larger. With more, what arrives meanwhile would wait longer.
+const APPEND_BYTES_MAX: usize = 128 << 10;
 
 /// How long a snapshot may be on its way before the same question is answered with another.
 const SNAPSHOT_MS_MAX: u64 = 60_000;
+
+/// Entries that are to be sent to the follower: behind one, through another.
+#[derive(Clone, Copy)]
+pub(super) struct Shipping {
+    epoch: u64,
+    after: u64,
+    through: u64,
+    committed: u64,
+}
 
 impl Desk {
     /// Do all that is wanted, and what comes of that.
@@ -42,9 +51,13 @@ impl Desk {
                 self.say_of_pair(to, message);
             }
             pair::Effect::Ship { epoch, after, through, committed, .. } => {
-                self.ship(epoch, after, through, committed)?;
+                let goes_on = |shipping: &Shipping| shipping.epoch == epoch && shipping.through == after;
+                let after = self.shipping.filter(goes_on).map_or(after, |shipping| shipping.after);
+                self.shipping = Some(Shipping { epoch, after, through, committed });
             }
             pair::Effect::Answer { to, epoch, nonce, fork } => {
+                // What was on its way is not wanted any more: it goes on where the logs met.
+                self.shipping = None;
                 let fork = match fork {
                     Some(fork) => self.journal.position(fork.sequence)?,
                     None => None,
@@ -121,6 +134,7 @@ impl Desk {
     pub(super) fn forget(&mut self) {
         self.seen.clear();
         self.shipped = Position::default();
+        self.shipping = None;
     }
 
     /// What an acknowledgement rests on, by the configuration that holds.
@@ -142,9 +156,14 @@ impl Desk {
         let _ = self.happenings.send(happening);
     }
 
-    /// Send the follower the entries behind `after`, in messages of a bounded size.
-    fn ship(&mut self, epoch: u64, after: u64, through: u64, committed: u64) -> Result<(), Fault> {
-        let mut previous = if self.shipped.sequence == after && after > 0 {
+    /// Send the follower the next of the entries that it shall have, in one message; what arrives meanwhile is not held up by many.
+    ///
+    /// # Errors
+    /// The ledger failed.
+    pub(super) fn ship(&mut self) -> Result<(), Fault> {
+        let of_now = self.shipping.take().filter(|shipping| shipping.epoch == self.epoch());
+        let Some(Shipping { epoch, after, through, committed }) = of_now else { return Ok(()) };
+        let previous = if self.shipped.sequence == after && after > 0 {
             self.shipped
         } else {
             match self.journal.position(after)? {
@@ -152,20 +171,21 @@ impl Desk {
                 None => return Ok(()),
             }
         };
-        while previous.sequence < through {
-            // What is not kept any more is not sent; the follower asks again, and gets a snapshot.
-            let entries = match self.journal.entries(previous.sequence, through, APPEND_BYTES_MAX) {
-                Ok(entries) => entries,
-                Err(fault) => {
-                    tracing::warn!(%fault, "entries for the other sub-node cannot be read");
-                    break;
-                }
-            };
-            let Some(last) = entries.last().map(|entry| entry.position) else { break };
-            self.say_of_pair(self.site.partner, Message::Append { epoch, previous, entries, committed });
-            (previous, self.shipped) = (last, last);
-            self.done(pair::Input::Shipped { through: last })?;
+        // What is not kept any more is not sent; the follower asks again, and gets a snapshot.
+        let entries = match self.journal.entries(after, through, APPEND_BYTES_MAX) {
+            Ok(entries) => entries,
+            Err(fault) => {
+                tracing::warn!(%fault, "entries for the other sub-node cannot be read");
+                return Ok(());
+            }
+        };
+        let Some(last) = entries.last().map(|entry| entry.position) else { return Ok(()) };
+        if last.sequence < through {
+            self.shipping = Some(Shipping { epoch, after: last.sequence, through, committed });
         }
-        Ok(())
+        self.say_of_pair(self.site.partner, Message::Append { epoch, previous, entries, committed });
+        self.shipped = last;
+        self.done(pair::Input::Shipped { through: last })?;
+        self.act()
     }
 }

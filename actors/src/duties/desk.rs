@@ -3,6 +3,7 @@
 
 use super::{
     Arrival, Asked, Carrier, Happening, Introduction, Opened, Start, Takeover, Word,
+    acting::Shipping,
     ledger::{self, Kept, Ledger},
     seen::Seen,
     stall::Stall,
@@ -67,6 +68,7 @@ pub(super) struct Desk {
     pub(super) switching: Option<(Moment, oneshot::Sender<Result<(), Fault>>)>,
     /// The last position that was shipped, so that it need not be read again.
     pub(super) shipped: Position,
+    pub(super) shipping: Option<Shipping>,
     pub(super) took_over: Option<Takeover>,
     pub(super) takeovers: u64,
     pub(super) poison: Option<Poison>,
@@ -127,6 +129,7 @@ impl Desk {
             asking: None,
             switching: None,
             shipped: Position::default(),
+            shipping: None,
             took_over: known.took_over,
             takeovers: 0,
             poison: None,
@@ -159,12 +162,20 @@ impl Desk {
             let switching = self.switching.as_ref().map(|(until, _)| *until);
             let next = wakes_at.into_iter().chain([switching]).flatten().min();
             let sleep = next.map_or(SLEEP_MAX, |at| Duration::from_millis(at.since_ms(now)).min(SLEEP_MAX));
-            match arriving.recv_timeout(sleep) {
+            let arrived = match &self.shipping {
+                None => arriving.recv_timeout(sleep),
+                Some(_) => arriving.try_recv().map_err(|nothing| match nothing {
+                    mpsc::TryRecvError::Empty => mpsc::RecvTimeoutError::Timeout,
+                    mpsc::TryRecvError::Disconnected => mpsc::RecvTimeoutError::Disconnected,
+                }),
+            };
+            match arrived {
                 Ok(Arrival::End) | Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
                 Ok(arrival) => self.take(arrival)?,
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
             self.tick()?;
+            self.ship()?;
         }
     }
 

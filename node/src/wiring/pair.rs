@@ -346,6 +346,16 @@ impl Machines {
     }
 }
 
+/// Whose these sub-nodes are, as far as the directory knows.
+fn named(directory: Option<Directory>, wanted: &[SubnodeId]) -> Vec<(SubnodeId, OrganizationName)> {
+    let directory = directory.unwrap_or_default();
+    let of = |subnode: &SubnodeId| {
+        let is_its = |member: &&Member| member.certificates.iter().any(|certificate| certificate.subnode == *subnode);
+        directory.members().find(is_its).map(|member| (*subnode, member.record.name.clone()))
+    };
+    wanted.iter().filter_map(of).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,14 +376,4 @@ mod tests {
             assert_eq!(follows, state.follows(), "{state:?}");
         }
     }
-}
-
-/// Whose these sub-nodes are, as far as the directory knows.
-fn named(directory: Option<Directory>, wanted: &[SubnodeId]) -> Vec<(SubnodeId, OrganizationName)> {
-    let directory = directory.unwrap_or_default();
-    let of = |subnode: &SubnodeId| {
-        let is_its = |member: &&Member| member.certificates.iter().any(|certificate| certificate.subnode == *subnode);
-        directory.members().find(is_its).map(|member| (*subnode, member.record.name.clone()))
-    };
-    wanted.iter().filter_map(of).collect()
 }

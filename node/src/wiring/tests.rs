@@ -68,7 +68,7 @@ async fn a_node_stops_to_serve_and_serves_again_with_everything_that_it_had() {
     assert_eq!(status.federation.map(|federation| federation.id), Some(federation.id));
     assert!(!machines.readings().await.is_empty());
 
-    let house = again(&machines).await;
+    let house = reopened(&machines).await;
     machines.role.set(Part::Serving { epoch: 2 });
     machines.begin_serving(house).await.unwrap();
     assert_eq!(machines.definitions().await.unwrap().len(), 1, "and everything is there");

@@ -16,6 +16,7 @@ pub struct Position {
     /// The epoch in which it was written.
     pub epoch: u64,
     /// Its hash.
+    #[serde(with = "serde_bytes")]
     pub hash: [u8; 32],
 }
 
