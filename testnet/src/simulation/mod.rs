@@ -27,11 +27,11 @@ const BEGIN: hansa_core::moment::Moment = hansa_core::moment::Moment(1_000_000);
 ///
 /// # Errors
 /// What did not hold, with what happened until then.
-pub fn run(schedule: &Schedule, traced: bool) -> Result<Report, (Violation, Report)> {
+pub fn run(schedule: &Schedule, traced: bool) -> Result<Report, Box<(Violation, Report)>> {
     let mut world = world::World::new(schedule, traced);
     match world.run() {
         Ok(()) => Ok(world.report().clone()),
-        Err(violation) => Err((violation, world.report().clone())),
+        Err(violation) => Err(Box::new((violation, world.report().clone()))),
     }
 }
 
@@ -40,8 +40,10 @@ mod tests {
     use super::*;
 
     fn told(schedule: &Schedule) -> Report {
-        run(schedule, true)
-            .unwrap_or_else(|(violation, report)| panic!("{schedule}{violation}\n{}", report.trace.join("\n")))
+        run(schedule, true).unwrap_or_else(|broken| {
+            let (violation, report) = *broken;
+            panic!("{schedule}{violation}\n{}", report.trace.join("\n"))
+        })
     }
 
     // DESIGN invariants 1 to 4; M1 to M4, F5, F6, T4, T10, T11, T12, X2.

@@ -74,7 +74,7 @@ pub fn attempt(schedule: &Schedule, traced: bool) -> Result<Report, Box<Broken>>
     let ran = panic::catch_unwind(AssertUnwindSafe(|| super::run(schedule, traced)));
     let (violation, report) = match ran {
         Ok(Ok(report)) => return Ok(report),
-        Ok(Err(broken)) => broken,
+        Ok(Err(broken)) => *broken,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
