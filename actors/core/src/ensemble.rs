@@ -19,6 +19,7 @@ use crate::{
     topic::Topic,
     transaction::{Catalogue, Instance, Loader},
 };
+use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Who writes down what happens, and sends what leaves.
@@ -52,6 +53,9 @@ struct Machines {
     topics: Room<Topic>,
     access: Room<Access>,
 }
+
+/// Kind, key and machine.
+type Page = (u8, ByteBuf, ByteBuf);
 
 /// The machines of one kind, and when each wants to be told the time.
 #[derive(Debug)]
@@ -109,6 +113,45 @@ impl Ensemble {
         };
         let surroundings = Surroundings::new(self.surroundings.loader().clone());
         Self { machines, surroundings, inward: BTreeMap::new() }
+    }
+
+    /// What is stored of every machine, in CBOR: kind, key and machine of each.
+    #[must_use]
+    pub fn stored(&self) -> Vec<u8> {
+        let Machines { transactions, mailboxes: _, links, directory, catalogue, membership, topics, access } =
+            &self.machines;
+        let mut pages: Vec<Page> = Vec::new();
+        transactions.store(&mut pages);
+        links.store(&mut pages);
+        directory.store(&mut pages);
+        catalogue.store(&mut pages);
+        membership.store(&mut pages);
+        topics.store(&mut pages);
+        access.store(&mut pages);
+        let mut stored = Vec::new();
+        ciborium::into_writer(&pages, &mut stored).expect("encoding into memory cannot fail");
+        stored
+    }
+
+    /// Have the machines that [`Ensemble::stored`] gave, as a process finds them that was started anew.
+    ///
+    /// # Panics
+    /// It did not give that.
+    pub fn restore(&mut self, stored: &[u8]) {
+        let pages: Vec<Page> = ciborium::from_reader(stored).expect("what was stored can be read");
+        let machines = &mut self.machines;
+        for (kind, key, machine) in &pages {
+            match Kind::numbered(*kind).expect("a kind") {
+                Kind::Transaction => machines.transactions.restore(key, machine),
+                Kind::Link => machines.links.restore(key, machine),
+                Kind::Directory => machines.directory.restore(key, machine),
+                Kind::Catalogue => machines.catalogue.restore(key, machine),
+                Kind::Membership => machines.membership.restore(key, machine),
+                Kind::Topic => machines.topics.restore(key, machine),
+                Kind::Access => machines.access.restore(key, machine),
+                Kind::Mailbox => machines.mailboxes.restore(key, machine),
+            }
+        }
     }
 
     /// After a start: have the surroundings drawn, at which everything else looks.
@@ -355,6 +398,21 @@ impl<M: Housed> Room<M> {
         let keys: BTreeSet<_> = self.machines.keys().chain(other.machines.keys()).collect();
         let differ = keys.into_iter().filter(|key| stored(self, key) != stored(other, key));
         differences.extend(differ.map(|key| (M::KIND, key.to_bytes())));
+    }
+
+    fn store(&self, pages: &mut Vec<Page>) {
+        for (key, machine) in self.machines.iter().filter(|(_, machine)| machine.is_open() || machine.is_kept()) {
+            let mut bytes = Vec::new();
+            ciborium::into_writer(machine, &mut bytes).expect("encoding into memory cannot fail");
+            pages.push((M::KIND as u8, ByteBuf::from(key.to_bytes()), ByteBuf::from(bytes)));
+        }
+    }
+
+    fn restore(&mut self, key: &[u8], machine: &[u8]) {
+        let key = M::Key::from_bytes(key).expect("a key that this node wrote");
+        let machine: M = ciborium::from_reader(machine).expect("what was stored can be read");
+        self.wakes.extend(machine.wakes_at().map(|at| (at, key.clone())));
+        self.machines.insert(key, machine);
     }
 
     fn stored(&self) -> Self {

@@ -84,6 +84,14 @@ impl Signed {
                 format!("the signature does not fit what {} should have signed", self.by.short()),
             ));
         }
+        self.read(forged)
+    }
+
+    /// Decode what was signed without a look at the signature: for what was checked when it came, and is one's own since.
+    ///
+    /// # Errors
+    /// A fault with `forged` as its code where the bytes are no such value.
+    pub fn read<T: DeserializeOwned>(&self, forged: Code) -> Result<T, Fault> {
         ciborium::de::from_reader_with_recursion_limit(&self.bytes[..], 32)
             .map_err(|_| Fault::new(forged, format!("what {} signed is not what it should be", self.by.short())))
     }

@@ -90,11 +90,13 @@ pub(super) struct SnapshotAsked {
 impl Desk {
     pub(super) fn new(start: Start, seen: Arc<Seen>, committed: watch::Sender<u64>) -> Result<Self, Fault> {
         let Opened { mut ledger, mut known } = start.opened;
-        if start.is_blank && known.pair.certified().is_some_and(|certified| is_member(certified, known.member)) {
+        if let Some(certified) = known.pair.certified().filter(|_| start.is_blank) {
             // What this disk had is gone: as a member it is somebody new, and comes back as a learner.
-            tracing::warn!(
-                "the journal is empty, although this sub-node was a member of its pair: it joins as a new one"
-            );
+            if is_member(certified, known.member) {
+                tracing::warn!(
+                    "the journal is empty, although this sub-node was a member of its pair: it joins as a new one"
+                );
+            }
             known.member = ledger::number()?;
             ledger.keep(&[Kept::Numbered { member: known.member, witness: known.witness }])?;
         }

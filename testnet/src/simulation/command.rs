@@ -1,9 +1,9 @@
 //! `hansa testnet simulate`: what it is told, and how it tells what it found.
 
 use super::{
-    Schedule,
+    Report, Schedule,
     scenarios::{SCENARIOS, scenario},
-    search::{Broken, Extent, Found, TRANSITIONS, attempt, search, shrink},
+    search::{Broken, Extent, Found, HAPPENINGS, TRANSITIONS, attempt, lengthened, search, shrink},
 };
 use crate::screen::{Screen, Tone, table};
 use anyhow::{Context as _, Result, bail};
@@ -32,6 +32,12 @@ pub struct Options {
     /// How many seconds to try seeds for
     #[arg(long)]
     pub seconds: Option<u64>,
+    /// How many events each seed makes at least: where it makes fewer, its story is drawn longer
+    #[arg(long, value_name = "COUNT", default_value_t = 0, conflicts_with_all = ["schedule", "scenario"])]
+    pub events_min: u64,
+    /// Do not look for the least of a schedule that breaks something
+    #[arg(long)]
+    pub whole: bool,
     /// A schedule that was printed, and perhaps edited
     #[arg(long, value_name = "FILE", conflicts_with_all = ["mutants", "scenario"])]
     pub schedule: Option<PathBuf>,
@@ -60,13 +66,15 @@ fn simulate(options: &Options, screen: Screen) -> Result<()> {
         let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
         let schedule =
             Schedule::parse(&text).map_err(anyhow::Error::msg).with_context(|| path.display().to_string())?;
-        return one(&schedule, screen);
+        return one(&schedule, options, screen);
     }
     if let Some(name) = &options.scenario {
         return scenarios(name, options, screen);
     }
     if let Some(seed) = options.seed {
-        return one(&Schedule::drawn(seed, None), screen);
+        return told(options, screen, || {
+            lengthened(seed, None, options.events_min, |schedule| attempt(schedule, true))
+        });
     }
     let first = options.first_seed.unwrap_or_else(|| fastrand::u64(0..1 << 48));
     let seeds = match (options.seeds, options.seconds) {
@@ -76,25 +84,28 @@ fn simulate(options: &Options, screen: Screen) -> Result<()> {
     };
     let time_max = options.seconds.map_or(Duration::MAX, Duration::from_secs);
     screen.say(&format!("seeds from {first} on …"));
-    let found = search(Extent { first, seeds, time_max, broken_max: BROKEN_MAX }, None);
-    tell(&found, screen)
+    let extent = Extent { first, seeds, time_max, events_min: options.events_min, broken_max: BROKEN_MAX };
+    let found = search(extent, None);
+    tell(&found, options, screen)
 }
 
-/// One schedule, told step by step if it breaks something.
-fn one(schedule: &Schedule, screen: Screen) -> Result<()> {
+fn one(schedule: &Schedule, options: &Options, screen: Screen) -> Result<()> {
+    told(options, screen, || attempt(schedule, true))
+}
+
+/// One story, told step by step if it breaks something.
+fn told(options: &Options, screen: Screen, story: impl Fn() -> Result<Report, Box<Broken>>) -> Result<()> {
     let mut found = Found { seeds: 1, ..Found::default() };
     let begun = std::time::Instant::now();
-    match attempt(schedule, true) {
+    match story() {
         Ok(report) => {
             screen.say(&format!("trace hash {:016x}", report.hash));
-            found.events = report.events;
-            found.transactions = report.transactions;
-            found.transitions = report.transitions;
+            found.take(&report);
         }
         Err(broken) => found.broken.push(*broken),
     }
     found.took = begun.elapsed();
-    tell(&found, screen)
+    tell(&found, options, screen)
 }
 
 fn scenarios(name: &str, options: &Options, screen: Screen) -> Result<()> {
@@ -118,13 +129,7 @@ fn scenarios(name: &str, options: &Options, screen: Screen) -> Result<()> {
             let schedule = scenario(name, seed).context("the scenario is there")?;
             found.seeds += 1;
             match attempt(&schedule, true) {
-                Ok(report) => {
-                    found.events += report.events;
-                    found.transactions += report.transactions;
-                    for (transition, times) in report.transitions {
-                        *found.transitions.entry(transition).or_default() += times;
-                    }
-                }
+                Ok(report) => found.take(&report),
                 Err(broken) => {
                     screen.say(&format!("in the scenario {name}:"));
                     found.broken.push(*broken);
@@ -133,12 +138,16 @@ fn scenarios(name: &str, options: &Options, screen: Screen) -> Result<()> {
         }
     }
     found.took = begun.elapsed();
-    tell(&found, screen)
+    tell(&found, options, screen)
 }
 
-fn tell(found: &Found, screen: Screen) -> Result<()> {
+fn tell(found: &Found, options: &Options, screen: Screen) -> Result<()> {
     for broken in &found.broken {
-        tell_broken(&shrink(broken), screen);
+        if options.whole {
+            tell_broken(broken, options, screen);
+        } else {
+            tell_broken(&shrink(broken), options, screen);
+        }
     }
     let seen = TRANSITIONS.iter().filter(|transition| found.transitions.contains_key(transition)).count();
     let coverage = seen as f64 / TRANSITIONS.len() as f64;
@@ -155,8 +164,16 @@ fn tell(found: &Found, screen: Screen) -> Result<()> {
     for (from, to) in &missing {
         screen.say(&screen.tone(Tone::Faint, &format!("  never from {from:?} to {to:?}")));
     }
+    let happened = HAPPENINGS.map(|what| format!("{what} {}", found.happened.get(what).copied().unwrap_or_default()));
+    screen.say(&format!("what happened in them: {}", happened.join(", ")));
+    let unseen: Vec<_> = HAPPENINGS.iter().filter(|what| !found.happened.contains_key(*what)).collect();
+    for what in &unseen {
+        screen.say(&screen.tone(Tone::Faint, &format!("  never: {what}")));
+    }
     screen.object(&json!({
         "seeds": found.seeds,
+        "happened": found.happened,
+        "never": unseen,
         "violations": found.broken.len(),
         "events": found.events,
         "events_per_second": events_per_second.round(),
@@ -170,8 +187,9 @@ fn tell(found: &Found, screen: Screen) -> Result<()> {
 }
 
 /// What a person needs to find the fault: where it is from, how to see it again, and what happened.
-fn tell_broken(broken: &Broken, screen: Screen) {
-    let command = format!("hansa testnet simulate --seed {}", broken.schedule.seed);
+fn tell_broken(broken: &Broken, options: &Options, screen: Screen) {
+    let longer = if options.events_min > 0 { format!(" --events-min {}", options.events_min) } else { String::new() };
+    let command = format!("hansa testnet simulate --seed {}{longer}", broken.schedule.seed);
     screen.say(&screen.tone(Tone::Bad, &broken.violation.to_string()));
     screen.say(&format!("hansa {}, commit {}", env!("CARGO_PKG_VERSION"), commit()));
     screen.say(&format!("the whole of it: {command}"));
@@ -204,7 +222,8 @@ fn mutants(options: &Options, screen: Screen) -> Result<()> {
     let mut caught = 0;
     let mut rows = Vec::new();
     for (flaw, name) in Flaw::ALL {
-        let found = search(Extent { first, seeds, time_max: Duration::MAX, broken_max: 1 }, Some(flaw));
+        let extent = Extent { first, seeds, time_max: Duration::MAX, events_min: 0, broken_max: 1 };
+        let found = search(extent, Some(flaw));
         let by = found.broken.first();
         caught += usize::from(by.is_some());
         screen.object(&json!({

@@ -4,6 +4,9 @@
 use hansa_core::{dice::Dice, mirror::Flaw};
 use std::fmt;
 
+/// What may be under way in a real node.
+pub const WINDOW: u16 = 8_192;
+
 /// How a federation is, and how its world treats it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -25,11 +28,25 @@ pub struct Options {
     pub halt: bool,
     /// What clocks differ by at most.
     pub clocks_ms: u64,
+    /// Of a thousand milliseconds a clock takes at most so many too much, or too few.
+    pub drift: u8,
+    /// Entries that are kept behind a checkpoint; with zero there are none, and all are kept.
+    pub keep: u16,
+    /// Entries that may be under way to a mirror.
+    pub window: u16,
     /// How long things go wrong.
     pub faults_ms: u64,
 }
 
 impl Options {
+    /// What came to the stories later. It has dice of its own, so that those of before stay as they were.
+    fn draw_more(&mut self, dice: &mut Dice) {
+        let often = |dice: &mut Dice| dice.below(3) > 0;
+        self.drift = if often(dice) { 1 + dice.below(10) as u8 } else { 0 };
+        self.keep = if often(dice) { 1 + dice.below(120) as u16 } else { 0 };
+        self.window = if often(dice) { 1 + dice.below(60) as u16 } else { WINDOW };
+    }
+
     /// Those of a seed: some worlds are calm in one respect and wild in another.
     pub fn drawn(dice: &mut Dice) -> Self {
         let rate = |dice: &mut Dice, most: u64| if dice.below(3) == 0 { 0 } else { dice.below(most) as u8 };
@@ -44,6 +61,9 @@ impl Options {
             slow: rate(dice, 20),
             halt: dice.below(6) == 0,
             clocks_ms: dice.below(2) * dice.below(5_000),
+            drift: 0,
+            keep: 0,
+            window: WINDOW,
             faults_ms: 30_000 + dice.below(90_000),
         }
     }
@@ -69,6 +89,10 @@ pub enum Fault {
     Switch { organization: u8 },
     /// A disk is slow.
     Slow { site: SiteName, ms: u64 },
+    /// A witness lies.
+    Lie { site: SiteName, ms: u64 },
+    /// Somebody sets the clock of a sub-node.
+    Set { site: SiteName, back: bool, ms: u64 },
     /// Connections between organizations break.
     Disconnect,
     /// Clients and services lose their connections.
@@ -106,8 +130,15 @@ pub struct Schedule {
 impl Schedule {
     /// What a seed makes.
     pub fn drawn(seed: u64, flaw: Option<Flaw>) -> Self {
+        Self::drawn_long(seed, flaw, 1)
+    }
+
+    /// The same so many times as long, with more to do.
+    pub fn drawn_long(seed: u64, flaw: Option<Flaw>, times: u64) -> Self {
         let mut dice = Dice::new(seed);
         let mut options = Options::drawn(&mut dice);
+        options.faults_ms *= times;
+        options.clients = options.clients.saturating_mul(times.min(10) as u8).min(100);
         if flaw.is_some() {
             // A broken pair can only show where there is one, and a witness where they are few.
             options.pairs = options.pairs.max(1);
@@ -124,7 +155,24 @@ impl Schedule {
             faults.push((at, Fault::drawn(&mut dice, &options)));
             at += 20 + dice.below(pause);
         }
+        let mut dice = Dice::new(seed ^ 0x6d6f_7265);
+        options.draw_more(&mut dice);
+        for _ in 0..dice.below(2) * dice.below(6) {
+            faults.push((dice.below(options.faults_ms), Fault::lie(&mut dice, &options)));
+        }
+        for _ in 0..dice.below(2) * dice.below(10) {
+            faults.push((dice.below(options.faults_ms), Fault::set(&mut dice, &options)));
+        }
+        faults.sort_by_key(|(at, _)| *at);
         Self { seed, options, faults, flaw }
+    }
+
+    /// Without what came to the stories later: as a search before that found it.
+    #[cfg(test)]
+    pub(super) fn plain(mut self) -> Self {
+        self.faults.retain(|(_, fault)| !matches!(fault, Fault::Lie { .. } | Fault::Set { .. }));
+        (self.options.drift, self.options.keep, self.options.window) = (0, 0, WINDOW);
+        self
     }
 
     /// Read a schedule that was printed, and perhaps edited.
@@ -183,6 +231,9 @@ impl Options {
             "late" => self.late = bounded(0, 100)?,
             "slow" => self.slow = bounded(0, 100)?,
             "halt" => self.halt = value == "yes",
+            "drift" => self.drift = bounded(0, 10)?,
+            "keep" => self.keep = number(value)?,
+            "window" => self.window = number::<std::num::NonZeroU16>(value)?.get(),
             "clocks-ms" => self.clocks_ms = number::<u32>(value)?.into(),
             "faults-ms" => self.faults_ms = number::<u32>(value)?.into(),
             _ => return Err("there is no such option".to_owned()),
@@ -193,7 +244,8 @@ impl Options {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { members, pairs, clients, lost, twice, late, slow, halt, clocks_ms, faults_ms } = &self.options;
+        let Options { members, pairs, clients, lost, twice, late, slow, halt, clocks_ms, .. } = &self.options;
+        let Options { drift, keep, window, faults_ms, .. } = &self.options;
         writeln!(out, "seed {}", self.seed)?;
         if let Some(flaw) = self.flaw {
             let name = Flaw::ALL.iter().find(|(known, _)| *known == flaw).map_or("", |(_, name)| *name);
@@ -202,6 +254,7 @@ impl fmt::Display for Schedule {
         writeln!(out, "option members {members}\noption pairs {pairs}\noption clients {clients}")?;
         writeln!(out, "option lost {lost}\noption twice {twice}\noption late {late}\noption slow {slow}")?;
         writeln!(out, "option halt {}\noption clocks-ms {clocks_ms}", if *halt { "yes" } else { "no" })?;
+        writeln!(out, "option drift {drift}\noption keep {keep}\noption window {window}")?;
         writeln!(out, "option faults-ms {faults_ms}")?;
         self.faults.iter().try_for_each(|(at, fault)| writeln!(out, "at {at} {fault}"))
     }
@@ -235,6 +288,18 @@ impl Fault {
         }
     }
 
+    /// All lies of a story are one witness's: it would be two liars if another began.
+    fn lie(dice: &mut Dice, options: &Options) -> Self {
+        let organization = options.members - dice.below(1 + u64::from(options.members) / 4) as u8;
+        Self::Lie { site: SiteName { organization, side: 1 }, ms: 500 + dice.below(20_000) }
+    }
+
+    fn set(dice: &mut Dice, options: &Options) -> Self {
+        let organization = 1 + dice.below(u64::from(options.members)) as u8;
+        let side = if organization <= options.pairs { 1 + dice.below(2) as u8 } else { 1 };
+        Self::Set { site: SiteName { organization, side }, back: dice.below(2) == 0, ms: dice.below(5_000) }
+    }
+
     fn parse(words: &[&str]) -> Result<Self, String> {
         Ok(match *words {
             ["crash", site, "keep", tenths, "for", ms] => {
@@ -249,10 +314,33 @@ impl Fault {
             ["forget", site, "for", ms] => Self::Forget { site: SiteName::parse(site)?, ms: number(ms)? },
             ["switch", organization] => Self::Switch { organization: number(organization)? },
             ["slow", site, "for", ms] => Self::Slow { site: SiteName::parse(site)?, ms: number(ms)? },
+            ["lie", site, "for", ms] => Self::Lie { site: SiteName::parse(site)?, ms: number(ms)? },
+            ["set", site, way @ ("ahead" | "back"), "by", ms] => {
+                let ms = number::<u32>(ms)?.into();
+                Self::Set { site: SiteName::parse(site)?, back: way == "back", ms }
+            }
             ["disconnect"] => Self::Disconnect,
             ["detach"] => Self::Detach,
             _ => return Err("that is nothing that can go wrong".to_owned()),
         })
+    }
+
+    /// What it is, without where and how long.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Crash { .. } => "crash",
+            Self::Stop { .. } => "stop",
+            Self::Cut { .. } => "cut",
+            Self::Isolate { .. } => "isolate",
+            Self::Wipe { .. } => "wipe",
+            Self::Forget { .. } => "forget",
+            Self::Switch { .. } => "switch",
+            Self::Slow { .. } => "slow",
+            Self::Lie { .. } => "lie",
+            Self::Set { .. } => "set",
+            Self::Disconnect => "disconnect",
+            Self::Detach => "detach",
+        }
     }
 
     fn within(&self, options: &Options) -> Result<(), String> {
@@ -262,7 +350,9 @@ impl Fault {
             | Self::Isolate { site, .. }
             | Self::Wipe { site, .. }
             | Self::Forget { site, .. }
-            | Self::Slow { site, .. } => vec![site],
+            | Self::Slow { site, .. }
+            | Self::Lie { site, .. }
+            | Self::Set { site, .. } => vec![site],
             Self::Cut { from, to, .. } => vec![from, to],
             Self::Switch { organization } => vec![SiteName { organization, side: 1 }],
             Self::Disconnect | Self::Detach => vec![],
@@ -300,6 +390,10 @@ impl fmt::Display for Fault {
             Self::Forget { site, ms } => write!(out, "forget {site} for {ms}"),
             Self::Switch { organization } => write!(out, "switch {organization}"),
             Self::Slow { site, ms } => write!(out, "slow {site} for {ms}"),
+            Self::Lie { site, ms } => write!(out, "lie {site} for {ms}"),
+            Self::Set { site, back, ms } => {
+                write!(out, "set {site} {} by {ms}", if *back { "back" } else { "ahead" })
+            }
             Self::Disconnect => write!(out, "disconnect"),
             Self::Detach => write!(out, "detach"),
         }

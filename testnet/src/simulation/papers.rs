@@ -7,24 +7,33 @@ use hansa_core::{
     moment::Moment,
     signed::{Purpose, Signed},
 };
+use std::sync::LazyLock;
+
+/// Keys by the byte that they are made from; to make one takes as long as a whole event.
+static KEYS: LazyLock<Vec<SigningKey>> =
+    LazyLock::new(|| (0..=u8::MAX).map(|byte| SigningKey::from_bytes(&[byte; 32])).collect());
 
 /// The key of an organization.
 pub fn signing_key(number: u8) -> SigningKey {
-    SigningKey::from_bytes(&[number; 32])
+    KEYS[usize::from(number)].clone()
 }
 
 /// An organization.
 pub fn organization(number: u8) -> OrganizationId {
-    OrganizationId(signing_key(number).verifying_key().to_bytes())
+    OrganizationId(KEYS[usize::from(number)].verifying_key().to_bytes())
+}
+
+fn transport(organization: u8, side: u8) -> &'static SigningKey {
+    &KEYS[100 + usize::from(organization) * 2 + usize::from(side)]
 }
 
 pub(super) fn transport_key(organization: u8, side: u8) -> SigningKey {
-    SigningKey::from_bytes(&[100 + organization * 2 + side; 32])
+    transport(organization, side).clone()
 }
 
 /// A sub-node of an organization.
 pub fn subnode(organization: u8, side: u8) -> SubnodeId {
-    SubnodeId(transport_key(organization, side).verifying_key().to_bytes())
+    SubnodeId(transport(organization, side).verifying_key().to_bytes())
 }
 
 /// The name of organization `number`.

@@ -1,6 +1,9 @@
 //! Looks for seeds that break something, side by side on all processors, and makes a schedule that does as short as it can.
 
-use super::{Report, Schedule, Violation, options::Options};
+use super::{
+    Report, Schedule, Violation,
+    options::{Options, WINDOW},
+};
 use hansa_core::mirror::{Flaw, pair::State};
 use std::{
     collections::BTreeMap,
@@ -13,6 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How often as long a story may become.
+const TIMES_MAX: u64 = 100;
 /// Runs that a schedule may cost to be made shorter.
 const SHRINK_RUNS_MAX: usize = 400;
 
@@ -38,6 +43,8 @@ pub struct Found {
     pub transactions: u64,
     /// Transitions of pairs, with how often.
     pub transitions: BTreeMap<(State, State), u64>,
+    /// What went wrong in them, and other things that matter, with how often.
+    pub happened: BTreeMap<&'static str, u64>,
     /// What was broken, by seed.
     pub broken: Vec<Broken>,
     /// How long it took.
@@ -53,6 +60,8 @@ pub struct Extent {
     pub seeds: u64,
     /// How long at most.
     pub time_max: Duration,
+    /// How many events each seed must make at least: where it makes fewer, its story is drawn longer.
+    pub events_min: u64,
     /// After how many violations to stop.
     pub broken_max: usize,
 }
@@ -65,7 +74,7 @@ pub fn attempt(schedule: &Schedule, traced: bool) -> Result<Report, Box<Broken>>
     let ran = panic::catch_unwind(AssertUnwindSafe(|| super::run(schedule, traced)));
     let (violation, report) = match ran {
         Ok(Ok(report)) => return Ok(report),
-        Ok(Err(broken)) => broken,
+        Ok(Err(broken)) => *broken,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
@@ -73,6 +82,27 @@ pub fn attempt(schedule: &Schedule, traced: bool) -> Result<Report, Box<Broken>>
         }
     };
     Err(Box::new(Broken { schedule: schedule.clone(), violation, report }))
+}
+
+/// Let a seed's story happen, and where that makes too few events, a longer one of that seed.
+///
+/// # Errors
+/// What it broke.
+pub fn lengthened(
+    seed: u64,
+    flaw: Option<Flaw>,
+    events_min: u64,
+    attempt: impl Fn(&Schedule) -> Result<Report, Box<Broken>>,
+) -> Result<Report, Box<Broken>> {
+    let mut times = 1;
+    loop {
+        let report = attempt(&Schedule::drawn_long(seed, flaw, times))?;
+        if report.events >= events_min || times >= TIMES_MAX {
+            return Ok(report);
+        }
+        // A fourth more than in proportion: the beginning and the end of a story do not grow with it.
+        times = (times * events_min * 5 / (report.events * 4).max(1)).clamp(times + 1, TIMES_MAX);
+    }
 }
 
 /// Try seeds, with a flaw or without.
@@ -86,8 +116,8 @@ pub fn search(extent: Extent, flaw: Option<Flaw>) -> Found {
             if index >= extent.seeds {
                 return;
             }
-            let schedule = Schedule::drawn(extent.first.wrapping_add(index), flaw);
-            let ran = attempt(&schedule, false);
+            let seed = extent.first.wrapping_add(index);
+            let ran = lengthened(seed, flaw, extent.events_min, |schedule| attempt(schedule, false));
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
             found.seeds += 1;
             match ran {
@@ -118,11 +148,15 @@ pub fn search(extent: Extent, flaw: Option<Flaw>) -> Found {
 }
 
 impl Found {
-    fn take(&mut self, report: &Report) {
+    /// Take in what came of a schedule.
+    pub fn take(&mut self, report: &Report) {
         self.events += report.events;
         self.transactions += report.transactions;
         for (transition, times) in &report.transitions {
             *self.transitions.entry(*transition).or_default() += times;
+        }
+        for (what, times) in &report.happened {
+            *self.happened.entry(what).or_default() += times;
         }
     }
 }
@@ -155,7 +189,10 @@ pub fn shrink(broken: &Broken) -> Broken {
         piece /= 2;
     }
     // Then the wildness of the world, and how many there are in it.
-    let calmer: [fn(&mut Options); 6] = [
+    let calmer: [fn(&mut Options); 9] = [
+        |options| options.drift = 0,
+        |options| options.keep = 0,
+        |options| options.window = WINDOW,
         |options| options.lost = 0,
         |options| options.twice = 0,
         |options| options.late = 0,
@@ -178,6 +215,27 @@ pub fn shrink(broken: &Broken) -> Broken {
         Ok(_) => broken.clone(),
     }
 }
+
+/// What a search must have seen beside: every fault, and every limit that a world reaches in so short a time.
+pub const HAPPENINGS: [&str; 17] = [
+    "checkpoint",
+    "crash",
+    "cut",
+    "detach",
+    "disconnect",
+    "follower far behind",
+    "forget",
+    "isolate",
+    "lie",
+    "lie told",
+    "set",
+    "slow",
+    "snapshot installed",
+    "stop",
+    "switch",
+    "window full",
+    "wipe",
+];
 
 /// Transitions that the table of states has; a search that never saw one of them proves nothing about it.
 pub const TRANSITIONS: [(State, State); 27] = {

@@ -1,8 +1,12 @@
 //! One sub-node: the shipped machines over a disk whose unsynced tail a crash loses. It does what the machines say, one input at a
 //! time, where a node has threads; what concerns others it hands to the world. It knows no network and no clock of its own.
 
+mod machines;
+
 use super::{
+    clock::Clock,
     disk::{Disk, Duty, Writing},
+    lies::Lies,
     papers::{credentials, name, organization, signing_key, subnode, transport_key},
 };
 use ed25519_dalek::SigningKey;
@@ -10,23 +14,22 @@ use hansa_core::{
     address::Kind,
     code::Fault,
     dice::Dice,
-    directory::{self, Own, Subnode},
-    dispatch::{Input, Outward, Surroundings},
+    directory::{Own, Subnode},
+    dispatch::Surroundings,
     document::Text,
     ensemble::Ensemble,
     ident::{OrganizationId, ServiceName, SubnodeId, TransactionId},
     machine::{Machine, feed},
-    mailbox,
     membership::Certificate,
     mirror::{
-        Entry, Flaw, History, MemberId, Message, Pair, Position, Witness,
+        Flaw, History, MemberId, Message, Pair, Position, Witness,
         pair::{self, OnMirrorLost, Site as PairSite, Timing},
         witness::{self, Bench},
     },
     moment::Moment,
-    session::{Asker, SessionId},
+    session::SessionId,
     signed::{Purpose, Signed},
-    transaction::{Instance, catalogue},
+    transaction::Instance,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -56,6 +59,8 @@ pub enum Did {
     Follow,
     /// Entries count up to here.
     Commit { through: u64 },
+    /// It begins to put a snapshot in place.
+    Install,
     /// It cut these entries off its log.
     Cut { removed: Vec<Position> },
     /// It tells its operator.
@@ -75,11 +80,13 @@ pub struct Site {
     pub is_up: bool,
     /// It is stopped until then, and its process does not know.
     pub stopped_until: Moment,
-    /// What its clock is ahead of the world's.
-    pub ahead_ms: u64,
+    /// It lies as a witness until then.
+    pub lying_until: Moment,
+    clock: Clock,
     writing: Writing,
     pub pair: Pair,
     witnesses: BTreeMap<OrganizationId, Witness>,
+    lies: Lies,
     pending: VecDeque<(usize, Pending)>,
     /// The machines: of one that serves ahead of its log, of one that follows behind.
     ensemble: Ensemble,
@@ -88,16 +95,22 @@ pub struct Site {
     pub serves: bool,
     pub takes_work: bool,
     held: bool,
+    /// A snapshot is being put in the place of everything.
+    installing: Option<(History, Vec<u8>)>,
     /// How many entries count, as far as it knows.
     pub committed: usize,
     /// Entries that the pair machine was told of.
     told: usize,
+    /// What happened here that a search should have seen.
+    pub seen: Vec<&'static str>,
     /// The sessions that are connected, with the services that each registered.
     pub sessions: BTreeMap<SessionId, BTreeSet<ServiceName>>,
     /// What every node defines at its start.
     definitions: Rc<Vec<Text>>,
-    timing: Timing,
+    pub timing: Timing,
     on_mirror_lost: OnMirrorLost,
+    /// Entries that are kept behind a checkpoint; without it all are, and there is none.
+    keep: Option<usize>,
     flaw: Option<Flaw>,
 }
 
@@ -109,16 +122,17 @@ pub struct Making {
     /// Which of its two.
     pub side: u8,
     pub journal: u64,
-    pub ahead_ms: u64,
+    pub clock: Clock,
     pub definitions: Rc<Vec<Text>>,
     pub timing: Timing,
     pub on_mirror_lost: OnMirrorLost,
+    pub keep: Option<usize>,
     pub flaw: Option<Flaw>,
 }
 
 impl Site {
     pub fn new(making: Making) -> Self {
-        let Making { organization: number, side, journal, ahead_ms, definitions, timing, on_mirror_lost, flaw } =
+        let Making { organization: number, side, journal, clock, definitions, timing, on_mirror_lost, keep, flaw } =
             making;
         let organization_key = signing_key(number);
         let certificate = Certificate {
@@ -143,22 +157,27 @@ impl Site {
             own,
             is_up: false,
             stopped_until: Moment(0),
-            ahead_ms,
+            lying_until: Moment(0),
+            clock,
             writing: Writing { epoch: 0, now: Moment(0), disk: Disk::new(journal), outward: VecDeque::new() },
             pair: Pair::default(),
             witnesses: BTreeMap::new(),
+            lies: Lies::default(),
             pending: VecDeque::new(),
             ensemble: Ensemble::default(),
             taken_in: 0,
             serves: false,
             takes_work: false,
             held: false,
+            installing: None,
             committed: 0,
             told: 0,
+            seen: Vec::new(),
             sessions: BTreeMap::new(),
             definitions,
             timing,
             on_mirror_lost,
+            keep,
             flaw,
         }
     }
@@ -181,8 +200,13 @@ impl Site {
         MemberId { subnode: self.subnode, journal: self.disk().memory }
     }
 
-    fn clock(&self, now: Moment) -> Moment {
-        now.plus_ms(self.ahead_ms)
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Somebody sets the clock that it tells the time by.
+    pub fn set_clock(&mut self, by_ms: i64) {
+        self.clock.set(by_ms);
     }
 
     // Life and death.
@@ -190,10 +214,7 @@ impl Site {
     /// The process starts: it reads what its disk has. A sub-node without a pair serves at once.
     pub fn start(&mut self, now: Moment, dice: &mut Dice) -> Result<(), Fault> {
         self.is_up = true;
-        let mut history = History::default();
-        for entry in &self.writing.disk.log {
-            history.extend(entry.position);
-        }
+        let history = self.writing.disk.history();
         for duty in &self.writing.disk.duty {
             match duty {
                 Duty::Pair(record) => self.pair.absorb(record),
@@ -202,7 +223,8 @@ impl Site {
                 }
             }
         }
-        self.told = self.writing.disk.log.len();
+        self.told = self.writing.disk.end();
+        self.forget_machines();
         if self.is_single() {
             self.committed = self.disk().durable;
         }
@@ -212,19 +234,24 @@ impl Site {
     /// Everything volatile is gone, and of what was not durable all but so many entries.
     pub fn crash(&mut self, kept: usize) {
         let disk = &mut self.writing.disk;
-        disk.log.truncate(disk.durable + kept);
-        disk.durable = disk.log.len();
+        disk.cut(disk.durable + kept);
+        disk.durable = disk.end();
         disk.duty.truncate(disk.duty_durable);
         self.writing.outward.clear();
         self.writing.epoch = 0;
         self.pair = Pair::default();
         self.witnesses.clear();
+        self.lies = Lies::default();
         self.pending.clear();
         self.ensemble = Ensemble::default();
         self.sessions.clear();
         (self.taken_in, self.committed, self.told) = (0, 0, 0);
         (self.is_up, self.serves, self.takes_work, self.held) = (false, false, false, false);
         self.stopped_until = Moment(0);
+        if self.installing.take().is_some() {
+            // A snapshot that was not put in place wholly has left nothing that could be gone on from.
+            self.writing.disk.install(History::default(), Vec::new());
+        }
     }
 
     /// The disk is replaced by an empty one: what the sub-node is then is somebody else.
@@ -269,7 +296,7 @@ impl Site {
 
     /// Give the pair machine an input.
     pub fn pair_input(&mut self, now: Moment, dice: &mut Dice, input: pair::Input) -> Result<(), Fault> {
-        let (site, clock) = (self.site(), self.clock(now));
+        let (site, clock) = (self.site(), self.clock.steady(now));
         let Self { pair, writing, pending, .. } = self;
         feed(pair, &site, clock, dice, input, |records, effects| {
             let journaled = records.into_iter().filter(Pair::is_journaled);
@@ -287,7 +314,14 @@ impl Site {
         input: witness::Input,
     ) -> Result<(), Fault> {
         let bench = Bench { key: self.key.clone(), witness: self.witness_id(), flaw: self.flaw };
-        let clock = self.clock(now);
+        let clock = self.clock.steady(now);
+        if self.lying_until > now
+            && let Some(said) = self.lies.told(&bench, clock, dice, whose, &input)
+        {
+            self.seen.push("lie told");
+            self.pending.extend(said.into_iter().map(|said| (0, Pending::Witness(said))));
+            return Ok(());
+        }
         let Self { witnesses, writing, pending, .. } = self;
         let witness = witnesses.entry(whose).or_insert_with(|| Witness::new(&whose));
         feed(witness, &bench, clock, dice, input, |records, effects| {
@@ -315,18 +349,18 @@ impl Site {
 
     /// The pair machine is told of what was appended since.
     pub fn seal(&mut self, now: Moment, dice: &mut Dice) -> Result<(), Fault> {
-        let log = &self.writing.disk.log;
-        if !self.serves || self.told >= log.len() {
+        let disk = &self.writing.disk;
+        if !self.serves || self.told >= disk.end() {
             return Ok(());
         }
         let mut ends: Vec<Position> = Vec::new();
-        for entry in &log[self.told..] {
+        for entry in disk.entries(self.told, disk.end()) {
             match ends.last_mut() {
                 Some(end) if end.epoch == entry.position.epoch => *end = entry.position,
                 _ => ends.push(entry.position),
             }
         }
-        self.told = log.len();
+        self.told = disk.end();
         self.pair_input(now, dice, pair::Input::Sealed { ends })
     }
 
@@ -347,55 +381,61 @@ impl Site {
         match effect {
             pair::Effect::Send { to, message } => did.push(Did::Say { to, message }),
             pair::Effect::Ship { to, epoch, after, through, committed } => {
-                let (mut after, log) = (after as usize, &self.writing.disk.log);
-                let through = (through as usize).min(log.len());
+                let disk = &self.writing.disk;
+                if (through as usize) < disk.end() {
+                    self.seen.push("window full");
+                }
+                let Some(mut previous) = disk.position(after) else {
+                    // What is not kept any more is not sent; the follower asks again, and gets a snapshot.
+                    return Ok(());
+                };
                 let mut ends = Vec::new();
-                while after < through {
-                    let end = through.min(after + APPENDED_ENTRIES_MAX);
-                    let previous = self.writing.disk.position(after as u64);
-                    let entries = log[after..end].to_vec();
-                    ends.push(log[end - 1].position);
+                for entries in disk.entries(after as usize, through as usize).chunks(APPENDED_ENTRIES_MAX) {
+                    let entries = entries.to_vec();
+                    let end = entries.last().expect("a chunk is not empty").position;
                     did.push(Did::Say { to, message: Message::Append { epoch, previous, entries, committed } });
-                    after = end;
+                    ends.push(end);
+                    previous = end;
                 }
                 for through in ends {
                     self.pair_input(now, dice, pair::Input::Shipped { through })?;
                 }
             }
             pair::Effect::Answer { to, epoch, nonce, fork } => {
-                // The whole log is kept here, so there is nothing that only a snapshot could give.
-                if let Some(fork) = fork {
-                    let fork = self.writing.disk.position(fork.sequence);
-                    did.push(Did::Say { to, message: Message::Tail { epoch, fork, nonce } });
-                }
+                let message = match fork.and_then(|fork| self.writing.disk.position(fork.sequence)) {
+                    Some(fork) => Message::Tail { epoch, fork, nonce },
+                    None => {
+                        let (history, state) = self.writing.disk.snapshot();
+                        Message::Snapshot { epoch, history, nonce, state }
+                    }
+                };
+                did.push(Did::Say { to, message });
             }
             pair::Effect::Cut { after } => {
                 let sequence = after.sequence as usize;
-                assert_eq!(
-                    self.writing.disk.position(after.sequence),
-                    after,
-                    "a log is cut where it is not the other's"
-                );
-                let removed =
-                    self.writing.disk.log.split_off(sequence).into_iter().map(|entry| entry.position).collect();
-                self.writing.disk.durable = self.writing.disk.durable.min(sequence);
+                let there = self.writing.disk.position(after.sequence);
+                assert_eq!(there, Some(after), "a log is cut where it is not the other's");
+                let removed = self.writing.disk.cut(sequence);
                 self.told = self.told.min(sequence);
                 if self.taken_in > sequence {
-                    (self.taken_in, self.ensemble) = (0, Ensemble::default());
+                    self.forget_machines();
                 }
                 did.push(Did::Cut { removed });
-                let durable = self.disk().position(self.disk().durable as u64);
+                let durable = self.disk().durable_position();
                 self.pair_input(now, dice, pair::Input::Synced { durable })?;
             }
             pair::Effect::Write { entries } => {
                 for entry in entries {
-                    if entry.position.sequence == self.writing.disk.log.len() as u64 + 1 {
-                        self.writing.disk.log.push(entry);
+                    if entry.position.sequence == self.writing.disk.end() as u64 + 1 {
+                        self.writing.disk.push(entry);
                     }
                 }
-                self.told = self.writing.disk.log.len();
+                self.told = self.writing.disk.end();
             }
-            pair::Effect::Install { .. } => {}
+            pair::Effect::Install { history, state } => {
+                self.installing = Some((history, state));
+                did.push(Did::Install);
+            }
             pair::Effect::Commit { through } => {
                 self.committed = self.committed.max(through as usize);
                 if !self.serves {
@@ -412,15 +452,14 @@ impl Site {
             pair::Effect::Follow { tail } => {
                 // Its machines ran ahead of what counts.
                 (self.serves, self.takes_work, self.held) = (false, false, false);
-                (self.taken_in, self.ensemble) = (0, Ensemble::default());
+                self.forget_machines();
                 self.writing.outward.clear();
                 self.sessions.clear();
                 let disk = &mut self.writing.disk;
-                disk.log.truncate(tail.sequence as usize);
-                disk.durable = disk.durable.min(disk.log.len());
-                self.told = disk.log.len();
+                disk.cut(tail.sequence as usize);
+                self.told = disk.end();
                 did.push(Did::Follow);
-                let durable = self.disk().position(self.disk().durable as u64);
+                let durable = self.disk().durable_position();
                 self.pair_input(now, dice, pair::Input::Synced { durable })?;
             }
             pair::Effect::Hold(hold) => self.held = hold,
@@ -429,50 +468,11 @@ impl Site {
         Ok(())
     }
 
-    /// The machines of a follower take in what counts.
-    fn take_in(&mut self) {
-        let through = self.committed.min(self.writing.disk.log.len());
-        for index in self.taken_in.min(through)..through {
-            self.absorb(index);
-        }
-        self.taken_in = self.taken_in.max(through);
-    }
-
-    fn absorb(&mut self, index: usize) {
-        let Entry { address, record, .. } = &self.writing.disk.log[index];
-        let (kind, key) = address.split_first().expect("an address begins with a kind");
-        self.ensemble.absorb(Kind::numbered(*kind).expect("a kind"), key, record);
-    }
-
-    /// Serve: take in the rest of the log, then cause again whatever may have been lost.
-    pub fn serve(&mut self, now: Moment, dice: &mut Dice) {
-        self.takes_work = true;
-        if self.serves {
-            return;
-        }
-        self.serves = true;
-        for index in self.taken_in..self.writing.disk.log.len() {
-            self.absorb(index);
-        }
-        let now = self.clock(now);
-        self.writing.now = now;
-        // The surroundings first: transactions look at them.
-        self.ensemble.redraw(now, dice, &mut self.writing);
-        let nobody = Asker { session: SessionId(0), message: 0 };
-        for text in &*self.definitions {
-            let define = catalogue::Input::Define { asker: nobody, text: text.clone() };
-            self.ensemble.take(now, dice, Input::Catalogue(define), &mut self.writing);
-        }
-        let introduce = directory::Input::Introduce(self.own.clone());
-        self.ensemble.take(now, dice, Input::Directory(introduce), &mut self.writing);
-        self.ensemble.resume(now, dice, &mut self.writing);
-    }
-
     // The disk.
 
     /// How many entries a crash may lose.
     pub fn undurable(&self) -> usize {
-        self.disk().log.len() - self.disk().durable
+        self.disk().end() - self.disk().durable
     }
 
     /// Whether the disk has something to do, or something waits for it.
@@ -484,9 +484,9 @@ impl Site {
     /// The disk has written so many entries more, and all that is the sub-node's own.
     pub fn sync(&mut self, entries: usize, now: Moment, dice: &mut Dice) -> Result<(), Fault> {
         let disk = &mut self.writing.disk;
-        disk.durable = (disk.durable + entries).min(disk.log.len());
+        disk.durable = (disk.durable + entries).min(disk.end());
         disk.duty_durable = disk.duty.len();
-        let durable = disk.position(disk.durable as u64);
+        let durable = disk.durable_position();
         if self.is_single() {
             // Nobody else has a say in what counts.
             self.committed = self.disk().durable;
@@ -498,66 +498,28 @@ impl Site {
         self.pair_input(now, dice, pair::Input::Synced { durable })
     }
 
-    /// What may leave, because all before it counts. Without a pair, what is durable counts.
-    pub fn released(&mut self) -> Vec<Outward> {
-        let mut released = Vec::new();
-        if self.held || !self.serves {
-            return released;
-        }
-        while self.writing.outward.front().is_some_and(|(behind, _)| *behind <= self.committed) {
-            released.extend(self.writing.outward.pop_front().map(|(_, outward)| outward));
-        }
-        released
-    }
-
-    /// Whether something waits to leave.
-    pub fn has_outward(&self) -> bool {
-        !self.writing.outward.is_empty()
-    }
-
-    /// Sign the organization's own record.
-    pub fn sign(&self, record: &directory::MemberRecord) -> Signed {
-        Signed::new(&self.organization_key, Purpose::Directory, record)
-    }
-
     // The machines at work.
 
     /// When a machine next wants to be told the time, by the world's clock.
     pub fn wakes_at(&self) -> Option<Moment> {
-        let machines = self.ensemble.wakes_at().filter(|_| self.serves);
-        let wake = machines.into_iter().chain(self.pair.wakes_at()).min()?;
-        Some(Moment(wake.0.saturating_sub(self.ahead_ms)).max(self.stopped_until))
+        let machines = self.ensemble.wakes_at().filter(|_| self.serves).map(|at| self.clock.when_told(at));
+        let pair = self.pair.wakes_at().map(|at| self.clock.when_steady(at));
+        let wake = machines.into_iter().chain(pair).min()?;
+        Some(wake.max(self.stopped_until))
     }
 
     /// Tell every machine whose time has come.
     pub fn wake(&mut self, now: Moment, dice: &mut Dice) -> Result<Refused, Fault> {
-        let clock = self.clock(now);
+        let (told, steady) = (self.clock.told(now), self.clock.steady(now));
         let mut refused = Refused::new();
-        if self.serves && self.ensemble.wakes_at().is_some_and(|at| at <= clock) {
-            self.writing.now = clock;
-            refused = self.ensemble.wake(clock, dice, &mut self.writing);
+        if self.serves && self.ensemble.wakes_at().is_some_and(|at| at <= told) {
+            self.writing.now = told;
+            refused = self.ensemble.wake(told, dice, &mut self.writing);
         }
-        if self.pair.wakes_at().is_some_and(|at| at <= clock) {
+        if self.pair.wakes_at().is_some_and(|at| at <= steady) {
             self.pair_input(now, dice, pair::Input::Due)?;
         }
         Ok(refused)
-    }
-
-    /// A session is gone.
-    pub fn close(&mut self, now: Moment, dice: &mut Dice, session: SessionId) {
-        for service in self.sessions.remove(&session).into_iter().flatten() {
-            self.take(now, dice, Input::Mailbox(service, mailbox::Input::Detach { session }));
-        }
-    }
-
-    /// Take an input in, and all that machines tell each other because of it, in any order that actors could have.
-    pub fn take(&mut self, now: Moment, dice: &mut Dice, input: Input) -> Refused {
-        if !self.serves {
-            return Refused::new();
-        }
-        let now = self.clock(now);
-        self.writing.now = now;
-        self.ensemble.take(now, dice, input, &mut self.writing)
     }
 
     // What the checks look at.
@@ -581,7 +543,7 @@ impl Site {
 
     /// How many entries the machines have taken in.
     pub fn taken_in(&self) -> usize {
-        if self.serves { self.disk().log.len() } else { self.taken_in }
+        if self.serves { self.disk().end() } else { self.taken_in }
     }
 
     /// What is left over where nothing should be.

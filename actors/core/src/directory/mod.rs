@@ -359,8 +359,22 @@ fn learned(member: &Member) -> Vec<(SubnodeId, Vec<String>)> {
 
 /// Open a record: the signatures on it and on its certificates must fit.
 fn open(signed: &Signed) -> Result<Member, Fault> {
+    member(signed, signed.open(Purpose::Directory, Code::RecordForged)?, |certificate| {
+        certificate.open(Purpose::Certificate, Code::CertificateForged)
+    })
+}
+
+/// The same of a record that was opened before.
+fn reopen(signed: &Signed) -> Result<Member, Fault> {
+    member(signed, signed.read(Code::RecordForged)?, |certificate| certificate.read(Code::CertificateForged))
+}
+
+fn member(
+    signed: &Signed,
+    record: MemberRecord,
+    certificate: impl Fn(&Signed) -> Result<Certificate, Fault>,
+) -> Result<Member, Fault> {
     let forged = |what: &str| Fault::new(Code::RecordForged, format!("the record of {} {what}", signed.by.short()));
-    let record: MemberRecord = signed.open(Purpose::Directory, Code::RecordForged)?;
     if record.organization != signed.by {
         return Err(forged("speaks for another organization"));
     }
@@ -372,11 +386,11 @@ fn open(signed: &Signed) -> Result<Member, Fault> {
     }
     let mut certificates = Vec::new();
     for subnode in &record.subnodes {
-        let certificate: Certificate = subnode.certificate.open(Purpose::Certificate, Code::CertificateForged)?;
+        let opened = certificate(&subnode.certificate)?;
         if subnode.certificate.by != signed.by || subnode.addresses.len() > limit::ADDRESSES_MAX {
             return Err(forged("has a sub-node that its organization did not certify, or too many addresses"));
         }
-        certificates.push(certificate);
+        certificates.push(opened);
     }
     Ok(Member { signed: signed.clone(), record, certificates, merged: Moment(0) })
 }
@@ -450,7 +464,7 @@ impl Machine for Directory {
             }
             Record::Merged { signed, merged } => {
                 // Checked when it was decided; a journal that is not what was written is found out by its hashes.
-                if let Ok(member) = open(signed) {
+                if let Ok(member) = reopen(signed) {
                     self.members.insert(signed.by, Member { merged: *merged, ..member });
                 }
             }

@@ -254,6 +254,19 @@ impl Certified {
     /// # Errors
     /// [`Code::PairForged`].
     pub fn verify(&self, known: Option<&Configuration>) -> Result<(), Fault> {
+        self.verify_with(known, false)
+    }
+
+    /// The same, for one who has verified another of the pair before: the organization's seal, if it is the same, is not looked at again.
+    ///
+    /// # Errors
+    /// [`Code::PairForged`].
+    pub fn verify_behind(&self, known: Option<&Self>) -> Result<(), Fault> {
+        let founding_known = known.is_some_and(|known| known.founding() == self.founding());
+        self.verify_with(known.map(|known| &known.configuration), founding_known)
+    }
+
+    fn verify_with(&self, known: Option<&Configuration>, founding_known: bool) -> Result<(), Fault> {
         let forged = |why: &str| {
             let message = format!("epoch {} of a pair of {}: {why}", self.epoch(), self.configuration.pair.short());
             Err(Fault::new(Code::PairForged, message))
@@ -266,7 +279,8 @@ impl Certified {
         if !founding.witnesses.is_sound() {
             return forged("its witnesses are named twice, are too many or too few for their quorum");
         }
-        if founding.epoch != 1 || !founded.is_by(&founding.pair.0, Sealed::Founding, None, founding) {
+        let is_founded = || founding_known || founded.is_by(&founding.pair.0, Sealed::Founding, None, founding);
+        if founding.epoch != 1 || !is_founded() {
             return forged("its first epoch is not sealed by the organization");
         }
         if self.configuration.witnesses != founding.witnesses {

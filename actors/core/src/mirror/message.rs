@@ -113,6 +113,8 @@ pub enum Message {
     AppendAck {
         /// The sender's epoch.
         epoch: u64,
+        /// Who it is: what another disk had, under the same key, this one does not have.
+        member: MemberId,
         /// Up to where.
         durable: Position,
     },

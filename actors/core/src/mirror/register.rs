@@ -111,6 +111,7 @@ impl Proposal {
         let Phase::Accepting { proposed, seals } = &mut self.phase else { return Outcome::Waiting };
         let is_sound = ballot == self.ballot
             && witnesses.members.contains(&witness)
+            && !seals.contains_key(&witness)
             && seal.is_by(&witness.subnode.0, Sealed::Acceptance, Some(ballot), &proposed.configuration);
         if !is_sound {
             return Outcome::Waiting;

@@ -108,7 +108,7 @@ impl Witness {
         if base.epoch() == self.epoch() {
             return Ok(Met::Same);
         }
-        base.verify(self.base.as_deref().map(|known| &known.configuration))?;
+        base.verify_behind(self.base.as_deref())?;
         decision.records.push(Record::Learned(base));
         Ok(Met::Ahead)
     }

@@ -22,9 +22,8 @@ pub fn check(
             continue;
         }
         let disk = site.disk();
-        let has = disk.durable as u64 >= last.sequence && disk.position(last.sequence) == *last;
         hold!(
-            has,
+            disk.has(&truth.acknowledged),
             "acknowledged entries are durable on every member",
             "{member} has {} durable at epoch {epoch}, and entry {} of epoch {} was acknowledged",
             disk.durable,

@@ -1,4 +1,4 @@
-//! Invariant 9: With clocks that run alike, nobody serves at a later epoch while another holds a valid lease.
+//! Invariant 9: With clocks that run nearly alike, nobody serves at a later epoch while another holds a valid lease.
 
 use super::{Violation, hold};
 use crate::simulation::site::Site;
@@ -7,7 +7,7 @@ use hansa_core::{mirror::pair::State, moment::Moment};
 pub fn check(site: &Site, sites: &[Site], now: Moment) -> Result<(), Violation> {
     let holds = |site: &Site| {
         let picture = site.pair.picture();
-        picture.state == State::ActivePair && picture.lease_until.is_some_and(|until| until.0 > now.0 + site.ahead_ms)
+        picture.state == State::ActivePair && picture.lease_until.is_some_and(|until| until > site.clock().steady(now))
     };
     let epoch = |site: &Site| site.pair.certified().map_or(0, |certified| certified.epoch());
     let others = sites.iter().filter(|other| other.organization == site.organization && other.subnode != site.subnode);

@@ -87,9 +87,9 @@ impl Invariants {
         let before = truth.acknowledged.len() as u64;
         one_value::check(site, truth, through)?;
         if site.serves {
-            let new = through.min(site.disk().log.len() as u64);
-            for sequence in before + 1..=new {
-                let entry = &site.disk().log[sequence as usize - 1];
+            for entry in site.disk().entries(before as usize, through as usize) {
+                let follows = entry.position.sequence == truth.acknowledged.len() as u64 + 1;
+                hold!(follows, "one acknowledged value for each sequence", "entry {} is not kept", before + 1);
                 truth.acknowledged.push(entry.position);
                 truth.effects.read(entry)?;
             }

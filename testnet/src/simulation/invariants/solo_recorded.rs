@@ -15,7 +15,7 @@ pub fn check(
     let picture = site.pair.picture();
     let Some(configuration) = picture.configuration else { return Ok(()) };
     // A mirror whose disk was lost after it said that it has the entry said the truth.
-    let entry = site.disk().position(through.min(site.disk().log.len() as u64));
+    let entry = site.disk().position(through.min(site.disk().end() as u64));
     let has = |other: &Site| other.disk().durable as u64 >= through && other.disk().position(through) == entry;
     let mut others = sites.iter().filter(|it| it.organization == site.organization && it.subnode != site.subnode);
     if through <= truth.acknowledged.len() as u64

@@ -19,6 +19,7 @@ impl World {
         }
         let fault = self.schedule.faults[index].1.clone();
         self.note([40, index as u64], |_| format!("-- {fault}"));
+        self.count(fault.word());
         match fault {
             Fault::Crash { site, tenths, ms } => {
                 let site = self.place(site);
@@ -73,6 +74,18 @@ impl World {
             Fault::Slow { site, ms } => {
                 let site = self.place(site);
                 self.slow_until[site] = self.now.plus_ms(ms);
+            }
+            Fault::Lie { site, ms } => {
+                let site = self.place(site);
+                if self.may_lie(site) {
+                    self.liar = Some(site);
+                    self.sites[site].lying_until = self.now.plus_ms(ms);
+                }
+            }
+            Fault::Set { site, back, ms } => {
+                let site = self.place(site);
+                let by_ms = i64::try_from(ms).expect("a schedule's times are short");
+                self.sites[site].set_clock(if back { -by_ms } else { by_ms });
             }
             Fault::Disconnect => self.drop_stale()?,
             Fault::Detach => {
@@ -153,6 +166,14 @@ impl World {
         self.names[site].side == 1 && (amnesiac || (!self.forgotten && self.schedule.options.members >= 5))
     }
 
+    /// One of two or more witnesses may lie: all of two or three decide together, and three of four.
+    fn may_lie(&self, site: usize) -> bool {
+        self.names[site].side == 1
+            && self.schedule.flaw.is_none()
+            && self.schedule.options.members >= 3
+            && self.liar.is_none_or(|liar| liar == site)
+    }
+
     /// Everything that was broken is mended; services that forgot what they were asked come anew.
     pub(super) fn heal(&mut self) -> Result<(), Violation> {
         self.note([41, 0], |_| "-- all is healed".to_owned());
@@ -160,6 +181,7 @@ impl World {
         for site in 0..self.sites.len() {
             self.sites[site].stopped_until = self.sites[site].stopped_until.min(self.now);
             self.slow_until[site] = self.now;
+            self.sites[site].lying_until = self.now;
             self.start(site)?;
         }
         self.queue.retain(|_, event| !matches!(event, Event::Start { .. } | Event::Mend { .. } | Event::Fault { .. }));

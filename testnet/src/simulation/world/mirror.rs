@@ -6,7 +6,7 @@ use crate::simulation::{
     papers::signing_key,
     site::{Did, Refused},
 };
-use hansa_core::mirror::{Certified, Configuration, Flaw, Message, Mode, Witnesses, pair};
+use hansa_core::mirror::{Certified, Configuration, Flaw, Message, Mode, Witnesses, pair, pair::State};
 use std::rc::Rc;
 
 impl World {
@@ -81,6 +81,9 @@ impl World {
             let acted = self.sites[site].act(self.now, &mut self.dice);
             let did = self.unless_refused(site, acted);
             self.watch(site);
+            for what in std::mem::take(&mut self.sites[site].seen) {
+                self.count(what);
+            }
             if self.sites[site].is_single() && self.sites[site].serves {
                 let through = self.sites[site].committed as u64;
                 self.invariants.committed(&self.sites[site], &self.sites, through)?;
@@ -94,6 +97,10 @@ impl World {
         }
         self.invariants.happened(&self.sites[site], &self.sites, self.now)?;
         self.release(site)?;
+        if self.sites[site].checkpoint_if_due() {
+            self.note([19, site as u64], |world| format!("{} makes a checkpoint", world.names[site]));
+            self.count("checkpoint");
+        }
         if !self.syncing[site] && self.sites[site].is_busy() {
             self.syncing[site] = true;
             let is_slow = self.slow_until[site] > self.now
@@ -104,9 +111,26 @@ impl World {
         Ok(())
     }
 
+    /// A snapshot is in the place of everything else.
+    pub(super) fn installed(&mut self, site: usize) -> Result<(), Violation> {
+        if !self.sites[site].is_up {
+            return Ok(());
+        }
+        self.note([26, site as u64], |world| format!("{} has a snapshot", world.names[site]));
+        self.count("snapshot installed");
+        let installed = self.sites[site].installed(self.now, &mut self.dice);
+        self.unless_refused(site, installed);
+        self.settle(site)
+    }
+
     /// Count from which state the pair machine went to which.
     fn watch(&mut self, site: usize) {
-        let (before, state) = (self.states[site], self.sites[site].pair.picture().state);
+        let picture = self.sites[site].pair.picture();
+        let (before, state) = (self.states[site], picture.state);
+        let near = picture.acknowledged + self.sites[site].timing.near_entries >= picture.tail.sequence;
+        if state == State::ActiveSolo && picture.acknowledged > 0 && !near {
+            self.count("follower far behind");
+        }
         if before != state {
             self.states[site] = state;
             *self.report.transitions.entry((before, state)).or_default() += 1;
@@ -134,6 +158,12 @@ impl World {
             Did::Commit { through } => {
                 self.note([14, through], |world| format!("{}: entries up to {through} count", world.names[site]));
                 self.invariants.committed(&self.sites[site], &self.sites, through)?;
+            }
+            Did::Install => {
+                self.note([18, site as u64], |world| format!("{} begins to install a snapshot", world.names[site]));
+                let most = if self.dice.below(4) == 0 { 500 } else { 20 };
+                let delay = self.dice.below(most);
+                self.schedule(delay, Event::Installed { site });
             }
             Did::Cut { removed } => {
                 self.note([15, removed.len() as u64], |world| {
@@ -198,7 +228,7 @@ fn word(message: &Message) -> String {
         Message::Append { epoch, previous, entries, committed } => {
             format!("append {} behind {} at {epoch}, {committed} count", entries.len(), previous.sequence)
         }
-        Message::AppendAck { epoch, durable } => format!("has {} at {epoch}", durable.sequence),
+        Message::AppendAck { epoch, durable, .. } => format!("has {} at {epoch}", durable.sequence),
         Message::Beat { epoch, nonce, .. } => format!("beat {nonce} at {epoch}"),
         Message::BeatAck { epoch, nonce, .. } => format!("heard beat {nonce} at {epoch}"),
         Message::Configured(certified) => {

@@ -7,8 +7,10 @@ mod network;
 mod sessions;
 
 use super::{
+    BEGIN,
+    clock::Clock,
     invariants::{Invariants, Violation, effects::Traffic, hold},
-    options::{Schedule, SiteName},
+    options::{Options, Schedule, SiteName},
     papers::{organization, subnode},
     people::{Client, Service},
     plan::{DEFINITIONS, WISHED, Wish, definition},
@@ -32,8 +34,6 @@ use std::{
     rc::Rc,
 };
 
-/// When the story begins.
-const BEGIN: Moment = Moment(1_000_000);
 /// How long everything may take to come to rest behind the faults.
 const REST_MS: u64 = 120_000;
 /// Events after which a story is taken to be without end.
@@ -58,6 +58,10 @@ enum Event {
     },
     /// A disk has written.
     Sync {
+        site: usize,
+    },
+    /// A snapshot is in its place.
+    Installed {
         site: usize,
     },
     Connect {
@@ -117,6 +121,8 @@ pub struct Report {
     pub transitions: BTreeMap<(State, State), u64>,
     /// Transactions that ended.
     pub transactions: u64,
+    /// What went wrong, and other things that matter when they happen, with how often.
+    pub happened: BTreeMap<&'static str, u64>,
     /// The last that happened, if the story was traced.
     pub trace: Vec<String>,
 }
@@ -141,6 +147,8 @@ pub struct World {
     next_journal: u64,
     /// When a witness has forgotten, no other may.
     forgotten: bool,
+    /// The witness that lies; there is one.
+    liar: Option<usize>,
     invariants: Invariants,
     traffic: Traffic,
     faulty: bool,
@@ -175,14 +183,22 @@ impl World {
         for number in 1..=members {
             for side in 0..if number <= schedule.options.pairs { 2 } else { 1 } {
                 names.push(SiteName { organization: number, side: side + 1 });
+                let Options { drift, keep, window, .. } = schedule.options;
+                let ahead_ms = dice.below(schedule.options.clocks_ms + 1);
+                let fast = if drift == 0 { 0 } else { dice.below(2 * u64::from(drift) + 1) as i64 - i64::from(drift) };
                 sites.push(Site::new(Making {
                     organization: number,
                     side,
                     journal: names.len() as u64,
-                    ahead_ms: dice.below(schedule.options.clocks_ms + 1),
+                    clock: Clock::new(ahead_ms, fast),
                     definitions: Rc::clone(&definitions),
-                    timing: Timing::LAN,
+                    timing: Timing {
+                        window_entries: window.into(),
+                        near_entries: Timing::LAN.near_entries.min(window.into()),
+                        ..Timing::LAN
+                    },
                     on_mirror_lost: if schedule.options.halt { OnMirrorLost::Halt } else { OnMirrorLost::Solo },
+                    keep: (keep > 0).then_some(keep.into()),
                     flaw: schedule.flaw,
                 }));
             }
@@ -201,6 +217,7 @@ impl World {
             next_session: 1,
             next_journal: 1_000,
             forgotten: false,
+            liar: None,
             invariants: Invariants::new((1..=members).map(organization)),
             traffic: Traffic::default(),
             faulty: false,
@@ -317,6 +334,11 @@ impl World {
         self.queue.insert((self.now.plus_ms(delay_ms), self.scheduled), event);
     }
 
+    /// Something that a search should have seen.
+    fn count(&mut self, what: &'static str) {
+        *self.report.happened.entry(what).or_default() += 1;
+    }
+
     /// What happens goes into the hash as numbers, and into the trace in words, if there is one.
     fn note(&mut self, told: [u64; 2], words: impl FnOnce(&Self) -> String) {
         for number in [self.now.0, told[0], told[1]] {
@@ -345,6 +367,7 @@ impl World {
             }
             Event::Mirror { from, to, message } => self.heard_of_pair(from, to, &message)?,
             Event::Sync { site } => self.sync(site)?,
+            Event::Installed { site } => self.installed(site)?,
             Event::Connect { one, other } => self.connect(one, other)?,
             Event::Disconnect { connection } => self.disconnect(connection)?,
             Event::Start { site } => self.start(site)?,
@@ -366,7 +389,7 @@ impl World {
     fn stopped(&self, event: &Event) -> Option<Moment> {
         let site = match event {
             Event::Arrive { to, .. } | Event::Mirror { to, .. } => *to,
-            Event::Sync { site } => *site,
+            Event::Sync { site } | Event::Installed { site } => *site,
             Event::Say { session, .. } => self.sessions.get(session)?.1,
             _ => return None,
         };
@@ -492,7 +515,7 @@ impl World {
                 site.is_up
                     && !site.is_busy()
                     && !site.has_outward()
-                    && site.taken_in() == site.disk().log.len()
+                    && site.taken_in() == site.disk().end()
                     && (!site.serves || site.left_over().is_empty())
             })
             && self.pairs_are_level()

@@ -15,8 +15,6 @@ use crate::{
     moment::Moment,
 };
 
-/// How near to the end of the log a learner must be before the active stops for it.
-const NEAR_ENTRIES: u64 = 512;
 /// Beats that are remembered until they are answered.
 const BEATS_MAX: usize = 64;
 
@@ -55,9 +53,14 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn acknowledged(&mut self, durable: Position) {
+    pub(super) fn acknowledged(&mut self, member: MemberId, durable: Position) {
         let partner = &mut self.life.partner;
         partner.heard = Some(self.now);
+        if partner.member.is_some_and(|asked| asked != member) {
+            // Either this is of the disk before, or the question was: whoever is there now is to ask anew.
+            *partner = Partner { heard: partner.heard, ..Partner::default() };
+            return;
+        }
         if partner.member.is_none() || durable.sequence < partner.acked.sequence {
             return;
         }
@@ -72,6 +75,12 @@ impl Turn<'_> {
             Some(end) if *end == durable => {}
             // Where its log met this one, the chain of hashes proved it.
             _ if durable.sequence <= partner.fork || durable == partner.acked => {}
+            // It has more than it was sent since a question that came late: what it was sent before is forgotten here, and nothing that it
+            // says of that could be held against anything. It is to ask anew.
+            _ if durable.sequence > partner.sent_through => {
+                *partner = Partner { heard: partner.heard, ..Partner::default() };
+                return;
+            }
             // The end of a batch of before a question that came late; it will say more.
             _ => return,
         }
@@ -138,7 +147,7 @@ impl Turn<'_> {
         let acked = self.life.partner.acked.sequence;
         match self.life.state {
             State::ActiveSolo | State::Suspect
-                if (acked + NEAR_ENTRIES >= tail || self.has(Flaw::JoinWhileLagging))
+                if (acked + self.site.timing.near_entries >= tail || self.has(Flaw::JoinWhileLagging))
                     && self.mode().is_some_and(|mode| mode.mirror() != Some(member)) =>
             {
                 // From here on nothing counts that the other does not have.

@@ -12,30 +12,31 @@ use super::{
 };
 use crate::moment::Moment;
 
-/// A question that is not answered is asked again after twice as long as before, up to so many times as long as at first: the answer
-/// may be a snapshot, which takes its time, and must not be out of date when it comes.
-const RETRIES_SLOWED_MAX: u64 = 16;
+/// How often the pause between two questions doubles.
+const UNANSWERED_MAX: u32 = 5;
 
 impl Turn<'_> {
     /// Say what this log is, and ask for the rest.
     pub(super) fn ask(&mut self) {
         self.life.joined = false;
         self.life.behind_since = None;
+        if self.life.installing {
+            // It asks when it has what it got.
+            self.life.ask_at = None;
+            return;
+        }
         self.life.question += 1;
-        self.life.ask_pause_ms = self.site.timing.retry_ms;
-        self.put_question();
-    }
-
-    /// Say it, or say it again: it is the same question until this log is another.
-    fn put_question(&mut self) {
-        self.life.ask_at = Some(self.now.plus_ms(self.life.ask_pause_ms));
+        // To make a snapshot, and to send it, takes longer than any other answer: who asks all the time gets one after the other.
+        let pause = self.site.timing.retry_ms << self.life.unanswered.min(UNANSWERED_MAX);
+        self.life.unanswered += 1;
+        self.life.ask_at = Some(self.now.plus_ms(pause));
         let (epoch, member, nonce) = (self.epoch(), self.site.member, self.life.question);
         self.tell_partner(Message::Join { epoch, member, history: self.life.history.clone(), nonce });
     }
 
     pub(super) fn tail(&mut self, fork: Position, nonce: u64) {
         // An answer that comes twice, or late, would cut what was acknowledged since.
-        if self.life.joined || nonce != self.life.question {
+        if self.life.joined || self.life.installing || nonce != self.life.question {
             return;
         }
         let log = self.life.history.tail();
@@ -50,6 +51,7 @@ impl Turn<'_> {
             self.life.durable = fork;
         }
         self.life.joined = true;
+        (self.life.answered, self.life.unanswered) = (nonce, 0);
         self.life.acknowledged = None;
         self.life.received.clear();
         self.life.received.push_back(fork);
@@ -80,8 +82,8 @@ impl Turn<'_> {
         self.life.behind_since = None;
         self.effect(Effect::Write { entries });
         if self.has(Flaw::AckBeforeSync) {
-            let epoch = self.epoch();
-            self.tell_partner(Message::AppendAck { epoch, durable: last });
+            let (epoch, member) = (self.epoch(), self.site.member);
+            self.tell_partner(Message::AppendAck { epoch, member, durable: last });
         }
         self.counts(committed);
     }
@@ -105,8 +107,8 @@ impl Turn<'_> {
         }
         // After a question there is nothing to say before the place where the logs met is durable.
         if let Some(durable) = self.life.acknowledged {
-            let epoch = self.epoch();
-            self.tell_partner(Message::AppendAck { epoch, durable });
+            let (epoch, member) = (self.epoch(), self.site.member);
+            self.tell_partner(Message::AppendAck { epoch, member, durable });
         }
     }
 
@@ -151,6 +153,9 @@ impl Turn<'_> {
             self.life.grace_until = Some(self.now.plus_ms(self.site.timing.grace_ms));
             if self.life.alarm == Some(Alarm::ActiveSilent) {
                 self.life.alarm = None;
+                // The active is back, so that it answers soon.
+                self.life.unanswered = 0;
+                self.life.ask_at = self.life.ask_at.map(|at| at.min(self.now.plus_ms(self.site.timing.retry_ms)));
             }
         }
     }
@@ -164,12 +169,16 @@ impl Turn<'_> {
     }
 
     pub(super) fn snapshot(&mut self, history: History, nonce: u64, state: Vec<u8>) {
-        if self.life.joined || nonce != self.life.question {
+        // It may have been asked for again meanwhile, for it takes long; what it reflects counts, and is a beginning of every later log.
+        let is_answer = nonce > self.life.answered && nonce <= self.life.question;
+        if self.life.joined || self.life.installing || !is_answer {
             return;
         }
-        // There is nothing to ask before it is in place, and no other answer to wait for.
-        self.life.question += 1;
-        self.life.ask_at = None;
+        if self.mode().and_then(|mode| mode.mirror()) == Some(self.site.member) {
+            // What a mirror has is what the other relies on: it is never replaced.
+            return self.alarm(Alarm::Diverged);
+        }
+        (self.life.installing, self.life.ask_at) = (true, None);
         self.effect(Effect::Install { history, state });
     }
 
@@ -177,6 +186,9 @@ impl Turn<'_> {
         self.life.durable = history.tail();
         self.life.committed = history.tail();
         self.life.history = history;
+        self.life.installing = false;
+        (self.life.answered, self.life.unanswered) = (self.life.question, 0);
+        self.life.received.clear();
         if self.life.state.follows() {
             self.ask();
         }
@@ -186,9 +198,7 @@ impl Turn<'_> {
         let now = self.now;
         let is_due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
         if is_due(self.life.ask_at) {
-            let slowest = self.site.timing.retry_ms * RETRIES_SLOWED_MAX;
-            self.life.ask_pause_ms = (self.life.ask_pause_ms * 2).min(slowest);
-            self.put_question();
+            self.ask();
         }
         if !is_due(self.life.grace_until) {
             return;

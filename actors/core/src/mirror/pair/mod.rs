@@ -25,7 +25,7 @@ use crate::{
 };
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 use turn::Turn;
 
 /// What the active does when its mirror is lost.
@@ -55,15 +55,31 @@ pub struct Timing {
     pub floor_ms: u64,
     /// Entries that may be under way to the follower.
     pub window_entries: u64,
+    /// How near to the end of the log a learner must be before the active stops for it.
+    pub near_entries: u64,
 }
 
 impl Timing {
     /// For two cities.
-    pub const DEFAULT: Self =
-        Self { beat_ms: 500, lease_ms: 3_000, grace_ms: 4_000, retry_ms: 500, floor_ms: 5_000, window_entries: 8_192 };
+    pub const DEFAULT: Self = Self {
+        beat_ms: 500,
+        lease_ms: 3_000,
+        grace_ms: 4_000,
+        retry_ms: 500,
+        floor_ms: 5_000,
+        window_entries: 8_192,
+        near_entries: 512,
+    };
     /// For one building.
-    pub const LAN: Self =
-        Self { beat_ms: 100, lease_ms: 300, grace_ms: 400, retry_ms: 100, floor_ms: 1_000, window_entries: 8_192 };
+    pub const LAN: Self = Self {
+        beat_ms: 100,
+        lease_ms: 300,
+        grace_ms: 400,
+        retry_ms: 100,
+        floor_ms: 1_000,
+        window_entries: 8_192,
+        near_entries: 512,
+    };
 }
 
 /// What a pair machine looks at: who it is.
@@ -147,7 +163,7 @@ pub struct Pair {
     certified: Option<Box<Certified>>,
     rounds: u64,
     #[serde(skip)]
-    life: Life,
+    life: Arc<Life>,
 }
 
 /// What of the machine lives with the process.
@@ -187,8 +203,13 @@ pub struct Life {
     /// Since when more was sent to the follower than it has.
     behind_since: Option<Moment>,
     question: u64,
+    /// How often it was asked without an answer.
+    unanswered: u32,
+    /// A snapshot that answers this question or an earlier one is of before what this log has.
+    answered: u64,
+    /// A snapshot is being put in the place of the log.
+    installing: bool,
     ask_at: Option<Moment>,
-    ask_pause_ms: u64,
     floor_at: Option<Moment>,
     floored: u64,
     /// The machines of this sub-node cannot take in what counts.
@@ -233,7 +254,7 @@ pub enum Record {
     Balloted(u64),
     /// The life of the process went on; not journaled.
     #[serde(skip)]
-    Lived(Box<Life>),
+    Lived(Arc<Life>),
 }
 
 /// What a pair machine is told.
@@ -441,7 +462,7 @@ impl Machine for Pair {
         match record {
             Record::Adopted(certified) => self.certified = Some(certified.clone()),
             Record::Balloted(rounds) => self.rounds = *rounds,
-            Record::Lived(life) => self.life = (**life).clone(),
+            Record::Lived(life) => self.life = Arc::clone(life),
         }
     }
 

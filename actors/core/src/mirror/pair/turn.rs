@@ -17,6 +17,7 @@ use crate::{
     machine::Decision,
     moment::Moment,
 };
+use std::sync::Arc;
 
 /// See above.
 pub(super) struct Turn<'a> {
@@ -34,13 +35,13 @@ pub(super) struct Turn<'a> {
 impl<'a> Turn<'a> {
     pub(super) fn new(pair: &'a Pair, site: &'a Site, now: Moment, dice: &'a mut Dice) -> Self {
         let certified = pair.certified.clone();
-        let (life, rounds) = (pair.life.clone(), pair.rounds);
+        let (life, rounds) = ((*pair.life).clone(), pair.rounds);
         Self { site, now, dice, before: &pair.life, life, certified, rounds, records: Vec::new(), effects: Vec::new() }
     }
 
     pub(super) fn end(mut self) -> Decision<Pair> {
         if self.life != *self.before {
-            self.records.push(Record::Lived(Box::new(self.life)));
+            self.records.push(Record::Lived(Arc::new(self.life)));
         }
         Decision { records: self.records, effects: self.effects, then: None }
     }
@@ -98,7 +99,9 @@ impl<'a> Turn<'a> {
 
     fn start(&mut self, history: super::History) {
         let durable = history.tail();
-        self.life = Life { history, durable, ..Life::default() };
+        // A question's number must not be one of the process before, whose answers may still be on their way.
+        let question = self.dice.below(1 << 48);
+        self.life = Life { history, durable, question, answered: question, ..Life::default() };
         let Some(mode) = self.mode() else { return };
         if mode.active() == self.site.member && !self.has(Flaw::RestartKeepsEpoch) {
             // Another may have been made active meanwhile; and what this disk lost of the old epoch must not be written anew in it.
@@ -158,7 +161,7 @@ impl<'a> Turn<'a> {
     fn of_partner(&mut self, message: Message) {
         let serves = self.life.state.serves();
         match message {
-            Message::AppendAck { durable, .. } if serves => self.acknowledged(durable),
+            Message::AppendAck { member, durable, .. } if serves => self.acknowledged(member, durable),
             Message::BeatAck { member, nonce, fit, .. } if serves => self.beat_answered(member, nonce, fit),
             Message::Join { member, history, nonce, .. } if serves => self.join(member, &history, nonce),
             Message::Append { previous, entries, committed, .. } if self.life.state.follows() => {
@@ -188,7 +191,7 @@ impl<'a> Turn<'a> {
         if certified.epoch() <= self.epoch() {
             return Ok(());
         }
-        certified.verify(self.configuration())?;
+        certified.verify_behind(self.certified.as_deref())?;
         self.adopt(certified);
         Ok(())
     }
@@ -217,7 +220,7 @@ impl<'a> Turn<'a> {
         life.received.clear();
         (life.beats, life.beat_at) = (Default::default(), None);
         (life.lease_until, life.patience_until, life.grace_until) = (None, None, None);
-        (life.ask_at, life.floor_at) = (None, None);
+        (life.ask_at, life.floor_at, life.unanswered) = (None, None, 0);
         if mode.active() == me {
             let solo = mode.mirror().is_none();
             life.state = if solo { State::ActiveSolo } else { State::ActivePair };
@@ -287,7 +290,9 @@ impl<'a> Turn<'a> {
         if floor.sequence > self.life.durable.sequence && !self.life.state.serves() {
             // Its own disk had that once, for it was acknowledged: going on would lose it.
             self.life.proposal = None;
-            self.life.retry_at = None;
+            // A witness may lie: who was active asks again later, for nobody else may be there to serve.
+            let is_active = self.life.state == State::Boot;
+            self.life.retry_at = is_active.then(|| self.now.plus_ms(self.site.timing.grace_ms));
             if self.life.state == State::Takeover {
                 self.life.state = State::Mirror;
                 self.life.grace_until = Some(self.now.plus_ms(self.site.timing.grace_ms));
@@ -317,6 +322,9 @@ impl<'a> Turn<'a> {
     fn retry(&mut self) {
         let Some(proposal) = self.life.proposal.clone() else {
             self.life.retry_at = None;
+            if let (State::Boot, Some(mode)) = (self.life.state, self.mode()) {
+                self.propose(mode);
+            }
             return;
         };
         if self.life.outbid.is_some() {
@@ -342,6 +350,7 @@ impl<'a> Turn<'a> {
 
     fn connected(&mut self) {
         if self.life.state.follows() {
+            self.life.unanswered = 0;
             self.ask();
         } else {
             self.tell(self.site.partner);

@@ -2,6 +2,7 @@
 //! page.
 
 mod exhaustive;
+mod followers;
 mod pairs;
 mod papers;
 mod witnesses;

@@ -188,6 +188,36 @@ fn in_a_pair_an_entry_counts_when_both_have_it() {
     assert_eq!((world.nodes[0].committed, world.nodes[1].committed, world.nodes[1].log.len()), (1, 1, 1));
 }
 
+// Invariant 1: what a disk that was replaced had acknowledged says nothing of the one in its place.
+#[test]
+fn what_another_disk_acknowledged_does_not_count() {
+    let mut world = whole_pair(OnMirrorLost::Solo);
+    world.write(0);
+    let (epoch, durable) = (world.nodes[0].pair.certified().unwrap().epoch(), world.nodes[0].tail());
+    let before = MemberId { journal: 99, ..member(2) };
+    let message = Message::AppendAck { epoch, member: before, durable };
+    world.tell(0, Input::Heard { from: subnode(2), message }).unwrap();
+    assert_eq!(world.nodes[0].committed, 0);
+    world.pass(500);
+    assert_eq!(world.nodes[0].committed, 1, "the mirror is asked anew, and says so itself");
+}
+
+// M1: a question that comes late has the active send again what the mirror has, and its window may not reach further.
+#[test]
+fn a_question_that_comes_late_leaves_nobody_waiting() {
+    let mut world = whole_pair(OnMirrorLost::Solo);
+    world.nodes.iter_mut().for_each(|node| node.site.timing.window_entries = 2);
+    (0..6).for_each(|_| world.write(0));
+    world.pass(500);
+    assert_eq!(world.nodes[0].committed, 6);
+    let epoch = world.nodes[0].pair.certified().unwrap().epoch();
+    let late = Message::Join { epoch, member: member(2), history: History::default(), nonce: 1 };
+    world.tell(0, Input::Heard { from: subnode(2), message: late }).unwrap();
+    world.write(0);
+    world.pass(1_000);
+    assert_eq!(world.nodes[0].committed, 7);
+}
+
 // M3
 #[test]
 fn the_mirror_takes_over_with_everything_that_counted_and_the_old_active_comes_back_as_mirror() {

@@ -34,6 +34,15 @@ fn a_configuration_is_believed_by_a_quorum_of_the_right_witnesses_alone() {
         borrowed.configuration.witnesses = strangers;
         assert!(borrowed.verify(known).is_err(), "the pair's founding");
     }
+    // Who verified one spares the organization's seal of the next, if it is the same, and nothing else.
+    let spared = |seals_of: &[u8], by: &Certified| decided(seals_of, by, 3).verify_behind(Some(&base));
+    assert!(spared(&[11, 12, 13], &base).is_ok());
+    assert!(spared(&[11, 12], &base).is_err(), "too few");
+    let strangers =
+        Configuration { witnesses: Witnesses::new((21..25).map(member).collect()), ..base.configuration.clone() };
+    let invented = Certified::founded(&key(201), strangers);
+    assert!(spared(&[21, 22, 23], &invented).is_err(), "another founding");
+
     let mut quorum = four();
     quorum.quorum = 0;
     let none = founded(whole(), quorum);
