@@ -4,7 +4,7 @@
 
 use axum::{
     Extension, Router,
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody},
     extract::State,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse as _, Response},
@@ -253,7 +253,8 @@ async fn answer<D: Door>(
             (token, known.ok_or_else(|| refused(StatusCode::NOT_FOUND, words))?)
         }
     };
-    {
+    // One that only fetches is in nobody's way who brings something at the same time.
+    if headers.contains_key(END) || !HttpBody::is_end_stream(&body) {
         let Ok(mut up) = tunnel.up.try_lock() else {
             return Err(refused(StatusCode::CONFLICT, "another request of this session is bringing messages"));
         };
