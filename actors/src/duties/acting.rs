@@ -1,5 +1,5 @@
 //! What the pair machine wants done, done: in order, on the journal, on the network, and as happenings for the machines of the
-//! exchange. Called by [`super`] after every input; it decides nothing but how entries are cut into messages.
+//! exchange. Called by [`super::feeding`] after every input; it decides nothing but how entries are cut into messages.
 
 use super::{Happening, desk::Desk, desk::SnapshotAsked};
 use crate::clock;
@@ -13,7 +13,7 @@ use hansa_core::{
 /// Bytes of entries that travel in one message, unless a single one is larger. With more, what arrives meanwhile would wait longer.
 const APPEND_BYTES_MAX: usize = 128 << 10;
 
-/// How long a snapshot may be on its way before the same question is answered with another.
+/// How long a snapshot may be on its way, over one link, before a question is answered with another.
 const SNAPSHOT_MS_MAX: u64 = 60_000;
 
 /// Entries that are to be sent to the follower: behind one, through another.
@@ -108,13 +108,12 @@ impl Desk {
     fn want_snapshot(&mut self, epoch: u64, nonce: u64) {
         let now = clock::steady();
         if let Some(asked) = &mut self.snapshot {
-            let is_same = (asked.epoch, asked.nonce) == (epoch, nonce);
-            (asked.epoch, asked.nonce) = (epoch, nonce);
-            match asked.sent {
-                // It is on its way, or being made.
-                Some(sent) if is_same && now.since_ms(sent) < SNAPSHOT_MS_MAX => return,
-                None => return,
-                Some(_) => {}
+            let is_on_its_way =
+                asked.epoch == epoch && asked.sent.is_some_and(|sent| now.since_ms(sent) < SNAPSHOT_MS_MAX);
+            if asked.sent.is_none() || is_on_its_way {
+                // What is being made, or sent, answers this question too: the follower takes the answer to an earlier one.
+                (asked.epoch, asked.nonce) = (epoch, nonce);
+                return;
             }
         }
         self.snapshot = Some(SnapshotAsked { epoch, nonce, sent: None });

@@ -223,6 +223,8 @@ impl Desk {
             Arrival::Linked { subnode } => {
                 self.linked.insert(subnode);
                 if subnode == self.site.partner {
+                    // What was on its way over the link before did not arrive.
+                    self.snapshot.take_if(|asked| asked.sent.is_some());
                     self.introduce();
                     self.pair_input(pair::Input::Connected)?;
                 }

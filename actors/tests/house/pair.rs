@@ -163,7 +163,18 @@ async fn a_snapshot_that_takes_long_comes_in_time() {
     tokio::time::sleep(Duration::from_millis(10 * Timing::LAN.retry_ms)).await;
     let mut history = active.journal.history();
     history.cut(active.journal.position(kept).unwrap().unwrap());
-    active.duties.snapshot_made(Some((history, b"machines".to_vec())));
+    let snapshot = (history, b"machines".to_vec());
+    // While one is on its way, whoever asks again gets no other; but over a new link the one before will not come any more.
+    lines.keep_snapshots(true);
+    active.duties.snapshot_made(Some(snapshot.clone()));
+    tokio::time::sleep(Duration::from_millis(10 * Timing::LAN.retry_ms)).await;
+    while let Ok(happening) = active.happenings.try_recv() {
+        assert!(!matches!(happening, Happening::MakeSnapshot), "one is on its way");
+    }
+    lines.keep_snapshots(false);
+    mirror.mend();
+    assert!(happened(&mut active, |happening| matches!(happening, Happening::MakeSnapshot)).await);
+    active.duties.snapshot_made(Some(snapshot));
     let (history, state) = loop {
         if let Happening::Install { history, state } = mirror.happenings.recv().await.unwrap() {
             break (history, state);

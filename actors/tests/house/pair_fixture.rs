@@ -16,7 +16,7 @@ use hansa_core::{
     durability::Durability,
     ident::{OrganizationId, SubnodeId},
     mirror::{
-        Entry,
+        Entry, Message,
         pair::{OnMirrorLost, State, Timing},
     },
     moment::Moment,
@@ -39,6 +39,14 @@ pub struct Lines(Arc<Mutex<Wires>>);
 struct Wires {
     there: HashMap<SubnodeId, (OrganizationId, Arc<Duties>)>,
     cut: HashSet<SubnodeId>,
+    /// Snapshots do not arrive, as if they were large and the line slow.
+    keeps_snapshots: bool,
+}
+
+impl Lines {
+    pub fn keep_snapshots(&self, keeps: bool) {
+        self.0.lock().unwrap().keeps_snapshots = keeps;
+    }
 }
 
 struct Wire {
@@ -51,6 +59,10 @@ impl Carrier for Wire {
     fn tell(&self, to: SubnodeId, word: &Word) {
         let wires = self.lines.0.lock().unwrap();
         if wires.cut.contains(&self.from) || wires.cut.contains(&to) {
+            return;
+        }
+        let is_snapshot = matches!(word, Word::Say(message) if matches!(**message, Message::Snapshot { .. }));
+        if is_snapshot && wires.keeps_snapshots {
             return;
         }
         if let Some((_, duties)) = wires.there.get(&to) {

@@ -2,7 +2,10 @@
 //! pause. One sub-node is killed, one cut off, one stands still, one loses its disk (M1 to M4); it prints what happens as it
 //! happens, checks what must hold, ends by itself, and leaves nothing behind.
 
-use super::event::{Event, Teller, latencies, milliseconds};
+use super::{
+    event::{Event, Teller, latencies, milliseconds},
+    tell_ready,
+};
 use crate::{
     cities::City,
     cluster::Member,
@@ -108,15 +111,7 @@ fn subnodes(stage: &Stage) -> impl Iterator<Item = &Node> {
 async fn gather(stage: &mut Stage, teller: Teller) -> Result<()> {
     teller.tell(&Event::Act { title: &cast(subnodes(stage).count()) });
     let ready = stage.cluster.start().await?;
-    for (node, ready) in stage.cluster.nodes.iter().zip(ready) {
-        teller.tell(&Event::Node {
-            organization: &node.home.organization,
-            city: &node.home.city,
-            pid: node.pid().unwrap_or_default(),
-            cxip: node.home.cxip.to_string(),
-            ready_ms: milliseconds(ready),
-        });
-    }
+    tell_ready(stage, &teller, ready);
     let placed = |node: &Node| City::named(&node.home.city).map(|city| Member::single(&node.home.organization, city));
     let places: Vec<Member> = subnodes(stage).filter_map(placed).collect();
     let cities = places.iter().map(|place| place.city.name).collect();

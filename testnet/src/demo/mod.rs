@@ -77,10 +77,8 @@ async fn play(executable: &Executable, keep: Option<PathBuf>, teller: Teller) ->
     Ok(())
 }
 
-/// Start the nodes, let them find each other, attach their services.
-async fn gather(stage: &mut Stage, teller: &Teller) -> Result<()> {
-    teller.tell(&Event::Act { title: "Five organizations in five cities" });
-    let ready = stage.cluster.start().await?;
+/// Tell of each organization's first sub-node, and how long it took to start.
+fn tell_ready(stage: &Stage, teller: &Teller, ready: Vec<Duration>) {
     for (node, ready) in stage.cluster.nodes.iter().zip(ready) {
         teller.tell(&Event::Node {
             organization: &node.home.organization,
@@ -90,6 +88,13 @@ async fn gather(stage: &mut Stage, teller: &Teller) -> Result<()> {
             ready_ms: milliseconds(ready),
         });
     }
+}
+
+/// Start the nodes, let them find each other, attach their services.
+async fn gather(stage: &mut Stage, teller: &Teller) -> Result<()> {
+    teller.tell(&Event::Act { title: "Five organizations in five cities" });
+    let ready = stage.cluster.start().await?;
+    tell_ready(stage, teller, ready);
     let members = stage.cluster.members();
     let cities = members.iter().map(|member| member.city.name).collect();
     teller.tell(&Event::Latencies { one_way_ms: latencies(members), cities });
