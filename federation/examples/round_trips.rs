@@ -83,7 +83,8 @@ fn node(keys: &Keys, credentials: Credentials, known_peers: Vec<Multiaddr>) -> N
     let identity = Identity::new(keys, "Node".parse().expect("a name"), "Bruges".parse().expect("a city"), Moment(3));
     let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")];
     let options = Options { listen, known_peers, ..Options::default() };
-    let start_with = Start { identity, credentials: Some(credentials), terms_hash: [0; 32], options, serving: 1 };
-    let (handle, events, _duties) = start(start_with).expect("it starts");
+    let (credentials, duties) = (Some(credentials), std::sync::Arc::new(()));
+    let start_with = Start { identity, credentials, terms_hash: [0; 32], options, serving: 1, duties };
+    let (handle, events) = start(start_with).expect("it starts");
     (handle, events)
 }

@@ -113,8 +113,20 @@ pub enum Event {
     },
 }
 
-/// Something that concerns pairs and their witnesses, whoever serves. These events have a channel of their own, so that beats
-/// pass by a node that is slow to take frames.
+/// Who is told of what concerns pairs and their witnesses.
+pub trait Attend: Send + Sync + 'static {
+    /// Called on the task that reads the link, so that a beat or an entry of the log has no further way to go: it must not wait.
+    /// The events of one sub-node come one after the other, in order.
+    fn attend(&self, event: DutyEvent);
+}
+
+/// A node without duties: the room of a message is back at once.
+impl Attend for () {
+    fn attend(&self, _: DutyEvent) {}
+}
+
+/// Something that concerns pairs and their witnesses, whoever serves. These events have a way of their own, so that beats pass by
+/// a node that is slow to take frames.
 #[derive(Debug)]
 pub enum DutyEvent {
     /// A link with a member's sub-node, or this organization's other one, is up; duty messages can be sent.

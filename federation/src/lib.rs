@@ -24,7 +24,7 @@ mod service;
 mod shared;
 
 pub use emulation::Latency;
-pub use event::{Counters, DiscoveredBy, DutyEvent, Event, Peer, Traffic};
+pub use event::{Attend, Counters, DiscoveredBy, DutyEvent, Event, Peer, Traffic};
 pub use frame::{ForwardBody, Frame, PACKET_BYTES_MAX, PairingSecret};
 pub use handle::Handle;
 pub use hello::Identity;

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     fmt,
     str::FromStr,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// How long a code opens.
@@ -299,12 +299,13 @@ pub async fn ask_active(code: &PairingCode, node: &SigningKey, city: &City) -> R
     let stranger = SigningKey::from_bytes(Secret::random()?.bytes());
     let identity =
         Identity { node: node.clone(), certificate: Signed::new(&stranger, Purpose::Certificate, &certificate) };
-    let (handle, events, _) = hansa_federation::start(hansa_federation::Start {
+    let (handle, events) = hansa_federation::start(hansa_federation::Start {
         identity,
         credentials: None,
         terms_hash: crate::wiring::terms_hash(),
         options: Options { listen: Vec::new(), mdns: false, ..Options::default() },
         serving: 0,
+        duties: Arc::new(()),
     })?;
     let addresses = code.addresses.iter().filter_map(|address| address.parse().ok()).collect();
     let answer = handle.pair(code.active, addresses, PairingSecret(*code.secret.bytes())).await;

@@ -2,9 +2,10 @@
 //! exchange. Called by [`super::feeding`] after every input; it decides nothing but how entries are cut into messages.
 
 use super::{Happening, desk::Desk, desk::SnapshotAsked};
-use crate::clock;
+use crate::{clock, journal::Journal};
 use hansa_core::{
     code::Fault,
+    dispatch::Outward,
     durability::Durability,
     ident::SubnodeId,
     mirror::{History, Message, Position, pair},
@@ -15,6 +16,24 @@ const APPEND_BYTES_MAX: usize = 128 << 10;
 
 /// How long a snapshot may be on its way, over one link, before a question is answered with another.
 const SNAPSHOT_MS_MAX: u64 = 60_000;
+
+/// Whether it can be done by anybody, at once: it needs neither the disk nor the journal's writer, and does not wait.
+fn is_light(effect: &pair::Effect, journal: &Journal<Outward>) -> bool {
+    match effect {
+        pair::Effect::Write { .. } => journal.has_room(),
+        pair::Effect::Send { .. }
+        | pair::Effect::Ship { .. }
+        | pair::Effect::Commit { .. }
+        | pair::Effect::Hold(_)
+        | pair::Effect::Alarm(_) => true,
+        pair::Effect::Answer { .. }
+        | pair::Effect::Cut { .. }
+        | pair::Effect::Install { .. }
+        | pair::Effect::Serve { .. }
+        | pair::Effect::Pause
+        | pair::Effect::Follow { .. } => false,
+    }
+}
 
 /// Entries that are to be sent to the follower: behind one, through another.
 #[derive(Clone, Copy)]
@@ -31,7 +50,10 @@ impl Desk {
     /// # Errors
     /// The journal or the ledger failed.
     pub(super) fn act(&mut self) -> Result<(), Fault> {
-        while let Some(effect) = self.wanted.pop_front() {
+        // Nothing is done about what is not remembered yet.
+        while self.unkept.is_empty()
+            && let Some(effect) = self.wanted.pop_front_if(|effect| !self.light || is_light(effect, &self.journal))
+        {
             self.effect(effect)?;
         }
         Ok(())
@@ -155,14 +177,24 @@ impl Desk {
         let _ = self.happenings.send(happening);
     }
 
+    /// Whether it is known where the last entry is that was shipped.
+    fn is_shipped(&self, after: u64) -> bool {
+        self.shipped.sequence == after && after > 0
+    }
+
     /// Send the follower the next of the entries that it shall have, in one message; what arrives meanwhile is not held up by many.
     ///
     /// # Errors
     /// The ledger failed.
     pub(super) fn ship(&mut self) -> Result<(), Fault> {
         let of_now = self.shipping.take().filter(|shipping| shipping.epoch == self.epoch());
-        let Some(Shipping { epoch, after, through, committed }) = of_now else { return Ok(()) };
-        let previous = if self.shipped.sequence == after && after > 0 {
+        let Some(shipping @ Shipping { epoch, after, through, committed }) = of_now else { return Ok(()) };
+        if self.light && !(self.is_shipped(after) && self.journal.has_recent(after + 1)) {
+            // It would have to be read from the disk.
+            self.shipping = Some(shipping);
+            return Ok(());
+        }
+        let previous = if self.is_shipped(after) {
             self.shipped
         } else {
             match self.journal.position(after)? {

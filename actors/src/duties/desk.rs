@@ -1,10 +1,12 @@
-//! The desk of the duties' thread: what it has before it, and what becomes of each arrival. It waits for whatever comes first, and
+//! The desk of the duties: what it has before it, and what becomes of each arrival. Who works at it is decided by [`super::room`]. It
 //! decides nothing; [`super::feeding`] gives it to the machines, [`super::talking`] is what other sub-nodes say.
 
 use super::{
     Arrival, Asked, Carrier, Happening, Introduction, Opened, Start, Takeover, Word,
     acting::Shipping,
+    feeding::Before,
     ledger::{self, Kept, Ledger},
+    room::Work,
     seen::Seen,
     stall::Stall,
 };
@@ -17,7 +19,7 @@ use hansa_core::{
     ident::{OrganizationId, SubnodeId},
     machine::Machine as _,
     mirror::{
-        Certified, Configuration, MemberId, Mode, Pair, Position, Witness, Witnesses,
+        Certified, Configuration, MemberId, Message, Mode, Pair, Position, Witness, Witnesses,
         pair::{self, Site},
         witness::Bench,
     },
@@ -25,8 +27,7 @@ use hansa_core::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Arc, mpsc},
-    time::Duration,
+    sync::Arc,
 };
 use tokio::sync::{mpsc as notices, oneshot, watch};
 
@@ -34,8 +35,6 @@ use tokio::sync::{mpsc as notices, oneshot, watch};
 const ASKING_MS: u64 = 3_000;
 /// How long a planned change may take before the operator hears that it did not come about.
 const SWITCHING_MS: u64 = 15_000;
-/// The longest sleep: the clock may be set, and the machine may be suspended, which a sleep does not notice.
-const SLEEP_MAX: Duration = Duration::from_millis(250);
 
 /// Members are being asked to be witnesses.
 pub(super) struct Asking {
@@ -74,6 +73,11 @@ pub(super) struct Desk {
     pub(super) poison: Option<Poison>,
     /// What the machine wants done, behind what is being done.
     pub(super) wanted: VecDeque<pair::Effect>,
+    /// What the machine recorded and the ledger does not have yet; and what was before that.
+    pub(super) unkept: Vec<Kept>,
+    pub(super) unsettled: Option<Before>,
+    /// Whether somebody is at work who must not wait.
+    pub(super) light: bool,
     pub(super) snapshot: Option<SnapshotAsked>,
     pub(super) stall: Stall,
     pub(super) disk_patience_ms: u64,
@@ -136,6 +140,9 @@ impl Desk {
             takeovers: 0,
             poison: None,
             wanted: VecDeque::new(),
+            unkept: Vec::new(),
+            unsettled: None,
+            light: false,
             snapshot: None,
             stall: Stall::new(),
             disk_patience_ms: start.disk_patience_ms,
@@ -157,28 +164,9 @@ impl Desk {
         self.pair.certified().is_none()
     }
 
-    pub(super) fn run(&mut self, arriving: &mpsc::Receiver<Arrival>) -> Result<(), Fault> {
-        loop {
-            let now = clock::steady();
-            let wakes_at = [self.pair.wakes_at(), self.asking.as_ref().map(|asking| asking.until)];
-            let switching = self.switching.as_ref().map(|(until, _)| *until);
-            let next = wakes_at.into_iter().chain([switching]).flatten().min();
-            let sleep = next.map_or(SLEEP_MAX, |at| Duration::from_millis(at.since_ms(now)).min(SLEEP_MAX));
-            let arrived = match &self.shipping {
-                None => arriving.recv_timeout(sleep),
-                Some(_) => arriving.try_recv().map_err(|nothing| match nothing {
-                    mpsc::TryRecvError::Empty => mpsc::RecvTimeoutError::Timeout,
-                    mpsc::TryRecvError::Disconnected => mpsc::RecvTimeoutError::Disconnected,
-                }),
-            };
-            match arrived {
-                Ok(Arrival::End) | Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
-                Ok(arrival) => self.take(arrival)?,
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-            }
-            self.tick()?;
-            self.ship()?;
-        }
+    /// Whether there are entries to be shipped, behind what else there is to do.
+    pub(super) fn is_shipping(&self) -> bool {
+        self.shipping.is_some()
     }
 
     pub(super) fn tick(&mut self) -> Result<(), Fault> {
@@ -217,7 +205,7 @@ impl Desk {
         Ok(())
     }
 
-    pub(super) fn take(&mut self, arrival: Arrival) -> Result<(), Fault> {
+    fn take(&mut self, arrival: Arrival) -> Result<(), Fault> {
         match arrival {
             Arrival::Looked => self.look()?,
             Arrival::Linked { subnode } => {
@@ -276,13 +264,17 @@ impl Desk {
 
     /// What the journal did since.
     pub(super) fn look(&mut self) -> Result<(), Fault> {
-        let (mut ends, synced) = self.seen.take();
+        let mut ends = self.seen.take_ends();
         let tail = self.pair.picture().tail.sequence;
         ends.retain(|end| end.sequence > tail);
         if !ends.is_empty() {
             self.pair_input(pair::Input::Sealed { ends })?;
         }
-        match synced {
+        if self.light && self.is_burdened() {
+            // It is looked at when that is done.
+            return Ok(());
+        }
+        match self.seen.take_synced() {
             Some(durable) if durable.sequence > self.pair.picture().durable.sequence => {
                 self.pair_input(pair::Input::Synced { durable })
             }
@@ -336,6 +328,63 @@ impl Desk {
             let _ = self.happenings.send(Happening::Changed);
         }
         Ok(Box::new(certified))
+    }
+}
+
+impl Work for Desk {
+    type Arrival = Arrival;
+
+    fn is_light(arrival: &Arrival) -> bool {
+        match arrival {
+            Arrival::Looked => true,
+            Arrival::Told { word, .. } => matches!(
+                &**word,
+                Word::Say(message) if matches!(
+                    **message,
+                    Message::Append { .. } | Message::AppendAck { .. } | Message::Beat { .. } | Message::BeatAck { .. }
+                )
+            ),
+            _ => false,
+        }
+    }
+
+    fn is_end(arrival: &Arrival) -> bool {
+        matches!(arrival, Arrival::End)
+    }
+
+    fn take_lightly(&mut self, arrival: Arrival) -> Result<(), Fault> {
+        self.light = true;
+        let taken = Desk::take(self, arrival).and_then(|()| self.ship());
+        self.light = false;
+        taken
+    }
+
+    fn is_burdened(&self) -> bool {
+        !self.unkept.is_empty() || !self.wanted.is_empty() || self.is_shipping()
+    }
+
+    fn unburden(&mut self) -> Result<(), Fault> {
+        if let Some(before) = self.unsettled.take() {
+            self.settle(before)?;
+        }
+        self.act()?;
+        self.look()
+    }
+
+    fn take(&mut self, arrival: Arrival) -> Result<(), Fault> {
+        Desk::take(self, arrival)
+    }
+
+    fn go_on(&mut self) -> Result<bool, Fault> {
+        self.tick()?;
+        self.ship()?;
+        Ok(self.is_shipping())
+    }
+
+    fn wakes_at(&self) -> Option<Moment> {
+        let asking = self.asking.as_ref().map(|asking| asking.until);
+        let switching = self.switching.as_ref().map(|(until, _)| *until);
+        [self.pair.wakes_at(), asking, switching].into_iter().flatten().min()
     }
 }
 

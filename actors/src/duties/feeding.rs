@@ -10,6 +10,13 @@ use hansa_core::{
     mirror::{Certified, MemberId, Message, Pair, pair, witness},
 };
 
+/// What the pair was before an input.
+pub(super) struct Before {
+    state: pair::State,
+    epoch: u64,
+    active: Option<MemberId>,
+}
+
 impl Desk {
     /// Feed the pair machine, and do what it wants done. A refusal is somebody else's mistake.
     pub(super) fn pair_input(&mut self, input: pair::Input) -> Result<(), Fault> {
@@ -33,19 +40,30 @@ impl Desk {
     }
 
     pub(super) fn feed_pair(&mut self, input: pair::Input) -> Result<Result<(), Fault>, Fault> {
-        let (before, epoch, active) = (self.pair.picture().state, self.epoch(), self.active());
-        let (mut records, wanted) = (Vec::new(), &mut self.wanted);
+        let before = Before { state: self.pair.picture().state, epoch: self.epoch(), active: self.active() };
+        let (unkept, wanted) = (&mut self.unkept, &mut self.wanted);
         let now = clock::steady();
         let fed = feed(&mut self.pair, &self.site, now, &mut self.dice, input, |happened, effects| {
-            records.extend(happened.into_iter().filter(Pair::is_journaled).map(Kept::Pair));
+            unkept.extend(happened.into_iter().filter(Pair::is_journaled).map(Kept::Pair));
             wanted.extend(effects);
         });
+        if self.light && !self.unkept.is_empty() {
+            // The disk has it first.
+            self.unsettled.get_or_insert(before);
+        } else {
+            self.settle(before)?;
+        }
+        Ok(fed)
+    }
+
+    /// The ledger has what was recorded, and then it is known what became of it.
+    pub(super) fn settle(&mut self, before: Before) -> Result<(), Fault> {
+        let records = std::mem::take(&mut self.unkept);
         if !records.is_empty() {
             self.ledger.keep(&records)?;
         }
         self.lease();
-        self.changed(before, epoch, active)?;
-        Ok(fed)
+        self.changed(before)
     }
 
     /// The journal knows how long what counts may leave without another word: this thread may come too late to stop it.
@@ -70,7 +88,8 @@ impl Desk {
     }
 
     /// Say what became of it, to people and to who waits.
-    fn changed(&mut self, before: pair::State, epoch: u64, active: Option<MemberId>) -> Result<(), Fault> {
+    fn changed(&mut self, before: Before) -> Result<(), Fault> {
+        let Before { state: before, epoch, active } = before;
         let state = self.pair.picture().state;
         if state == before && self.epoch() == epoch {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The duties of a sub-node beside serving: its part in its own mirrored pair, and being a witness of others' (M1 to M4). One thread
+//! The duties of a sub-node beside serving: its part in its own mirrored pair, and being a witness of others' (M1 to M4). One desk
 //! houses the core's machines for both, feeds them what the journal, the network, the operator and the clock say, and does what they
 //! want done. It decides nothing: every rule is in `hansa_core::mirror`.
 //!
@@ -9,6 +9,7 @@ mod acting;
 mod desk;
 mod feeding;
 mod ledger;
+mod room;
 mod seen;
 mod stall;
 mod status;
@@ -33,14 +34,9 @@ use hansa_core::{
     },
 };
 use ledger::{Kept, Ledger};
+use room::Room;
 use seen::Seen;
-use std::{
-    any::Any,
-    panic::{self, AssertUnwindSafe},
-    path::Path,
-    sync::{Arc, mpsc},
-    thread::JoinHandle,
-};
+use std::{any::Any, path::Path, sync::Arc, thread::JoinHandle};
 use tokio::sync::{mpsc as notices, oneshot, watch};
 
 /// Who carries words to other sub-nodes. Must not wait; what it cannot carry is lost, and said again by the protocol.
@@ -185,7 +181,7 @@ enum Arrival {
 
 /// The way to the duties of a sub-node. They end with [`Duties::end`].
 pub struct Duties {
-    arrivals: mpsc::Sender<Arrival>,
+    room: Arc<Room<Desk>>,
     committed: watch::Receiver<u64>,
     thread: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
@@ -212,29 +208,27 @@ impl Duties {
     /// The ledger cannot be read or written.
     pub fn start(start: Start) -> Result<Self, Fault> {
         let fatal = Arc::clone(&start.fatal);
-        let (arrivals, arriving) = mpsc::channel();
         let (committed, committing) = watch::channel(0);
-        let seen = Arc::new(Seen::new(arrivals.clone()));
+        let room = Arc::new(Room::new());
+        let seen = Arc::new(Seen::new(Arc::clone(&room)));
         let mut desk = Desk::new(start, seen, committed)?;
         desk.begin()?;
+        room.open(desk);
+        let working = Arc::clone(&room);
         let thread = std::thread::Builder::new().name("duties".into()).spawn(move || {
             // A thread that ended without a word would leave an active that serves for ever and knows nothing of its lease.
-            let ended = panic::catch_unwind(AssertUnwindSafe(|| desk.run(&arriving)));
-            let ended = ended
-                .unwrap_or_else(|_| Err(Fault::new(Code::Internal, "the duties of this sub-node ended in a panic")));
-            if let Err(fault) = ended {
+            if let Err(fault) = working.run() {
                 tracing::error!(%fault, "the duties of this sub-node failed");
                 fatal(fault);
             }
         });
         let thread =
             thread.map_err(|error| Fault::new(Code::Internal, format!("no thread can be started: {error}")))?;
-        Ok(Self { arrivals, committed: committing, thread: std::sync::Mutex::new(Some(thread)) })
+        Ok(Self { room, committed: committing, thread: std::sync::Mutex::new(Some(thread)) })
     }
 
     fn arrive(&self, arrival: Arrival) {
-        // Whoever waits for an answer of a thread that has ended hears that from its answer's channel.
-        let _ = self.arrivals.send(arrival);
+        self.room.arrive(arrival);
     }
 
     /// There is a link to a sub-node.

@@ -1,14 +1,14 @@
 //! What the journal's writer did and the duties have not looked at: the ends of what was sealed, and what is durable. It decides that
 //! many batches may become one look, so that neither waits for the other and nothing piles up.
 
-use super::Arrival;
+use super::{Arrival, desk::Desk, room::Room};
 use crate::journal::Watch;
 use hansa_core::mirror::Position;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// See above.
 pub(super) struct Seen {
-    arrivals: mpsc::Sender<Arrival>,
+    room: Arc<Room<Desk>>,
     news: Mutex<News>,
 }
 
@@ -19,29 +19,36 @@ struct News {
 }
 
 impl Seen {
-    pub(super) fn new(arrivals: mpsc::Sender<Arrival>) -> Self {
-        Self { arrivals, news: Mutex::default() }
+    pub(super) fn new(room: Arc<Room<Desk>>) -> Self {
+        Self { room, news: Mutex::default() }
     }
 
-    /// What is new.
-    pub(super) fn take(&self) -> (Vec<Position>, Option<Position>) {
-        let news = std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner));
-        (news.ends, news.synced)
+    /// What was sealed since.
+    pub(super) fn take_ends(&self) -> Vec<Position> {
+        std::mem::take(&mut self.news().ends)
+    }
+
+    /// What the disk has, if that is new.
+    pub(super) fn take_synced(&self) -> Option<Position> {
+        self.news().synced.take()
     }
 
     /// What was seen is not true any more.
     pub(super) fn clear(&self) {
-        self.take();
+        *self.news() = News::default();
+    }
+
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, change: impl FnOnce(&mut News)) {
-        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut news = self.news();
         let is_first = news.ends.is_empty() && news.synced.is_none();
         change(&mut news);
         drop(news);
         if is_first {
-            // Duties that have ended need nothing.
-            let _ = self.arrivals.send(Arrival::Looked);
+            self.room.arrive(Arrival::Looked);
         }
     }
 }

@@ -7,7 +7,7 @@
 //! cut can ever be taken for a part of what comes after it. A mark vouches for what was kept, for all of it is synced then.
 
 use super::{
-    Release, SegmentPlace,
+    SegmentPlace,
     disk::{Segment, is_full},
     format::{self, MARK_BYTES, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKey},
     locked,
@@ -49,7 +49,7 @@ impl From<Stop> for Refusal {
     }
 }
 
-impl<R: Release> Writer<R> {
+impl<E: Send + 'static> Writer<E> {
     /// Cut the log behind `after`, which lies before its end.
     pub(super) fn cut(&mut self, after: Position) -> Result<(), Refusal> {
         let shared = Arc::clone(&self.shared);

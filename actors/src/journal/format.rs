@@ -27,6 +27,7 @@
 
 use blake3::Hasher;
 use hansa_core::{mirror::Position, moment::Moment};
+use std::ops::Range;
 
 pub(super) const FORMAT_VERSION: u32 = 2;
 pub(super) const SEGMENT_HEADER_BYTES: usize = 128;
@@ -165,6 +166,13 @@ impl FrameHeader {
         }
     }
 
+    /// Where address and record lie of an entry whose frame begins at `start`.
+    pub fn body_places(&self, start: usize) -> (Range<usize>, Range<usize>) {
+        let address = start + FRAME_HEADER_BYTES;
+        let record = address + self.address_bytes as usize;
+        (address..record, record..record + self.record_bytes as usize)
+    }
+
     fn write(&self, buffer: &mut Vec<u8>) {
         buffer.extend_from_slice(match self.kind {
             FrameKind::Entry => ENTRY_MAGIC,
@@ -248,14 +256,19 @@ pub(super) fn seal(
     previous: &[u8; HASH_BYTES],
 ) -> [u8; HASH_BYTES] {
     frame[EPOCH_OFFSET..EPOCH_OFFSET + 8].copy_from_slice(&epoch.to_le_bytes());
-    frame[DURABLE_BEFORE_OFFSET..CHECKED_BYTES].copy_from_slice(&durable_before.to_le_bytes());
-    let check = header_check(frame, key);
-    frame[CHECKED_BYTES..FRAME_HEADER_BYTES].copy_from_slice(&check);
     let header = FrameHeader::fields(frame, FrameKind::Entry);
     let Body { address, record, .. } = body(frame, &header).expect("a pushed entry is whole");
     let hash = chain_hash(previous, &header, address, record);
     note_hash(frame, &hash);
-    hash
+    seal_noted(frame, durable_before, key)
+}
+
+/// Completes a pushed entry, exactly `frame`, that has its epoch and its hash, see [`note_hash`]; gives that.
+pub(super) fn seal_noted(frame: &mut [u8], durable_before: u64, key: &SegmentKey) -> [u8; HASH_BYTES] {
+    frame[DURABLE_BEFORE_OFFSET..CHECKED_BYTES].copy_from_slice(&durable_before.to_le_bytes());
+    let check = header_check(frame, key);
+    frame[CHECKED_BYTES..FRAME_HEADER_BYTES].copy_from_slice(&check);
+    frame[frame.len() - HASH_BYTES..].try_into().expect("a pushed entry is whole")
 }
 
 /// What an entry's frame holds behind its header.

@@ -1,15 +1,16 @@
-//! Decides what counts: on its own what is durable; in a pair what is durable and was said to count, by `Journal::commit`. The
-//! writer asks before it lets effects out, and whoever needs an entry to be durable or to count waits here. It must not know who
+//! Decides what counts: on its own what is durable; in a pair what is durable and was said to count, by `Journal::commit`. Effects wait
+//! here until what they rest on counts; the writer lets them out, or whoever says that it counts, and whoever needs an entry to be durable or to count waits here. It must not know who
 //! says what counts, and why.
 
-use super::{Journal, locked};
+use super::{Journal, Release, Shared, locked};
 use crate::clock;
 use hansa_core::{
     code::{Code, Fault},
+    durability::Durability,
     moment::Moment,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -77,6 +78,74 @@ impl Gate {
     }
 }
 
+/// What waits until it may leave. Whoever has the lock lets out, so that it leaves in order, whoever that is; `queue` may be locked
+/// meanwhile, for what leaves may lead to more, and never the other way round.
+pub(super) struct Outbox<E> {
+    /// None behind the end of the journal.
+    release: Option<Box<dyn Release<Effect = E>>>,
+    effects: VecDeque<E>,
+    /// For each append with effects: the last sequence before them, and how many they are.
+    groups: VecDeque<(u64, usize)>,
+    /// On how many sites what counts is.
+    pub durability: Durability,
+}
+
+impl<E: Send + 'static> Outbox<E> {
+    pub fn new(release: Box<dyn Release<Effect = E>>) -> Self {
+        let (effects, groups) = (VecDeque::new(), VecDeque::new());
+        Self { release: Some(release), effects, groups, durability: Durability::OneSite }
+    }
+
+    /// More waits, behind everything else.
+    pub fn push(&mut self, effects: Vec<E>, mut groups: VecDeque<(u64, usize)>) {
+        if self.groups.is_empty() {
+            (self.effects, self.groups) = (effects.into(), groups);
+        } else {
+            self.groups.append(&mut groups);
+            self.effects.extend(effects);
+        }
+    }
+
+    /// Let go of everything, whatever it waits for.
+    pub fn clear(&mut self) {
+        self.groups.clear();
+        self.effects.clear();
+    }
+
+    /// Nothing leaves any more.
+    pub fn end(&mut self) -> Option<Box<dyn Release<Effect = E>>> {
+        self.clear();
+        self.release.take()
+    }
+
+    /// Takes what waits for nothing behind this entry.
+    fn take_through(&mut self, through: u64) -> Vec<E> {
+        let mut count = 0;
+        while let Some((_, effects)) = self.groups.pop_front_if(|(sequence, _)| *sequence <= through) {
+            count += effects;
+        }
+        if self.groups.is_empty() {
+            std::mem::take(&mut self.effects).into()
+        } else {
+            self.effects.drain(..count).collect()
+        }
+    }
+}
+
+impl<E: Send + 'static> Shared<E> {
+    /// Lets out the effects before which everything counts.
+    pub(super) fn release_counting(&self) {
+        let mut outbox = locked(&self.outbox);
+        if let Some(through) = self.gate.opens_through(self.durable.load(Ordering::Acquire)) {
+            let (effects, durability) = (outbox.take_through(through), outbox.durability);
+            if let Some(release) = outbox.release.as_mut().filter(|_| !effects.is_empty()) {
+                release.release(effects, durability);
+            }
+        }
+        self.kept_effects.store(outbox.effects.len(), Ordering::Relaxed);
+    }
+}
+
 /// Whoever waits for an entry to be durable or to count.
 #[derive(Default)]
 pub(super) struct Waiters {
@@ -120,7 +189,7 @@ impl<E: Send + 'static> Journal<E> {
                 self.shared.progressed.notify_all();
             }
         }
-        self.look_at_gate();
+        self.shared.release_counting();
     }
 
     /// Whether what leaves must wait although it counts.

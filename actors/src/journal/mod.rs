@@ -34,7 +34,7 @@ pub use statistics::{DiskState, Statistics};
 
 use disk::{Disk, FolderDisk};
 use format::{OPEN_EPOCH, SEGMENT_HEADER_BYTES};
-use gate::{Gate, Waiters};
+use gate::{Gate, Outbox, Waiters};
 use hansa_core::{
     code::{Code, Fault},
     durability::Durability,
@@ -119,8 +119,9 @@ pub struct Entry {
 pub trait Release: Send + 'static {
     /// What leaves the node.
     type Effect: Send + 'static;
-    /// Called on the writer thread, in the order of appending, when everything before `effects` counts: on its own what is durable,
-    /// in a pair what is committed, too; `durability` says on how many sites that is. The journal stands still until it returns.
+    /// Called in the order of appending, when everything before `effects` counts: on its own what is durable, in a pair what is
+    /// committed, too; `durability` says on how many sites that is. It is called on the writer's thread, which stands still until it
+    /// returns, or by whoever said what counts.
     fn release(&mut self, effects: Vec<Self::Effect>, durability: Durability);
 }
 
@@ -181,6 +182,7 @@ struct Shared<E> {
     tail: AtomicU64,
     durable: AtomicU64,
     gate: Gate,
+    outbox: Mutex<Outbox<E>>,
     /// Another number each time that this sub-node begins or ends to write the log, and even while it does; changed with the lock on
     /// `queue`.
     reign: AtomicU64,
@@ -282,6 +284,7 @@ impl<E: Send + 'static> Journal<E> {
             tail: AtomicU64::new(recovered.tail.sequence),
             durable: AtomicU64::new(recovered.tail.sequence),
             gate: Gate::default(),
+            outbox: Mutex::new(Outbox::new(Box::new(release))),
             reign: AtomicU64::new(0),
             kept_effects: AtomicUsize::new(0),
             history: Mutex::new(recovered.history.clone()),
@@ -296,7 +299,7 @@ impl<E: Send + 'static> Journal<E> {
             options,
             disk,
         });
-        let started = Writer::create(Arc::clone(&shared), release, recovered).and_then(|writer| {
+        let started = Writer::create(Arc::clone(&shared), recovered).and_then(|writer| {
             let thread = thread::Builder::new().name("journal".into()).spawn(move || writer.run(fatal));
             thread.map_err(|error| Fault::new(Code::Internal, format!("no thread can be started: {error}")))
         });

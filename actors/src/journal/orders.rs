@@ -6,7 +6,7 @@
 //! give it again. No order may be given on the writer's own thread, that is by a [`Release`] or a [`Watch`].
 
 use super::{
-    Journal, Queue, Release, Shared,
+    Journal, Queue, Shared,
     cutting::Refusal,
     format, locked,
     writer::{Stop, Writer},
@@ -138,6 +138,12 @@ impl<E: Send + 'static> Journal<E> {
         done.recv().unwrap_or_else(|_| Err(ended()))
     }
 
+    /// Whether [`Self::write`] would find room now, without waiting for any.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        locked(&self.shared.queue).frames.len() < self.shared.options.queue_bytes_max
+    }
+
     /// Queues entries that the other sub-node wrote, after they were held against the chain; none of them, if one does not fit.
     /// They are synced like others. Waits while too much is queued.
     ///
@@ -228,7 +234,7 @@ impl<E> Shared<E> {
     }
 }
 
-impl<R: Release> Writer<R> {
+impl<E: Send + 'static> Writer<E> {
     pub(super) fn obey(&mut self, order: Order) -> Result<(), Stop> {
         match order {
             Order::Watch { watch, reply } => {
@@ -252,7 +258,9 @@ impl<R: Release> Writer<R> {
             return Err(Fault::new(Code::Internal, message).into());
         }
         self.shared.set_mode(&mut queue, Mode::Leading);
-        (self.epoch, self.durability) = (epoch, durability);
+        self.epoch = epoch;
+        drop(queue);
+        locked(&self.shared.outbox).durability = durability;
         self.shared.gate.listen();
         Ok(())
     }
@@ -311,13 +319,12 @@ impl<R: Release> Writer<R> {
         queue.effects.clear();
         queue.groups.clear();
         drop(queue);
-        self.groups.clear();
-        self.effects.clear();
+        locked(&self.shared.outbox).clear();
         self.shared.kept_effects.store(0, Ordering::Relaxed);
     }
 
     /// Keep what the other sub-node wrote up to here, of what is queued; give where that ends.
-    fn keep_queued(&self, queue: &mut Queue<R::Effect>, to: Position) -> Result<Position, Fault> {
+    fn keep_queued(&self, queue: &mut Queue<E>, to: Position) -> Result<Position, Fault> {
         let (mut end, mut kept) = (self.tail, 0);
         while kept < queue.frames.len() && end.sequence < to.sequence {
             let Some((position, bytes)) = format::pushed_position(&queue.frames[kept..]) else { break };
@@ -331,7 +338,7 @@ impl<R: Release> Writer<R> {
     }
 
     /// What comes next is the other sub-node's, behind `end`.
-    fn continue_behind(&self, queue: &mut Queue<R::Effect>, end: Position) {
+    fn continue_behind(&self, queue: &mut Queue<E>, end: Position) {
         self.shared.set_mode(queue, Mode::Following);
         (queue.last, queue.tail) = (Some(end), end.sequence);
         self.shared.tail.store(end.sequence, Ordering::Release);

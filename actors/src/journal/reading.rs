@@ -12,6 +12,7 @@ use super::{
     recent::bytes_of,
     recovery::{self, broken, segment_name},
 };
+use bytes::Bytes;
 use hansa_core::{
     code::Fault,
     mirror::{self, Position},
@@ -213,7 +214,7 @@ impl Link<'_> {
     }
 
     fn to_mirrored(&self) -> mirror::Entry {
-        let (address, record) = (self.address.to_vec(), self.record.to_vec());
+        let (address, record) = (Bytes::copy_from_slice(self.address), Bytes::copy_from_slice(self.record));
         mirror::Entry { position: self.position, moment: self.header.moment, address, record }
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Recent {
 
 impl Recent {
     /// Entries were sealed; of those up to `durable`, the oldest make room.
-    pub fn push(&mut self, entries: Vec<Entry>, durable: u64, bytes_max: usize) {
+    pub fn push(&mut self, entries: impl Iterator<Item = Entry>, durable: u64, bytes_max: usize) {
         for entry in entries {
             self.bytes += bytes_of(&entry);
             self.entries.push_back(entry);
@@ -108,6 +108,12 @@ impl<E> Shared<E> {
 }
 
 impl<E: Send + 'static> Journal<E> {
+    /// Whether this entry is in memory, so that [`Self::entries`] begins with it without reading the disk.
+    #[must_use]
+    pub fn has_recent(&self, sequence: u64) -> bool {
+        locked(&self.shared.recent).place(sequence).is_some()
+    }
+
     /// Where this entry is in the chain; none if it is not kept any more, or not there. It may read the disk.
     ///
     /// # Errors

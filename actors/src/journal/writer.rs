@@ -6,7 +6,7 @@
 //! lost and nothing is let out.
 
 use super::{
-    Fatal, Queue, Release, SegmentPlace, Shared,
+    Fatal, Queue, SegmentPlace, Shared,
     disk::{Segment, is_full},
     epochs,
     format::{self, MARK_BYTES, OPEN_EPOCH, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKey},
@@ -15,9 +15,9 @@ use super::{
     recovery::{PREPARED_NAME, Recovered, segment_name},
 };
 use crate::stage::{self, Stage};
+use bytes::Bytes;
 use hansa_core::{
     code::{Code, Fault},
-    durability::Durability,
     mirror::{Entry, Position},
     moment::Moment,
 };
@@ -56,14 +56,11 @@ enum Work {
     End,
 }
 
-pub(super) struct Writer<R: Release> {
-    pub shared: Arc<Shared<R::Effect>>,
-    release: R,
+pub(super) struct Writer<E> {
+    pub shared: Arc<Shared<E>>,
     pub watch: Option<Arc<dyn Watch>>,
     /// What this sub-node's own entries carry.
     pub epoch: u64,
-    /// On how many sites what counts is.
-    pub durability: Durability,
     pub segment: Box<dyn Segment>,
     pub key: SegmentKey,
     pub offset: u64,
@@ -73,9 +70,8 @@ pub(super) struct Writer<R: Release> {
     pub durable: u64,
     /// The batch: what was in the queue.
     frames: Vec<u8>,
-    /// What waits until what it rests on counts, over batches.
-    pub effects: VecDeque<R::Effect>,
-    pub groups: VecDeque<(u64, usize)>,
+    effects: Vec<E>,
+    groups: VecDeque<(u64, usize)>,
     /// Entries were written that no mark vouches for.
     pub unmarked: bool,
     moment: Moment,
@@ -89,9 +85,9 @@ struct Part {
     took: Duration,
 }
 
-impl<R: Release> Writer<R> {
+impl<E: Send + 'static> Writer<E> {
     /// A writer that goes on where recovery ended; a new journal gets its first segment here.
-    pub fn create(shared: Arc<Shared<R::Effect>>, release: R, recovered: Recovered) -> Result<Self, Fault> {
+    pub fn create(shared: Arc<Shared<E>>, recovered: Recovered) -> Result<Self, Fault> {
         let Recovered { active, tail, unmarked, .. } = recovered;
         let failed = |error: io::Error| {
             let code = if is_full(&error) { Code::DiskFull } else { Code::JournalFailed };
@@ -119,10 +115,8 @@ impl<R: Release> Writer<R> {
         let epoch = shared.options.epoch.max(tail.epoch);
         Ok(Self {
             shared,
-            release,
             watch: None,
             epoch,
-            durability: Durability::OneSite,
             segment,
             key,
             offset,
@@ -130,7 +124,7 @@ impl<R: Release> Writer<R> {
             tail,
             durable: tail.sequence,
             frames: Vec::new(),
-            effects: VecDeque::new(),
+            effects: Vec::new(),
             groups: VecDeque::new(),
             unmarked,
             moment: Moment(0),
@@ -159,6 +153,9 @@ impl<R: Release> Writer<R> {
         locked(&self.shared.progress).ended = Some(ended);
         self.shared.progressed.notify_all();
         self.shared.spares.end();
+        let release = locked(&self.shared.outbox).end();
+        // It may hold on to the journal.
+        drop(release);
         if let Some(fault) = failure {
             tracing::error!(%fault, "the journal failed; no effect leaves any more");
             fatal(fault);
@@ -216,22 +213,18 @@ impl<R: Release> Writer<R> {
         }
     }
 
-    fn take_batch(&mut self, queue: &mut Queue<R::Effect>) {
+    fn take_batch(&mut self, queue: &mut Queue<E>) {
         queue.gate_changed = false;
         mem::swap(&mut queue.frames, &mut self.frames);
-        if self.groups.is_empty() {
-            mem::swap(&mut queue.groups, &mut self.groups);
-            self.effects = mem::take(&mut queue.effects).into();
-        } else {
-            self.groups.append(&mut queue.groups);
-            self.effects.extend(queue.effects.drain(..));
-        }
+        mem::swap(&mut queue.groups, &mut self.groups);
+        mem::swap(&mut queue.effects, &mut self.effects);
     }
 
     /// Makes the batch durable, in as many parts as it needs segments, and lets those effects out that may leave.
     fn write_batch(&mut self) -> Result<(), Stop> {
+        locked(&self.shared.outbox).push(mem::take(&mut self.effects), mem::take(&mut self.groups));
         // Effects without items, when nothing earlier is under way, need no disk.
-        self.release_counting();
+        self.shared.release_counting();
         let mut start = 0;
         while start < self.frames.len() {
             let next_bytes = format::pushed_entry(&self.frames[start..]).frame_bytes();
@@ -248,7 +241,7 @@ impl<R: Release> Writer<R> {
                 self.shared.spares.prepare();
             }
             self.publish(&ends, end - start, took);
-            self.release_counting();
+            self.shared.release_counting();
             start = end;
         }
         Ok(())
@@ -259,7 +252,7 @@ impl<R: Release> Writer<R> {
     fn seal_part(&mut self, start: usize) -> (usize, Vec<Position>) {
         let room = usize::try_from(self.length - self.offset).unwrap_or(usize::MAX);
         let (mut end, mut ends, mut own_ends) = (start, Vec::new(), Vec::new());
-        let mut recent = Vec::new();
+        let mut places = Vec::new();
         while end < self.frames.len() {
             let header = format::pushed_entry(&self.frames[end..]);
             let bytes = usize::try_from(header.frame_bytes()).expect("the frame is in memory");
@@ -269,23 +262,32 @@ impl<R: Release> Writer<R> {
             let is_own = header.epoch == OPEN_EPOCH;
             let epoch = if is_own { self.epoch } else { header.epoch };
             let frame = &mut self.frames[end..end + bytes];
-            let hash = format::seal(frame, epoch, self.durable, &self.key, &self.tail.hash);
+            // What the other sub-node wrote was held against the chain when it was queued.
+            let hash = if is_own {
+                format::seal(frame, epoch, self.durable, &self.key, &self.tail.hash)
+            } else {
+                format::seal_noted(frame, self.durable, &self.key)
+            };
             self.tail = Position { sequence: header.sequence, epoch, hash };
             self.moment = header.moment;
             epochs::extend(&mut ends, self.tail);
             if is_own {
                 epochs::extend(&mut own_ends, self.tail);
             }
-            if self.watch.is_some()
-                && let Some(format::Body { address, record, .. }) = format::body(frame, &header)
-            {
-                let (address, record) = (address.to_vec(), record.to_vec());
-                recent.push(Entry { position: self.tail, moment: header.moment, address, record });
+            if self.watch.is_some() {
+                places.push((self.tail, header, end - start));
             }
             end += bytes;
         }
         if let Some(watch) = &self.watch {
-            locked(&self.shared.recent).push(recent, self.durable, self.shared.options.recent_bytes_max);
+            // One copy for all of them.
+            let part = Bytes::copy_from_slice(&self.frames[start..end]);
+            let entries = places.into_iter().map(|(position, header, offset)| {
+                let (address, record) = header.body_places(offset);
+                let (address, record) = (part.slice(address), part.slice(record));
+                Entry { position, moment: header.moment, address, record }
+            });
+            locked(&self.shared.recent).push(entries, self.durable, self.shared.options.recent_bytes_max);
             if !own_ends.is_empty() {
                 watch.sealed(&own_ends);
             }
@@ -354,32 +356,6 @@ impl<R: Release> Writer<R> {
         if let Some(watch) = &self.watch {
             watch.synced(self.tail);
         }
-    }
-
-    /// Lets out the effects before which everything counts.
-    fn release_counting(&mut self) {
-        let Some(through) = self.shared.gate.opens_through(self.durable) else { return self.note_kept() };
-        let mut count = 0;
-        while let Some(&(sequence, effects)) = self.groups.front() {
-            if sequence > through {
-                break;
-            }
-            count += effects;
-            self.groups.pop_front();
-        }
-        let effects = if self.groups.is_empty() {
-            Vec::from(mem::take(&mut self.effects))
-        } else {
-            self.effects.drain(..count).collect()
-        };
-        self.note_kept();
-        if !effects.is_empty() {
-            self.release.release(effects, self.durability);
-        }
-    }
-
-    fn note_kept(&self) {
-        self.shared.kept_effects.store(self.effects.len(), Ordering::Relaxed);
     }
 
     /// Goes on in a new segment. Its name comes last: whoever sees the name may rely on the header.

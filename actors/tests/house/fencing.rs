@@ -123,6 +123,10 @@ async fn what_a_follower_takes_in_goes_to_the_store_on_the_way() {
     let before = standby.taken();
     standby.take_counting(tail.sequence).unwrap();
     assert_eq!(standby.taken(), tail.sequence);
+    if before == tail.sequence {
+        // On a slow machine the house had time to put all of it there.
+        return;
+    }
     // What it had for the store goes there beside; nothing is to be gained from a wait without end.
     for _ in 0..3_000 {
         if node.ground.standby().taken() > before {

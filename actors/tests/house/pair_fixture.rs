@@ -65,7 +65,10 @@ impl Carrier for Wire {
         if is_snapshot && wires.keeps_snapshots {
             return;
         }
-        if let Some((_, duties)) = wires.there.get(&to) {
+        let duties = wires.there.get(&to).map(|(_, duties)| Arc::clone(duties));
+        // What is said may be answered at once.
+        drop(wires);
+        if let Some(duties) = duties {
             let word = Word::read(&word.bytes()).expect("it was written as one");
             duties.told(self.from, self.organization, word, ());
         }

@@ -9,7 +9,7 @@ use super::{
     wire::{PacketReader, Unreadable, encode},
 };
 use crate::{
-    event::{DutyEvent, Event},
+    event::{Attend, Event},
     frame::{
         HELLO_BYTES_MAX, Hello, PAIRED_BYTES_MAX, PROTOCOL_VERSION, Packet, PairingSecret, Sealed, Standing, readable,
     },
@@ -78,7 +78,7 @@ pub(crate) struct Session {
     pub(crate) shared: Arc<Shared>,
     pub(crate) notes: mpsc::Sender<Note>,
     pub(crate) events: mpsc::Sender<Event>,
-    pub(crate) duties: mpsc::Sender<DutyEvent>,
+    pub(crate) duties: Arc<dyn Attend>,
     pub(crate) peer: SubnodeId,
     pub(crate) connection: ConnectionId,
     pub(crate) address: Multiaddr,

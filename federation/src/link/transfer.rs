@@ -1,16 +1,17 @@
 //! Decides how frames and duty messages go over a link: one task reads, one writes, and the session hands what came to the node.
 //!
 //! The reader never waits for the node, because a peer cannot send more than the windows before the node has taken it; so
-//! grants and farewells are always heard, however slow the node is. Frames and duty messages go separate ways to the node.
+//! grants and farewells are always heard, however slow the node is. Frames and duty messages go separate ways to the node: the
+//! latter are told where they are read.
 
 use super::{
     attendance::Item,
-    ledger::{Credit, Ledger},
+    ledger::Ledger,
     queue::{Closing, Queue},
     wire::{PacketReader, Unreadable, encode, encode_duty},
 };
 use crate::{
-    event::{DutyEvent, Event},
+    event::{Attend, DutyEvent, Event},
     frame::{FRAMES, PACKET_BYTES_MAX, Packet, readable},
     shared::{Link, Shared},
 };
@@ -57,7 +58,7 @@ pub(crate) struct Items(pub(super) mpsc::UnboundedReceiver<Item>);
 /// The ways to the node.
 pub(super) struct Told {
     pub(super) events: mpsc::Sender<Event>,
-    pub(super) duties: mpsc::Sender<DutyEvent>,
+    pub(super) duties: Arc<dyn Attend>,
 }
 
 /// The node does not listen any more.
@@ -69,7 +70,7 @@ struct Arriving {
     shared: Arc<Shared>,
     frames: Arc<Ledger>,
     duties: Arc<Ledger>,
-    messages: mpsc::UnboundedSender<(Vec<u8>, Credit)>,
+    attendant: Arc<dyn Attend>,
     /// The message whose last part has not come yet.
     part: Vec<u8>,
 }
@@ -92,13 +93,17 @@ pub(super) async fn run<R, W>(
     let queue = Arc::clone(&link.queue);
     let frames = Arc::new(Ledger::new(FRAMES, Arc::clone(&queue)));
     let duties = Arc::new(Ledger::new(queue.limits().window, Arc::clone(&queue)));
-    // Bounded by the window that the ledger keeps.
-    let (messages, said) = mpsc::unbounded_channel();
     let reading = tokio::spawn({
         let (link, frames, duties) = (Arc::clone(&link), Arc::clone(&frames), Arc::clone(&duties));
-        let mut arriving = Arriving { link, shared, frames, duties, messages, part: Vec::new() };
+        let attendant = told.duties;
+        let mut arriving = Arriving { link, shared, frames, duties, attendant, part: Vec::new() };
         async move {
+            if let Some(previous) = previous {
+                // An error as well means that the previous session is over.
+                let _ = previous.await;
+            }
             let link = Arc::clone(&arriving.link);
+            arriving.tell_up();
             let (heard, silence_max) = (Arc::clone(&reader.heard), link.silence_max);
             tokio::select! {
                 () = silence(&heard, silence_max) => {
@@ -110,6 +115,8 @@ pub(super) async fn run<R, W>(
             }
             // Behind everything that came.
             arriving.shared.ended(&link);
+            arriving.attendant.attend(DutyEvent::PairDown { subnode: link.subnode });
+            drop(finished);
         }
     });
     let writing = tokio::spawn({
@@ -121,21 +128,9 @@ pub(super) async fn run<R, W>(
         }
     });
     let watching = tokio::spawn(watch(Arc::clone(&queue), writing, ended));
-    let telling = async {
-        if tell(&link, &told.events, items.0).await.is_err() {
-            queue.close(Closing::silent("the node stops"));
-        }
-    };
-    let telling_duties = async {
-        if let Some(previous) = previous {
-            // An error as well means that the previous session is over.
-            let _ = previous.await;
-        }
-        // A node without duties lets them pass.
-        let _ = tell_duties(&link, &told.duties, said).await;
-        drop(finished);
-    };
-    tokio::join!(telling, telling_duties);
+    if tell(&link, &told.events, items.0).await.is_err() {
+        queue.close(Closing::silent("the node stops"));
+    }
     let _ = reading.await;
     let _ = watching.await;
 }
@@ -181,20 +176,6 @@ async fn tell(link: &Link, events: &mpsc::Sender<Event>, mut items: mpsc::Unboun
     }
 }
 
-/// Tell the node everything about duties.
-async fn tell_duties(
-    link: &Link,
-    duties: &mpsc::Sender<DutyEvent>,
-    mut said: mpsc::UnboundedReceiver<(Vec<u8>, Credit)>,
-) -> Result<(), Deaf> {
-    let (organization, subnode, address) = (link.organization, link.subnode, link.address.clone());
-    duties.send(DutyEvent::PairUp { subnode, organization, address }).await.map_err(|_| Deaf)?;
-    while let Some((bytes, credit)) = said.recv().await {
-        duties.send(DutyEvent::Told { subnode, organization, bytes, credit }).await.map_err(|_| Deaf)?;
-    }
-    duties.send(DutyEvent::PairDown { subnode }).await.map_err(|_| Deaf)
-}
-
 /// Once the link is closed, let the last packet go out, and say that the stream is done.
 async fn watch(queue: Arc<Queue>, mut writing: JoinHandle<()>, ended: impl Future<Output = ()>) {
     queue.closed().await;
@@ -205,6 +186,11 @@ async fn watch(queue: Arc<Queue>, mut writing: JoinHandle<()>, ended: impl Futur
 }
 
 impl Arriving {
+    fn tell_up(&self) {
+        let (subnode, organization, address) = (self.link.subnode, self.link.organization, self.link.address.clone());
+        self.attendant.attend(DutyEvent::PairUp { subnode, organization, address });
+    }
+
     /// Read until there is a reason to stop.
     async fn read<R: AsyncRead + Unpin>(&mut self, reader: &mut PacketReader<R>) -> Closing {
         loop {
@@ -293,8 +279,8 @@ impl Arriving {
             message.extend_from_slice(&part);
             message
         };
-        // Where the node has no duties, the credit is back at once.
-        let _ = self.messages.send((message, credit));
+        let (subnode, organization) = (self.link.subnode, self.link.organization);
+        self.attendant.attend(DutyEvent::Told { subnode, organization, bytes: message, credit });
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     behaviour::{self, Behaviour, BehaviourEvent},
     dialing::{Candidates, is_stranger, split},
     emulation::{Emulation, Latency},
-    event::{DiscoveredBy, DutyEvent, Event},
+    event::{Attend, DiscoveredBy, Event},
     frame::{DutyLimits, Packet},
     handle::Handle,
     hello::Identity,
@@ -55,8 +55,6 @@ use tokio::{
 
 /// Events that wait for the node to take them; each link has a window of its own behind it.
 const EVENTS_MAX: usize = 256;
-/// The same of duties.
-const DUTIES_MAX: usize = 256;
 /// Commands that wait for the loop.
 const COMMANDS_MAX: usize = 256;
 /// Notes of sessions that wait for the loop.
@@ -79,6 +77,8 @@ pub struct Start {
     /// At which epoch it serves its organization from the start; zero where it does not, because it is one of a pair and has
     /// yet to find out.
     pub serving: u64,
+    /// Who does its duties.
+    pub duties: Arc<dyn Attend>,
 }
 
 /// What a handle asks for.
@@ -98,14 +98,13 @@ pub(crate) enum Command {
     Stop(oneshot::Sender<()>),
 }
 
-/// Start a federation's part of a node: how to ask it, what happens, and what happens to pairs. Must be called within a tokio
-/// runtime. A node without duties may drop their receiver.
+/// Start a federation's part of a node: how to ask it, and what happens. Must be called within a tokio runtime.
 ///
 /// # Errors
 /// The first of the options that does not fit, or what is wrong with the identity. An address that cannot be listened at is
 /// an [`Event::ListenFailed`].
-pub fn start(start: Start) -> Result<(Handle, mpsc::Receiver<Event>, mpsc::Receiver<DutyEvent>), Fault> {
-    let Start { identity, credentials, terms_hash, options, serving } = start;
+pub fn start(start: Start) -> Result<(Handle, mpsc::Receiver<Event>), Fault> {
+    let Start { identity, credentials, terms_hash, options, serving, duties } = start;
     if let Some(fault) = options.validate().into_iter().next() {
         return Err(fault);
     }
@@ -127,7 +126,6 @@ pub fn start(start: Start) -> Result<(Handle, mpsc::Receiver<Event>, mpsc::Recei
     let hello_timeout = Duration::from_millis(options.hello_timeout_ms);
     let shared = Arc::new(Shared::new(identity, terms_hash, credentials, hello_timeout, serving));
     let (events, taken) = mpsc::channel(EVENTS_MAX);
-    let (duties, duties_taken) = mpsc::channel(DUTIES_MAX);
     let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
     let (notes, noted) = mpsc::channel(NOTES_MAX);
     let service = Service {
@@ -150,7 +148,7 @@ pub fn start(start: Start) -> Result<(Handle, mpsc::Receiver<Event>, mpsc::Recei
         stopping: None,
     };
     tokio::spawn(service.run(commanded, noted));
-    Ok((Handle { shared, commands }, taken, duties_taken))
+    Ok((Handle { shared, commands }, taken))
 }
 
 struct Service {
@@ -161,7 +159,7 @@ struct Service {
     emulation: Emulation,
     options: Options,
     events: mpsc::Sender<Event>,
-    duties: mpsc::Sender<DutyEvent>,
+    duties: Arc<dyn Attend>,
     backlog: VecDeque<Event>,
     notes: mpsc::Sender<Note>,
     sessions: JoinSet<()>,
@@ -360,7 +358,7 @@ impl Service {
                     shared: Arc::clone(&self.shared),
                     notes: self.notes.clone(),
                     events: self.events.clone(),
-                    duties: self.duties.clone(),
+                    duties: Arc::clone(&self.duties),
                     peer: subnode,
                     connection,
                     address,

@@ -95,6 +95,7 @@ async fn a_link_returns_when_a_node_vanishes_without_goodbye() {
             terms_hash: crate::world::TERMS,
             options,
             serving: 1,
+            duties: std::sync::Arc::new(()),
         };
         let running = runtime.block_on(async { hansa_federation::start(start).unwrap() });
         death.recv().unwrap();
@@ -218,6 +219,7 @@ async fn options_that_do_not_fit_start_nothing() {
         terms_hash: [0; 32],
         options: Options { connections_max: 0, ..Options::default() },
         serving: 1,
+        duties: std::sync::Arc::new(()),
     };
     assert_eq!(hansa_federation::start(start).err().unwrap().code, Code::ConfigurationInvalid);
 }

@@ -8,8 +8,8 @@ use hansa_core::{
     moment::Moment,
     signed::{Purpose, Signed},
 };
-use hansa_federation::{DutyEvent, Event, Frame, Handle, Identity, Keys, Multiaddr, Options, Start, start};
-use std::time::Duration;
+use hansa_federation::{Attend, DutyEvent, Event, Frame, Handle, Identity, Keys, Multiaddr, Options, Start, start};
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::timeout};
 
 /// Only there so that a broken promise ends a test; nothing is measured with it.
@@ -81,7 +81,10 @@ impl Organization {
     /// One of a pair, which serves at that epoch, or does not.
     pub fn start_serving(&self, serving: u64, terms_hash: [u8; 32], options: Options) -> Node {
         let (identity, credentials) = (self.identity(), self.credentials.clone());
-        let (handle, events, duties) = start(Start { identity, credentials, terms_hash, options, serving }).unwrap();
+        let (told, duties) = mpsc::unbounded_channel();
+        let start_with =
+            Start { identity, credentials, terms_hash, options, serving, duties: Arc::new(Attendant(told)) };
+        let (handle, events) = start(start_with).unwrap();
         Node { id: self.id(), subnode: self.keys.subnode_id(), handle, events, duties }
     }
 
@@ -129,13 +132,23 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     timeout(PATIENCE, held).await.unwrap_or_else(|_| panic!("waited in vain for {what}"));
 }
 
+/// Keeps what concerns duties until the test asks.
+struct Attendant(mpsc::UnboundedSender<DutyEvent>);
+
+impl Attend for Attendant {
+    fn attend(&self, event: DutyEvent) {
+        // A test that is over does not ask any more.
+        let _ = self.0.send(event);
+    }
+}
+
 /// A running node.
 pub struct Node {
     pub id: OrganizationId,
     pub subnode: SubnodeId,
     pub handle: Handle,
     pub events: mpsc::Receiver<Event>,
-    pub duties: mpsc::Receiver<DutyEvent>,
+    pub duties: mpsc::UnboundedReceiver<DutyEvent>,
 }
 
 impl Node {

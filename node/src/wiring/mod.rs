@@ -64,7 +64,7 @@ use std::{
     },
     time::Duration,
 };
-use succession::Succession;
+use succession::{Hearing, Succession};
 use tokio::sync::{mpsc, watch};
 use world::Ways;
 
@@ -298,18 +298,18 @@ fn house_options(start: &Start) -> Result<HouseOptions, Fault> {
 impl Machines {
     /// Listen for members, then for services and clients, whether this sub-node serves or follows.
     async fn listen(self: &Arc<Self>, serves: bool, fatal: &Fatal) -> Result<Listeners, Fault> {
-        let (handle, events, duty_events) = hansa_federation::start(hansa_federation::Start {
+        let (handle, events) = hansa_federation::start(hansa_federation::Start {
             serving: u64::from(serves),
             identity: self.identity.clone(),
             credentials: self.credentials().await,
             terms_hash: terms_hash(),
             options: self.federation_options()?,
+            duties: Arc::new(Hearing(self.duties())),
         })?;
         self.ways.peers.connect(handle);
         let events = self.listening(events).await?;
         self.introduce().await;
         watched(fatal, "what hears members", peers::attend(Arc::clone(self), events));
-        watched(fatal, "what hears of duties", succession::attend(self.duties(), duty_events));
         let address = self.start.configuration.cxip().listen().to_string();
         let security = Security::configured(self.start.configuration.cxip())?;
         let attaching = Listener::start(&address, security.clone(), Arc::clone(self)).await?;

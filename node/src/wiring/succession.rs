@@ -17,13 +17,16 @@ use hansa_core::{
     membership::Credentials,
     mirror::pair::State,
 };
-use hansa_federation::{DutyEvent, Unsent};
+use hansa_federation::{Attend, DutyEvent, Unsent};
 use std::{
     sync::{Arc, Weak, atomic::Ordering},
     time::{Duration, Instant},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+/// How long what counts is collected before it is taken in: a follower has nothing to be in a hurry for, and many entries at once cost
+/// less. Whoever takes over takes in the rest first.
+const COLLECTING: Duration = Duration::from_millis(10);
 /// How often a follower looks whether a checkpoint is due, and where members are.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a disk may take nothing, at least, before its sub-node counts as lost.
@@ -52,6 +55,7 @@ impl Succession {
             return (self.fatal)(fault);
         }
         let mut look = tokio::time::interval(LOOK);
+        let mut taken_at = tokio::time::Instant::now();
         loop {
             let done = tokio::select! {
                 biased;
@@ -59,8 +63,9 @@ impl Succession {
                     Some(happening) => self.happened(happening).await,
                     None => return,
                 },
-                counted = committed.changed(), if self.standby.is_some() => match counted {
+                counted = collected(&mut committed, taken_at + COLLECTING), if self.standby.is_some() => match counted {
                     Ok(()) => {
+                        taken_at = tokio::time::Instant::now();
                         let through = *committed.borrow_and_update();
                         let taken = self.stand_by(move |standby| standby.take_counting(through)).await;
                         taken.and_then(|()| self.tell_of_standby())
@@ -291,6 +296,15 @@ impl Machines {
     }
 }
 
+/// Resolves when more counts than was last looked at, but not before that moment.
+async fn collected(
+    committed: &mut watch::Receiver<u64>,
+    not_before: tokio::time::Instant,
+) -> Result<(), watch::error::RecvError> {
+    tokio::time::sleep_until(not_before).await;
+    committed.changed().await
+}
+
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
     let worked = tokio::task::spawn_blocking(work).await;
     worked.unwrap_or_else(|error| Err(Fault::new(Code::Internal, format!("work on the journal ended: {error}"))))
@@ -313,14 +327,16 @@ impl Carrier for Post {
     }
 }
 
-/// Take what other sub-nodes say to the duties, until the federation ends.
-pub(super) async fn attend(duties: Arc<Duties>, mut events: mpsc::Receiver<DutyEvent>) {
-    while let Some(event) = events.recv().await {
+/// Takes to the duties what other sub-nodes say.
+pub(super) struct Hearing(pub(super) Arc<Duties>);
+
+impl Attend for Hearing {
+    fn attend(&self, event: DutyEvent) {
         match event {
-            DutyEvent::PairUp { subnode, .. } => duties.linked(subnode),
-            DutyEvent::PairDown { subnode } => duties.unlinked(subnode),
+            DutyEvent::PairUp { subnode, .. } => self.0.linked(subnode),
+            DutyEvent::PairDown { subnode } => self.0.unlinked(subnode),
             DutyEvent::Told { subnode, organization, bytes, credit } => match Word::read(&bytes) {
-                Ok(word) => duties.told(subnode, organization, word, credit),
+                Ok(word) => self.0.told(subnode, organization, word, credit),
                 Err(fault) => tracing::warn!(subnode = %subnode.short(), %fault, "refused"),
             },
         }

@@ -176,7 +176,7 @@ impl Scribe for Writing {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&before.hash).update(&self.epoch.to_le_bytes()).update(&address).update(&bytes);
         let position = Position { sequence: before.sequence + 1, epoch: self.epoch, hash: hasher.finalize().into() };
-        self.disk.push(Entry { position, moment: self.now, address, record: bytes });
+        self.disk.push(Entry { position, moment: self.now, address: address.into(), record: bytes.into() });
     }
 
     fn release(&mut self, outward: Outward) {

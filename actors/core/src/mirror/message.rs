@@ -1,8 +1,11 @@
 //! What the members of a pair and their witnesses send each other, as `docs/protocols/mirror.md` describes it. Whoever carries a
 //! message has proved which sub-node it comes from; nothing else is taken on trust.
 
-use super::configuration::{Ballot, Certified, Configuration, MemberId, Seal};
-use crate::{ident::OrganizationId, moment::Moment};
+use super::{
+    configuration::{Ballot, Certified, Configuration, MemberId, Seal},
+    entry::{Entry, packed},
+};
+use crate::ident::OrganizationId;
 use serde::{Deserialize, Serialize};
 
 /// Epochs of a log's history that are told; who is further behind gets a snapshot.
@@ -18,21 +21,6 @@ pub struct Position {
     /// Its hash.
     #[serde(with = "serde_bytes")]
     pub hash: [u8; 32],
-}
-
-/// One entry of the log, as the active wrote it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Its place.
-    pub position: Position,
-    /// When it was written.
-    pub moment: Moment,
-    /// Which machine it is of.
-    #[serde(with = "serde_bytes")]
-    pub address: Vec<u8>,
-    /// What happened.
-    #[serde(with = "serde_bytes")]
-    pub record: Vec<u8>,
 }
 
 /// How long a log's epochs reach: for each epoch that wrote entries, the last of them. Ascending.
@@ -105,6 +93,7 @@ pub enum Message {
         /// The entry before the first.
         previous: Position,
         /// The entries.
+        #[serde(with = "packed")]
         entries: Vec<Entry>,
         /// Up to where entries count.
         committed: u64,

@@ -6,6 +6,7 @@
 //! mean. `docs/protocols/mirror.md` is its page.
 
 mod configuration;
+mod entry;
 mod flaw;
 mod message;
 pub mod pair;
@@ -17,7 +18,8 @@ pub mod witness;
 pub use configuration::{
     Ballot, Certified, Configuration, MemberId, Mode, Proof, Seal, Sealed, WITNESSES_MAX, Witnesses,
 };
+pub use entry::Entry;
 pub use flaw::Flaw;
-pub use message::{Accepted, Entry, Fork, HISTORY_EPOCHS_MAX, History, Message, Position};
+pub use message::{Accepted, Fork, HISTORY_EPOCHS_MAX, History, Message, Position};
 pub use pair::Pair;
 pub use witness::Witness;

@@ -37,7 +37,7 @@ fn entries_are_the_same_out_of_memory_and_out_of_segments() {
             of_it
                 .map(|Entry { sequence, epoch, moment, address, record, hash, .. }| {
                     let position = Position { sequence, epoch, hash: hash.into() };
-                    mirror::Entry { position, moment, address, record }
+                    mirror::Entry { position, moment, address: address.into(), record: record.into() }
                 })
                 .collect()
         };

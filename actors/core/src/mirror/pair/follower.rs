@@ -4,8 +4,9 @@
 use super::{
     super::{
         configuration::Mode,
+        entry::Entry,
         flaw::Flaw,
-        message::{Entry, History, Message, Position},
+        message::{History, Message, Position},
     },
     Alarm, Effect, State,
     turn::Turn,

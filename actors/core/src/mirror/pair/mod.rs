@@ -12,8 +12,9 @@ mod turn;
 
 use super::{
     configuration::{Certified, Configuration, MemberId},
+    entry::Entry,
     flaw::Flaw,
-    message::{Entry, Fork, History, Message, Position},
+    message::{Fork, History, Message, Position},
     register::Proposal,
 };
 use crate::{

@@ -108,7 +108,7 @@ impl World {
         let epoch = node.pair.certified().unwrap().epoch();
         let sequence = node.log.len() as u64 + 1;
         let position = Position { sequence, epoch, hash: [sequence as u8 ^ epoch as u8; 32] };
-        node.log.push(Entry { position, moment: Moment(0), address: vec![1], record: vec![2] });
+        node.log.push(Entry { position, moment: Moment(0), address: vec![1].into(), record: vec![2].into() });
         self.tell(number, Input::Sealed { ends: vec![position] }).unwrap();
         self.tell(number, Input::Synced { durable: position }).unwrap();
     }
