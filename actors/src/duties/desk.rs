@@ -6,6 +6,7 @@ use super::{
     acting::Shipping,
     ledger::{self, Kept, Ledger},
     seen::Seen,
+    snapshot::{self, Receiving, Sending},
     stall::Stall,
 };
 use crate::{clock, journal::Journal, poison::Poison};
@@ -74,17 +75,11 @@ pub(super) struct Desk {
     pub(super) poison: Option<Poison>,
     /// What the machine wants done, behind what is being done.
     pub(super) wanted: VecDeque<pair::Effect>,
-    pub(super) snapshot: Option<SnapshotAsked>,
+    /// Snapshots for the other sub-node, and from it.
+    pub(super) sending: Sending,
+    pub(super) receiving: Receiving,
     pub(super) stall: Stall,
     pub(super) disk_patience_ms: u64,
-}
-
-/// The follower needs more than the journal keeps. One snapshot is made at a time, and is for its last question.
-pub(super) struct SnapshotAsked {
-    pub(super) nonce: u64,
-    pub(super) epoch: u64,
-    /// When it was sent, if it was.
-    pub(super) sent: Option<Moment>,
 }
 
 impl Desk {
@@ -101,6 +96,7 @@ impl Desk {
             ledger.keep(&[Kept::Numbered { member: known.member, witness: known.witness }])?;
         }
         let subnode = SubnodeId(start.key.verifying_key().to_bytes());
+        snapshot::clear(&start.folder);
         let seed = ledger::number()?;
         Ok(Self {
             organization: OrganizationId(start.organization.verifying_key().to_bytes()),
@@ -136,7 +132,8 @@ impl Desk {
             takeovers: 0,
             poison: None,
             wanted: VecDeque::new(),
-            snapshot: None,
+            sending: Sending::new(&start.folder),
+            receiving: Receiving::new(&start.folder),
             stall: Stall::new(),
             disk_patience_ms: start.disk_patience_ms,
         })
@@ -184,6 +181,7 @@ impl Desk {
     pub(super) fn tick(&mut self) -> Result<(), Fault> {
         if !self.is_single() {
             self.watch_disk()?;
+            self.tend_snapshots();
         }
         if self.ledger.is_long() {
             let Site { member, partner, .. } = self.site;
@@ -223,9 +221,8 @@ impl Desk {
             Arrival::Linked { subnode } => {
                 self.linked.insert(subnode);
                 if subnode == self.site.partner {
-                    // What was on its way over the link before did not arrive.
-                    self.snapshot.take_if(|asked| asked.sent.is_some());
                     self.introduce();
+                    self.snapshot_linked();
                     self.pair_input(pair::Input::Connected)?;
                 }
             }
@@ -261,6 +258,7 @@ impl Desk {
             Arrival::SnapshotMade(made) => self.snapshot_made(made),
             Arrival::Installed(Ok(history)) => {
                 self.forget();
+                self.snapshot_installed();
                 self.pair_input(pair::Input::Installed { history })?;
             }
             Arrival::Installed(Err(fault)) => return Err(fault),
