@@ -264,10 +264,13 @@ mod tests {
         };
         for (stage, part) in [
             (SnapshotStage::Making, "snapshot       for the other sub-node"),
-            (SnapshotStage::Sending, "snapshot       on its way to the other sub-node, which has 12 MiB of 200 MiB"),
-            (SnapshotStage::Receiving, "snapshot       on its way here: 12 MiB of 200 MiB"),
-            (SnapshotStage::Installing, "snapshot       of 200 MiB has come"),
-            (SnapshotStage::NoRoom, "snapshot       of 200 MiB is offered, and does not fit"),
+            (
+                SnapshotStage::Sending,
+                "snapshot       on its way to the other sub-node, which has 12.0 MiB of 200.0 MiB",
+            ),
+            (SnapshotStage::Receiving, "snapshot       on its way here: 12.0 MiB of 200.0 MiB"),
+            (SnapshotStage::Installing, "snapshot       of 200.0 MiB has come"),
+            (SnapshotStage::NoRoom, "snapshot       of 200.0 MiB is offered, and does not fit"),
         ] {
             let text = shown(stage, 12 << 20);
             assert!(text.contains(part), "'{part}' is missing in:\n{text}");
