@@ -17,6 +17,7 @@ pub mod listing;
 mod poison;
 mod recovery;
 pub mod shard;
+pub mod snapshot;
 pub mod stage;
 pub mod standby;
 pub mod store;

@@ -10,6 +10,7 @@ use crate::{
     poison::{self, Outcome},
     recovery::{Recovery, Taken},
     shard::Slot,
+    snapshot::{Reading, Received, Snapshot, Writing},
     store::{Position, RedbStore, Store as _, WriteBehind},
     supervisor::{Fatal, Supervisor},
 };
@@ -24,9 +25,9 @@ use hansa_core::{
     mirror::History,
 };
 use ractor::Actor as _;
-use serde_bytes::ByteBuf;
 use std::{
     collections::HashMap,
+    fs::File,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering, mpsc},
     thread::JoinHandle,
@@ -211,13 +212,17 @@ impl Ground {
         }
     }
 
-    /// All machines as the last checkpoint has them, for a sub-node that needs more than the journal keeps; and what log they reflect.
-    /// Blocks.
+    /// Write all machines as the last checkpoint has them into this file, for a sub-node that needs more than the journal keeps; give
+    /// what log they reflect, too. The journal keeps what is behind that until it is told otherwise, see [`Journal::keep_from`]: for
+    /// the other sub-node will want it. Work goes on meanwhile. Blocks.
     ///
     /// # Errors
-    /// Store or journal cannot be read.
-    pub fn snapshot(&self) -> Result<(History, Vec<u8>), Fault> {
-        let (position, page) = self.store.export()?;
+    /// Store or journal cannot be read, or the file cannot be written.
+    pub fn snapshot(&self, path: &Path) -> Result<Snapshot, Fault> {
+        self.journal.keep_from(Some(self.store.position().applied + 1));
+        let mut writing = Writing::begin(path)?;
+        let position = self.store.export(|key, value| writing.put(key, value))?;
+        let label = writing.finish()?;
         let mut history = self.journal.history();
         match self.journal.position(position.applied)? {
             Some(reflected) => history.cut(reflected),
@@ -226,25 +231,20 @@ impl Ground {
                 return Err(Fault::new(Code::JournalFailed, message));
             }
         }
-        let page: Vec<_> = page.into_iter().map(|(key, value)| (ByteBuf::from(key), ByteBuf::from(value))).collect();
-        let mut state = Vec::new();
-        ciborium::into_writer(&page, &mut state).expect("encoding into memory cannot fail");
-        Ok((history, state))
+        Ok(Snapshot { history, label })
     }
 
     /// Put a snapshot in the place of journal and store. A crash in the middle leaves a disk that counts as empty. Blocks.
     ///
     /// # Errors
-    /// The snapshot is none, or the disk.
-    pub fn install(&self, history: &History, state: &[u8]) -> Result<(), Fault> {
-        let page: Vec<(ByteBuf, ByteBuf)> = ciborium::from_reader(state)
-            .map_err(|error| Fault::new(Code::FrameRefused, format!("a snapshot cannot be read: {error}")))?;
-        let page = page.into_iter().map(|(key, value)| (key.into_vec(), value.into_vec())).collect();
+    /// The snapshot is none, or the disk: what is left counts as empty, too, and nothing may go on from it.
+    pub fn install(&self, history: &History, snapshot: &Received) -> Result<(), Fault> {
+        let mut reading = Reading::begin(snapshot)?;
         let marker = self.options.folder.join(INSTALLING);
         self.committing.wait();
-        std::fs::write(&marker, "").map_err(|error| disk_fault(&marker, &error))?;
+        mark(&marker).map_err(|error| disk_fault(&marker, &error))?;
         self.journal.install(history)?;
-        self.store.replace(&page, Position { applied: history.tail().sequence })?;
+        self.store.replace(Position { applied: history.tail().sequence }, || reading.next())?;
         std::fs::remove_file(&marker).map_err(|error| disk_fault(&marker, &error))
     }
 
@@ -495,6 +495,12 @@ fn empty_half_installed(folder: &Path) -> Result<(), Fault> {
     gone(std::fs::remove_dir_all(&journal)).map_err(|error| disk_fault(&journal, &error))?;
     gone(std::fs::remove_file(&store)).map_err(|error| disk_fault(&store, &error))?;
     std::fs::remove_file(&marker).map_err(|error| disk_fault(&marker, &error))
+}
+
+/// Make a file that is there after a crash, too.
+fn mark(path: &Path) -> std::io::Result<()> {
+    File::create(path)?.sync_all()?;
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 fn disk_fault(path: &Path, error: &std::io::Error) -> Fault {

@@ -53,9 +53,9 @@ pub(crate) struct DutyLimits {
 }
 
 impl DutyLimits {
-    /// Between the two sub-nodes of one organization: a journal goes over it, and perhaps a snapshot.
+    /// Between the two sub-nodes of one organization: a journal goes over it, of which an entry is never cut.
     pub(crate) const PARTNER: Self = Self {
-        message_bytes: 512 * 1024 * 1024,
+        message_bytes: limit::ENTRY_BYTES_MAX + 1024 * 1024,
         queue_bytes: 64 * 1024 * 1024,
         window: Window { count: 4_096, bytes: 32 * 1024 * 1024 },
     };

@@ -113,6 +113,9 @@ pub const RESPONSES_KEPT_MAX: usize = 200_000;
 pub const COMPENSATION_TIMEOUT_MS: u64 = 48 * 3_600_000;
 /// Bytes of the request documents that are made for the operations of one transaction, all together.
 pub const TRANSACTION_REQUESTS_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of one entry of the journal: the most that follows from one input has a document that came, every request that a
+/// transaction may make, and what it ends with.
+pub const ENTRY_BYTES_MAX: usize = TRANSACTION_REQUESTS_BYTES_MAX + 3 * DOCUMENT_BYTES_MAX;
 /// Invocations that the mailbox of a service remembers after they left it, so that who waited for them learns of a late
 /// answer.
 pub const MAILBOX_LEFT_MAX: usize = 4_096;

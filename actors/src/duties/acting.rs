@@ -1,21 +1,18 @@
 //! What the pair machine wants done, done: in order, on the journal, on the network, and as happenings for the machines of the
 //! exchange. Called by [`super::feeding`] after every input; it decides nothing but how entries are cut into messages.
 
-use super::{Happening, desk::Desk, desk::SnapshotAsked};
-use crate::{clock, journal::Journal};
+use super::{Happening, desk::Desk};
+use crate::journal::Journal;
 use hansa_core::{
     code::Fault,
     dispatch::Outward,
     durability::Durability,
     ident::SubnodeId,
-    mirror::{History, Message, Position, pair},
+    mirror::{Message, Position, pair},
 };
 
 /// Bytes of entries that travel in one message, unless a single one is larger. With more, what arrives meanwhile would wait longer.
 const APPEND_BYTES_MAX: usize = 128 << 10;
-
-/// How long a snapshot may be on its way, over one link, before a question is answered with another.
-const SNAPSHOT_MS_MAX: u64 = 60_000;
 
 /// Whether it can be done by anybody, at once: it needs neither the disk nor the journal's writer, and does not wait.
 fn is_light(effect: &pair::Effect, journal: &Journal<Outward>) -> bool {
@@ -85,7 +82,10 @@ impl Desk {
                     None => None,
                 };
                 match fork.filter(|fork| fork.sequence + 1 >= self.journal.first()) {
-                    Some(fork) => self.say_of_pair(to, Message::Tail { epoch, fork, nonce }),
+                    Some(fork) => {
+                        self.want_no_snapshot();
+                        self.say_of_pair(to, Message::Tail { epoch, fork, nonce });
+                    }
                     None => self.want_snapshot(epoch, nonce),
                 }
             }
@@ -98,7 +98,7 @@ impl Desk {
                 // The machine counts them as a part of the log already. After a start it knows again what the log has.
                 self.journal.write(entries)?;
             }
-            pair::Effect::Install { history, state } => self.happen(Happening::Install { history, state }),
+            pair::Effect::Install { history, state } => self.install_snapshot(history, &state)?,
             pair::Effect::Commit { through } => {
                 self.journal.commit(through);
                 self.committed.send_replace(through);
@@ -126,31 +126,6 @@ impl Desk {
         Ok(())
     }
 
-    /// The follower asked for what the journal does not keep any more, perhaps once more.
-    fn want_snapshot(&mut self, epoch: u64, nonce: u64) {
-        let now = clock::steady();
-        if let Some(asked) = &mut self.snapshot {
-            let is_on_its_way =
-                asked.epoch == epoch && asked.sent.is_some_and(|sent| now.since_ms(sent) < SNAPSHOT_MS_MAX);
-            if asked.sent.is_none() || is_on_its_way {
-                // What is being made, or sent, answers this question too: the follower takes the answer to an earlier one.
-                (asked.epoch, asked.nonce) = (epoch, nonce);
-                return;
-            }
-        }
-        self.snapshot = Some(SnapshotAsked { epoch, nonce, sent: None });
-        self.happen(Happening::MakeSnapshot);
-    }
-
-    /// It was made, or could not be; then the follower asks again.
-    pub(super) fn snapshot_made(&mut self, made: Option<(History, Vec<u8>)>) {
-        let Some(SnapshotAsked { epoch, nonce, .. }) = self.snapshot.take() else { return };
-        if let Some((history, state)) = made {
-            self.snapshot = Some(SnapshotAsked { epoch, nonce, sent: Some(clock::steady()) });
-            self.say_of_pair(self.site.partner, Message::Snapshot { epoch, history, nonce, state });
-        }
-    }
-
     /// The log is another than it was: what is remembered of it is not true any more.
     pub(super) fn forget(&mut self) {
         self.seen.clear();
@@ -172,7 +147,7 @@ impl Desk {
         }
     }
 
-    fn happen(&self, happening: Happening) {
+    pub(super) fn happen(&self, happening: Happening) {
         // Who does not listen any more stops the node.
         let _ = self.happenings.send(happening);
     }

@@ -8,6 +8,7 @@ use super::{
     ledger::{self, Kept, Ledger},
     room::Work,
     seen::Seen,
+    snapshot::{self, Receiving, Sending},
     stall::Stall,
 };
 use crate::{clock, journal::Journal, poison::Poison};
@@ -78,17 +79,11 @@ pub(super) struct Desk {
     pub(super) unsettled: Option<Before>,
     /// Whether somebody is at work who must not wait.
     pub(super) light: bool,
-    pub(super) snapshot: Option<SnapshotAsked>,
+    /// Snapshots for the other sub-node, and from it.
+    pub(super) sending: Sending,
+    pub(super) receiving: Receiving,
     pub(super) stall: Stall,
     pub(super) disk_patience_ms: u64,
-}
-
-/// The follower needs more than the journal keeps. One snapshot is made at a time, and is for its last question.
-pub(super) struct SnapshotAsked {
-    pub(super) nonce: u64,
-    pub(super) epoch: u64,
-    /// When it was sent, if it was.
-    pub(super) sent: Option<Moment>,
 }
 
 impl Desk {
@@ -105,6 +100,7 @@ impl Desk {
             ledger.keep(&[Kept::Numbered { member: known.member, witness: known.witness }])?;
         }
         let subnode = SubnodeId(start.key.verifying_key().to_bytes());
+        snapshot::clear(&start.folder);
         let seed = ledger::number()?;
         Ok(Self {
             organization: OrganizationId(start.organization.verifying_key().to_bytes()),
@@ -143,7 +139,8 @@ impl Desk {
             unkept: Vec::new(),
             unsettled: None,
             light: false,
-            snapshot: None,
+            sending: Sending::new(&start.folder),
+            receiving: Receiving::new(&start.folder),
             stall: Stall::new(),
             disk_patience_ms: start.disk_patience_ms,
         })
@@ -172,6 +169,7 @@ impl Desk {
     pub(super) fn tick(&mut self) -> Result<(), Fault> {
         if !self.is_single() {
             self.watch_disk()?;
+            self.tend_snapshots();
         }
         if self.ledger.is_long() {
             let Site { member, partner, .. } = self.site;
@@ -211,9 +209,8 @@ impl Desk {
             Arrival::Linked { subnode } => {
                 self.linked.insert(subnode);
                 if subnode == self.site.partner {
-                    // What was on its way over the link before did not arrive.
-                    self.snapshot.take_if(|asked| asked.sent.is_some());
                     self.introduce();
+                    self.snapshot_linked();
                     self.pair_input(pair::Input::Connected)?;
                 }
             }
@@ -249,6 +246,7 @@ impl Desk {
             Arrival::SnapshotMade(made) => self.snapshot_made(made),
             Arrival::Installed(Ok(history)) => {
                 self.forget();
+                self.snapshot_installed();
                 self.pair_input(pair::Input::Installed { history })?;
             }
             Arrival::Installed(Err(fault)) => return Err(fault),

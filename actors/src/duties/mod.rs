@@ -11,15 +11,21 @@ mod feeding;
 mod ledger;
 mod room;
 mod seen;
+mod snapshot;
 mod stall;
 mod status;
 mod talking;
 mod word;
 
+pub use snapshot::{PART_BYTES_MAX, Parcel, Progress, RECEIVED, SENT, Stage, UNDER_WAY_BYTES_MAX};
 pub use status::{Duty, Partner, Status, Takeover};
 pub use word::{Introduction, Word};
 
-use crate::{journal::Journal, poison::Poison};
+use crate::{
+    journal::Journal,
+    poison::Poison,
+    snapshot::{Received, Snapshot},
+};
 use desk::Desk;
 use ed25519_dalek::SigningKey;
 use hansa_core::{
@@ -36,7 +42,12 @@ use hansa_core::{
 use ledger::{Kept, Ledger};
 use room::Room;
 use seen::Seen;
-use std::{any::Any, path::Path, sync::Arc, thread::JoinHandle};
+use std::{
+    any::Any,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+};
 use tokio::sync::{mpsc as notices, oneshot, watch};
 
 /// Who carries words to other sub-nodes. Must not wait; what it cannot carry is lost, and said again by the protocol.
@@ -61,14 +72,17 @@ pub enum Happening {
     Follow,
     /// What holds, or where the partner is, changed.
     Changed,
-    /// A snapshot for the partner: give it to [`Duties::snapshot_made`]. No other is wanted before that.
-    MakeSnapshot,
+    /// A snapshot for the partner is wanted: tell [`Duties::snapshot_made`]. No other is wanted before that.
+    MakeSnapshot {
+        /// The file that it goes into.
+        path: PathBuf,
+    },
     /// Put this in the place of all machines, and tell [`Duties::installed`].
     Install {
         /// What it reflects.
         history: History,
-        /// The machines, as [`crate::house::House`] exported them.
-        state: Vec<u8>,
+        /// The file with the machines.
+        snapshot: Received,
     },
     /// An operator must know.
     Alarm(pair::Alarm),
@@ -80,6 +94,8 @@ pub struct Start {
     pub opened: Opened,
     /// The node's journal.
     pub journal: Arc<Journal<Outward>>,
+    /// The node's data folder, where snapshots lie while they are on their way.
+    pub folder: PathBuf,
     /// Whether journal and store were empty: then the disk is another than it was.
     pub is_blank: bool,
     /// Whose sub-node this is.
@@ -173,7 +189,7 @@ enum Arrival {
     Partnered(SubnodeId, oneshot::Sender<Result<Box<Certified>, Fault>>),
     Switch(oneshot::Sender<Result<(), Fault>>),
     Status(oneshot::Sender<Status>),
-    SnapshotMade(Option<(History, Vec<u8>)>),
+    SnapshotMade(Option<Snapshot>),
     Installed(Result<History, Fault>),
     Fitness(Option<Poison>),
     End,
@@ -292,7 +308,7 @@ impl Duties {
     }
 
     /// The answer to [`Happening::MakeSnapshot`]; none if none could be made.
-    pub fn snapshot_made(&self, made: Option<(History, Vec<u8>)>) {
+    pub fn snapshot_made(&self, made: Option<Snapshot>) {
         self.arrive(Arrival::SnapshotMade(made));
     }
 

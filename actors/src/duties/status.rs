@@ -1,6 +1,6 @@
 //! The pair and the duties as people see them, for `hansa pair status`, metrics and the console. Decides what is worth telling.
 
-use super::{Introduction, desk::Desk};
+use super::{Introduction, Progress, desk::Desk};
 use crate::{clock, poison::Poison};
 use hansa_core::{
     ident::{OrganizationId, SubnodeId},
@@ -42,6 +42,8 @@ pub struct Status {
     pub poison: Option<Poison>,
     /// Whether the one that follows could serve, as far as this one knows.
     pub follower_fit: bool,
+    /// How far a snapshot is that one of the two sends the other.
+    pub snapshot: Option<Progress>,
     /// Its disk takes nothing, so it keeps silent.
     pub silent: bool,
     /// What is wrong.
@@ -112,6 +114,7 @@ impl Desk {
             takeovers: self.takeovers,
             poison: self.poison.clone(),
             follower_fit: if picture.state.serves() { picture.follower_fit } else { self.poison.is_none() },
+            snapshot: self.progress(),
             silent: self.stall.is_silent,
             alarm: picture.alarm,
             duties: self

@@ -17,6 +17,11 @@ const REASON_CHARACTERS_MAX: usize = 200;
 impl Desk {
     pub(super) fn told(&mut self, from: SubnodeId, organization: OrganizationId, word: Word) -> Result<(), Fault> {
         match word {
+            Word::Say(message) if matches!(*message, Message::Snapshot { .. }) => {
+                // One comes in parts; what the machine is told of it says this sub-node itself.
+                tracing::warn!(subnode = %from.short(), "a snapshot that comes in one message is refused");
+                Ok(())
+            }
             Word::Say(message) => {
                 let whose = match &*message {
                     Message::Prepare { base, .. } | Message::Accept { base, .. } | Message::Configured(base) => {
@@ -32,6 +37,7 @@ impl Desk {
                     self.witness_input(whose, from, message)
                 }
             }
+            Word::Snapshot(parcel) => self.parcel(from, *parcel),
             Word::Introduce(introduction) => self.introduced(from, introduction),
             Word::Ask => {
                 let word = match self.agree(organization)? {

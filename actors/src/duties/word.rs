@@ -1,6 +1,7 @@
 //! What the duties of two sub-nodes say to each other, and its bytes. It decides the form and nothing else; whoever carries it
 //! proves which sub-node it comes from. Read by [`super`], written for a [`super::Carrier`].
 
+use super::Parcel;
 use hansa_core::{
     code::{Code, Fault},
     mirror::{MemberId, Message},
@@ -18,6 +19,8 @@ pub enum Word {
     Say(Box<Message>),
     /// To the partner: where this sub-node is.
     Introduce(Box<Introduction>),
+    /// To the partner: of a snapshot that is on its way.
+    Snapshot(Box<Parcel>),
     /// To a sub-node of another organization: will it be a witness of the asker's pair?
     Ask,
     /// It will.

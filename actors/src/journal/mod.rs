@@ -198,6 +198,8 @@ struct Shared<E> {
     /// The segments on disk, the oldest first.
     segments: Mutex<VecDeque<SegmentPlace>>,
     segments_dropped: AtomicU64,
+    /// Somebody needs the entries from here on.
+    kept_from: AtomicU64,
     /// How often the log was cut: changed with the lock on `segments`, before anything is taken away.
     cuts: AtomicU64,
     /// Only one removes segments at a time.
@@ -294,6 +296,7 @@ impl<E: Send + 'static> Journal<E> {
             spares: Spares::start(Arc::clone(&disk), options.segment_bytes, retry_delay)?,
             segments: Mutex::new(recovery::places(disk.as_ref(), &recovered.segments)?),
             segments_dropped: AtomicU64::new(0),
+            kept_from: AtomicU64::new(u64::MAX),
             cuts: AtomicU64::new(0),
             removing: Mutex::default(),
             options,
@@ -437,10 +440,18 @@ impl<E: Send + 'static> Journal<E> {
         locked(&self.shared.history).clone()
     }
 
-    /// Drops whole segments whose entries all lie before `sequence`, oldest first, until all that are left take at most
-    /// `keep_bytes`; gives how many.
+    /// From now on entries from here on are not dropped, unless the disk is full; with none, nothing is kept for anybody. What was
+    /// dropped before, or is being dropped, is gone all the same: see [`Self::first`].
+    pub fn keep_from(&self, sequence: Option<u64>) {
+        self.shared.kept_from.store(sequence.unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    /// Drops whole segments whose entries all lie before `sequence`, and before what is kept for somebody, oldest first, until all
+    /// that are left take at most `keep_bytes`; gives how many.
     pub fn truncate_before(&self, sequence: u64, keep_bytes: u64) -> Result<usize, Fault> {
         let _one_at_a_time = locked(&self.shared.removing);
+        let kept_from = if self.is_full() { u64::MAX } else { self.shared.kept_from.load(Ordering::Acquire) };
+        let sequence = sequence.min(kept_from);
         let mut dropped = 0;
         loop {
             let oldest = {

@@ -40,8 +40,11 @@ pub struct Position {
 /// Changes in the order of kind and key: a value sets, none deletes.
 pub type Changes = BTreeMap<(u8, Vec<u8>), Option<Vec<u8>>>;
 
+/// A key with its value.
+pub type Row = (Vec<u8>, Vec<u8>);
+
 /// Keys of one kind, each with its value.
-pub type Page = Vec<(Vec<u8>, Vec<u8>)>;
+pub type Page = Vec<Row>;
 
 /// What keeps entries.
 pub trait Store: Send + Sync + 'static {

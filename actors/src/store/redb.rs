@@ -10,7 +10,7 @@
 //! back is for the journal to say. That happens only when the store is opened; under a running node an empty store
 //! would be wrong, for memory no longer has what it lost.
 
-use super::{Changes, Page, Position, Store};
+use super::{Changes, Page, Position, Row, Store};
 use hansa_core::code::{Code, Fault};
 use redb::{Builder, Database, DatabaseError, Error, ReadableDatabase, StorageError, TableDefinition};
 use std::{
@@ -36,6 +36,8 @@ const FORMAT: u64 = 1;
 const REDB_FORMAT: u8 = 3;
 /// Pages of the file that are kept in memory; redb's own choice would be 1 GiB.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of entries that are put in the place of others at once.
+const REPLACED_BYTES: usize = 16 * 1024 * 1024;
 /// How many damaged files are left lying beside the store.
 const BROKEN_MAX: usize = 1_000;
 
@@ -136,42 +138,63 @@ impl RedbStore {
 }
 
 impl RedbStore {
-    /// Everything that it has, as it was at one commit, and that commit's position: keys each with the byte of their kind before them.
+    /// Hand everything that it has, as it was at one commit, to `each`: keys, each with the byte of its kind before it, and values, in
+    /// their order. Gives that commit's position. What is committed meanwhile waits for nothing.
     ///
     /// # Errors
-    /// The store cannot be read.
-    pub fn export(&self) -> Result<(Position, Page), Fault> {
+    /// The store cannot be read, or what `each` says.
+    pub fn export(&self, mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Fault>) -> Result<Position, Fault> {
         self.with(|database| {
             let transaction = database.begin_read()?;
             let applied = transaction.open_table(META)?.get(META_APPLIED)?.map_or(0, |applied| applied.value());
-            let entries = transaction.open_table(ENTRIES)?;
-            let owned = |entry: (redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>)| {
-                (entry.0.value().to_vec(), entry.1.value().to_vec())
-            };
-            let page: Result<Page, StorageError> = entries.range::<&[u8]>(..)?.map(|entry| entry.map(owned)).collect();
-            Ok((Position { applied }, page?))
-        })
+            for entry in transaction.open_table(ENTRIES)?.range::<&[u8]>(..)? {
+                let (key, value) = entry?;
+                if let Err(fault) = each(key.value(), value.value()) {
+                    return Ok(Err(fault));
+                }
+            }
+            Ok(Ok(Position { applied }))
+        })?
     }
 
-    /// Put what another has in the place of all that this one has, at once.
+    /// Put what `next` gives, until it gives none, in the place of all that this one has. It goes there in pieces, so that memory does
+    /// not grow with it; in between the store is neither what it was nor what it will be, and its position is 0.
     ///
     /// # Errors
-    /// The store cannot be written; then it has what it had.
-    pub fn replace(&self, page: &Page, position: Position) -> Result<(), Fault> {
+    /// The store cannot be written, or what `next` says: then part of it is there.
+    pub fn replace(
+        &self,
+        position: Position,
+        mut next: impl FnMut() -> Result<Option<Row>, Fault>,
+    ) -> Result<(), Fault> {
         self.with(|database| {
-            let mut transaction = database.begin_write()?;
-            transaction.set_quick_repair(true);
-            transaction.delete_table(ENTRIES)?;
-            let mut entries = transaction.open_table(ENTRIES)?;
-            for (key, value) in page {
-                entries.insert(key.as_slice(), value.as_slice())?;
+            let (mut is_first, mut has_more) = (true, true);
+            while has_more {
+                let mut transaction = database.begin_write()?;
+                transaction.set_quick_repair(true);
+                if std::mem::take(&mut is_first) {
+                    transaction.delete_table(ENTRIES)?;
+                }
+                let (mut entries, mut bytes) = (transaction.open_table(ENTRIES)?, 0);
+                while bytes < REPLACED_BYTES {
+                    let Some((key, value)) = (match next() {
+                        Ok(entry) => entry,
+                        Err(fault) => return Ok(Err(fault)),
+                    }) else {
+                        has_more = false;
+                        break;
+                    };
+                    bytes += key.len() + value.len();
+                    entries.insert(key.as_slice(), value.as_slice())?;
+                }
+                drop(entries);
+                let applied = if has_more { 0 } else { position.applied };
+                transaction.open_table(META)?.insert(META_APPLIED, applied)?;
+                transaction.commit()?;
+                self.applied.store(applied, Ordering::Release);
             }
-            drop(entries);
-            transaction.open_table(META)?.insert(META_APPLIED, position.applied)?;
-            transaction.commit()?;
-            self.applied.store(position.applied, Ordering::Release);
-            Ok(())
-        })
+            Ok(Ok(()))
+        })?
     }
 }
 

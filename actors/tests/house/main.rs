@@ -10,6 +10,7 @@ mod history;
 mod limits;
 mod pair;
 mod pair_fixture;
+mod pair_snapshots;
 mod poison;
 mod rest;
 mod restarts;

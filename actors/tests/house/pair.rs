@@ -1,25 +1,19 @@
 //! What the duties of two sub-nodes and their witnesses do with real journals on disk: found, join, count on both, take over, switch,
 //! come back.
 
-use crate::pair_fixture::{Lines, Node, folder, followed, happened, hashes, id, join, pair, served, transport};
+use crate::pair_fixture::{Lines, Node, folder, followed, hashes, id, join, pair, served, transport};
 use hansa_actors::{
-    duties::{Carrier, Happening, Word},
+    duties::{Carrier, Word},
     journal::Watch,
 };
 use hansa_core::{
     code::Code,
     durability::Durability,
     ident::SubnodeId,
-    mirror::{
-        Position,
-        pair::{State, Timing},
-    },
+    mirror::{Position, pair::State},
     moment::Moment,
 };
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::Ordering};
 
 // M1, M2: the mirror has the active's log, entry for entry, and nothing leaves that only one of them has.
 #[tokio::test(flavor = "multi_thread")]
@@ -135,59 +129,6 @@ async fn a_mirror_whose_disk_was_wiped_gets_everything_anew() {
     active.until("a pair again", |status| status.state == State::ActivePair).await;
     mirror.until("the whole log", |status| status.state == State::Mirror && status.tail == 510).await;
     assert_eq!(hashes(&active.entries()), hashes(&mirror.entries()));
-}
-
-// M4: a new disk gets everything, also where the other's journal does not reach back to the beginning any more and a snapshot takes
-// far longer than a question waits.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_snapshot_that_takes_long_comes_in_time() {
-    let lines = Lines::default();
-    let (mut active, mirror, _witnesses) = pair(&lines).await;
-    let record = vec![7; 100_000];
-    for number in 0..40 {
-        active.journal.append(&[(b"\x03address".as_slice(), &record[..])], Moment(number), Vec::new());
-    }
-    let tail = active.journal.tail();
-    active.until("all of it in both", |status| status.committed == tail).await;
-    mirror.duties.end();
-    mirror.journal.close().unwrap();
-    mirror.cut();
-    drop(mirror);
-    active.until("serving alone", |status| status.state == State::ActiveSolo).await;
-    let kept = tail - 5;
-    assert!(active.journal.truncate_before(kept, 0).unwrap() > 0 && active.journal.first() > 1);
-
-    let certified = active.duties.partnered(SubnodeId(id(&transport(1, 1)))).await.unwrap();
-    let mut mirror = join(&lines, &active, certified, folder());
-    assert!(happened(&mut active, |happening| matches!(happening, Happening::MakeSnapshot)).await);
-    tokio::time::sleep(Duration::from_millis(10 * Timing::LAN.retry_ms)).await;
-    let mut history = active.journal.history();
-    history.cut(active.journal.position(kept).unwrap().unwrap());
-    let snapshot = (history, b"machines".to_vec());
-    // While one is on its way, whoever asks again gets no other; but over a new link the one before will not come any more.
-    lines.keep_snapshots(true);
-    active.duties.snapshot_made(Some(snapshot.clone()));
-    tokio::time::sleep(Duration::from_millis(10 * Timing::LAN.retry_ms)).await;
-    while let Ok(happening) = active.happenings.try_recv() {
-        assert!(!matches!(happening, Happening::MakeSnapshot), "one is on its way");
-    }
-    lines.keep_snapshots(false);
-    mirror.mend();
-    assert!(happened(&mut active, |happening| matches!(happening, Happening::MakeSnapshot)).await);
-    active.duties.snapshot_made(Some(snapshot));
-    let (history, state) = loop {
-        if let Happening::Install { history, state } = mirror.happenings.recv().await.unwrap() {
-            break (history, state);
-        }
-    };
-    assert_eq!(state, b"machines");
-    mirror.journal.install(&history).unwrap();
-    mirror.duties.installed(Ok(history));
-    active.until("a pair again", |status| status.state == State::ActivePair).await;
-    mirror.until("the whole log", |status| status.state == State::Mirror && status.tail == tail).await;
-    while let Ok(happening) = active.happenings.try_recv() {
-        assert!(!matches!(happening, Happening::MakeSnapshot), "it is made once");
-    }
 }
 
 // M3: duties that end in a panic end the node: an active without them would serve for ever, whoever else is told to.

@@ -16,7 +16,7 @@ use hansa_core::{
     durability::Durability,
     ident::{OrganizationId, SubnodeId},
     mirror::{
-        Entry, Message,
+        Entry,
         pair::{OnMirrorLost, State, Timing},
     },
     moment::Moment,
@@ -39,13 +39,14 @@ pub struct Lines(Arc<Mutex<Wires>>);
 struct Wires {
     there: HashMap<SubnodeId, (OrganizationId, Arc<Duties>)>,
     cut: HashSet<SubnodeId>,
-    /// Snapshots do not arrive, as if they were large and the line slow.
-    keeps_snapshots: bool,
+    /// What becomes of each word on its way.
+    fate: Option<Box<dyn FnMut(Word) -> Option<Word> + Send>>,
 }
 
 impl Lines {
-    pub fn keep_snapshots(&self, keeps: bool) {
-        self.0.lock().unwrap().keeps_snapshots = keeps;
+    /// From now on every word arrives as this makes it, if it gives any.
+    pub fn befall(&self, fate: impl FnMut(Word) -> Option<Word> + Send + 'static) {
+        self.0.lock().unwrap().fate = Some(Box::new(fate));
     }
 }
 
@@ -57,19 +58,18 @@ struct Wire {
 
 impl Carrier for Wire {
     fn tell(&self, to: SubnodeId, word: &Word) {
-        let wires = self.lines.0.lock().unwrap();
+        let mut wires = self.lines.0.lock().unwrap();
         if wires.cut.contains(&self.from) || wires.cut.contains(&to) {
             return;
         }
-        let is_snapshot = matches!(word, Word::Say(message) if matches!(**message, Message::Snapshot { .. }));
-        if is_snapshot && wires.keeps_snapshots {
+        let word = Word::read(&word.bytes()).expect("it was written as one");
+        let Some(word) = wires.fate.as_mut().map_or_else(|| Some(word.clone()), |fate| fate(word.clone())) else {
             return;
-        }
+        };
         let duties = wires.there.get(&to).map(|(_, duties)| Arc::clone(duties));
         // What is said may be answered at once.
         drop(wires);
         if let Some(duties) = duties {
-            let word = Word::read(&word.bytes()).expect("it was written as one");
             duties.told(self.from, self.organization, word, ());
         }
     }
@@ -92,7 +92,7 @@ pub struct Node {
     pub subnode: SubnodeId,
     pub lines: Lines,
     pub duties: Arc<Duties>,
-    pub ground: Ground,
+    pub ground: Arc<Ground>,
     pub journal: Arc<Journal<Outward>>,
     pub happenings: mpsc::UnboundedReceiver<Happening>,
     pub released: Arc<Counting>,
@@ -160,6 +160,7 @@ impl Node {
         let (happen, happenings) = mpsc::unbounded_channel();
         let duties = Duties::start(Start {
             opened,
+            folder: folder.path().to_owned(),
             is_blank: ground.is_blank(),
             journal: Arc::clone(&journal),
             organization: organization(number),
@@ -174,6 +175,7 @@ impl Node {
         });
         let duties = Arc::new(duties.unwrap());
         lines.0.lock().unwrap().there.insert(subnode, (owner, Arc::clone(&duties)));
+        let ground = Arc::new(ground);
         Self { subnode, lines: lines.clone(), duties, ground, journal, happenings, released, disk, fatal, folder }
     }
 
@@ -215,7 +217,7 @@ impl Node {
     }
 
     pub fn entries(&self) -> Vec<Entry> {
-        let (mut entries, mut after) = (Vec::new(), 0);
+        let (mut entries, mut after) = (Vec::new(), self.journal.first() - 1);
         loop {
             let more = self.journal().entries(after, u64::MAX, 1 << 20).unwrap();
             let Some(last) = more.last() else { return entries };
@@ -274,23 +276,33 @@ pub async fn pair(lines: &Lines) -> (Node, Node, Vec<Node>) {
 /// The same behind what is written at first, ten times that something leaves.
 pub async fn pair_behind(lines: &Lines, write: impl FnOnce(&Node)) -> (Node, Node, Vec<Node>) {
     let active = Node::start(lines, 1, 0, folder(), None);
-    let witnesses: Vec<_> = (2..6).map(|number| Node::start(lines, number, 0, folder(), None)).collect();
     write(&active);
     active.until_released(10).await;
     assert_eq!(active.said(), Some(Durability::OneSite), "a single node");
-    for node in witnesses.iter().chain([&active]) {
+    let witnesses = found(lines, &active).await;
+    let mirror = joined(lines, &active, folder()).await;
+    active.until("a pair", |status| status.state == State::ActivePair).await;
+    mirror.until("a mirror", |status| status.state == State::Mirror && status.joined).await;
+    (active, mirror, witnesses)
+}
+
+/// The witnesses of a pair that is founded with this node, which is alone.
+pub async fn found(lines: &Lines, active: &Node) -> Vec<Node> {
+    let witnesses: Vec<_> = (2..6).map(|number| Node::start(lines, number, 0, folder(), None)).collect();
+    for node in witnesses.iter().chain([active]) {
         node.mend();
     }
     let asked = active.duties.ask_witnesses(witnesses.iter().map(|witness| witness.subnode).collect()).await.unwrap();
     assert_eq!((asked.agreed.len(), asked.declined.len()), (4, 0));
     active.duties.found(asked.agreed).await.unwrap();
     active.until("serving alone", |status| status.state == State::ActiveSolo).await;
-    let partner = SubnodeId(id(&transport(1, 1)));
-    let certified = active.duties.partnered(partner).await.unwrap();
-    let mirror = join(lines, &active, certified, folder());
-    active.until("a pair", |status| status.state == State::ActivePair).await;
-    mirror.until("a mirror", |status| status.state == State::Mirror && status.joined).await;
-    (active, mirror, witnesses)
+    witnesses
+}
+
+/// The other sub-node, which has just come.
+pub async fn joined(lines: &Lines, active: &Node, folder: Arc<tempfile::TempDir>) -> Node {
+    let certified = active.duties.partnered(SubnodeId(id(&transport(1, 1)))).await.unwrap();
+    join(lines, active, certified, folder)
 }
 
 pub fn join(

@@ -133,6 +133,7 @@ pub fn pair_status() -> PairStatus {
         }],
         last_takeover: Some(Takeover { at: NOW, epoch: 6, why: "the active in Hamburg was not heard for 4 s".into() }),
         mirror_fit: true,
+        snapshot: None,
         alarm: None,
     }
 }

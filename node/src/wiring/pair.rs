@@ -5,8 +5,8 @@ use super::Machines;
 use crate::{
     admin::{
         protocol::{
-            Declined, PairDuty, PairInitiated, PairMode, PairRole, PairSite, PairStatus, PairSwitched, PairWitness,
-            Takeover,
+            Declined, PairDuty, PairInitiated, PairMode, PairRole, PairSite, PairSnapshot, PairStatus, PairSwitched,
+            PairWitness, SnapshotStage, Takeover,
         },
         time::Time,
     },
@@ -15,7 +15,7 @@ use crate::{
 };
 use hansa_actors::{
     clock,
-    duties::{Paired, Status},
+    duties::{Paired, Progress, Stage, Status},
     standby::Poison,
 };
 use hansa_core::{
@@ -175,6 +175,7 @@ impl Machines {
                 duties,
                 last_takeover: None,
                 mirror_fit: true,
+                snapshot: None,
                 alarm: None,
             });
         };
@@ -196,6 +197,7 @@ impl Machines {
                 why: took.why,
             }),
             mirror_fit: status.follower_fit,
+            snapshot: status.snapshot.map(snapshot),
             alarm: match (status.alarm, &status.poison) {
                 (Some(Alarm::Unfit), Some(Poison { fault, .. })) => Some(format!("{} ({fault})", alarm(Alarm::Unfit))),
                 (known, _) => known.map(alarm).or(status.silent.then_some(SILENT)).map(str::to_owned),
@@ -344,6 +346,18 @@ impl Machines {
         self.pairings.issue(code.clone());
         Ok(code)
     }
+}
+
+/// A snapshot on its way, as the administration shows it.
+fn snapshot(progress: Progress) -> PairSnapshot {
+    let stage = match progress.stage {
+        Stage::Making => SnapshotStage::Making,
+        Stage::Sending => SnapshotStage::Sending,
+        Stage::Receiving => SnapshotStage::Receiving,
+        Stage::Installing => SnapshotStage::Installing,
+        Stage::NoRoom => SnapshotStage::NoRoom,
+    };
+    PairSnapshot { stage, bytes: progress.bytes, of: progress.of }
 }
 
 /// Whose these sub-nodes are, as far as the directory knows.

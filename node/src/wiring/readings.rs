@@ -3,7 +3,11 @@
 
 use super::{Machines, pair::role};
 use crate::admin::protocol::{PairRole, Reading};
-use hansa_actors::{clock, duties::Status, stage};
+use hansa_actors::{
+    clock,
+    duties::{Progress, Status},
+    stage,
+};
 use hansa_core::{dispatch::Tally, durability::Durability, mirror::Mode};
 
 impl Machines {
@@ -166,12 +170,19 @@ fn pair_readings(status: &Status) -> Vec<Reading> {
     ] {
         readings.push(Reading::gauge(name, help, value as f64));
     }
+    if let Some(Progress { bytes, of, .. }) = status.snapshot {
+        let help = "Of a snapshot on its way between the two, what the receiver has.";
+        readings.push(Reading::gauge("hansa_pair_snapshot_bytes", help, bytes as f64));
+        let help = "Of a snapshot on its way between the two, all of it; zero while it is being made.";
+        readings.push(Reading::gauge("hansa_pair_snapshot_bytes_all", help, of as f64));
+    }
     readings
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hansa_actors::duties::Stage;
     use hansa_core::{
         ident::SubnodeId,
         mirror::{MemberId, pair::State},
@@ -183,6 +194,7 @@ mod tests {
         let member = |seed| MemberId { subnode: SubnodeId([seed; 32]), journal: 1 };
         let mut status = Status {
             silent: false,
+            snapshot: Some(Progress { stage: Stage::Sending, bytes: 5, of: 9 }),
             state: State::ActivePair,
             epoch: Some(7),
             mode: Some(Mode::Pair { active: member(1), mirror: member(2) }),
@@ -216,6 +228,8 @@ mod tests {
             ("hansa_pair_takeovers", 3.0),
             ("hansa_pair_partner_linked", 0.0),
             ("hansa_pair_mirror_fit", 0.0),
+            ("hansa_pair_snapshot_bytes", 5.0),
+            ("hansa_pair_snapshot_bytes_all", 9.0),
         ] {
             assert_eq!(value(&status, name, None), Some(expected), "{name}");
         }

@@ -19,6 +19,7 @@ use hansa_core::{
 };
 use hansa_federation::{Attend, DutyEvent, Unsent};
 use std::{
+    path::PathBuf,
     sync::{Arc, Weak, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -93,14 +94,14 @@ impl Succession {
             }
             Happening::Follow => self.follow().await,
             Happening::Changed => self.changed().await,
-            Happening::MakeSnapshot => {
-                self.snapshot();
+            Happening::MakeSnapshot { path } => {
+                self.snapshot(path);
                 Ok(())
             }
-            Happening::Install { history, state } => {
+            Happening::Install { history, snapshot } => {
                 let ground = Arc::clone(&self.ground);
                 self.standby = None;
-                let installed = blocking(move || ground.install(&history, &state).map(|()| history)).await;
+                let installed = blocking(move || ground.install(&history, &snapshot).map(|()| history)).await;
                 self.standby = Some(self.ground.standby());
                 self.duties.installed(installed);
                 self.tell_of_standby()
@@ -202,10 +203,10 @@ impl Succession {
 
     /// Make a snapshot beside everything else: of the last checkpoint, for to make one could mean to wait for the very sub-node that
     /// wants the snapshot. What is behind it, the journal keeps.
-    fn snapshot(&self) {
+    fn snapshot(&self, path: PathBuf) {
         let (ground, duties) = (Arc::clone(&self.ground), Arc::clone(&self.duties));
-        tokio::task::spawn_blocking(move || {
-            let made = ground.snapshot();
+        tokio::spawn(async move {
+            let made = blocking(move || ground.snapshot(&path)).await;
             if let Err(fault) = &made {
                 tracing::warn!(%fault, "no snapshot for the other sub-node could be made; it asks again");
             }
@@ -237,6 +238,7 @@ impl Machines {
         Start {
             opened,
             journal: Arc::clone(ground.journal()),
+            folder: self.start.folder.path().to_owned(),
             is_blank: ground.is_blank(),
             organization: self.keys.organization.clone(),
             key: self.keys.node.clone(),
@@ -320,7 +322,7 @@ impl Carrier for Post {
         match federation.tell(to, word.bytes()) {
             Ok(()) => {}
             Err(Unsent::TooLarge) => {
-                tracing::error!(subnode = %to.short(), "a snapshot is larger than what the other sub-node takes at once");
+                tracing::error!(subnode = %to.short(), "an entry is larger than what the other sub-node takes at once");
             }
             Err(unsent) => tracing::debug!(subnode = %to.short(), %unsent, "a word of the pair was not sent"),
         }

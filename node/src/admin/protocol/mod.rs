@@ -18,7 +18,8 @@ pub use history::{DryRun, DryRunStep, HistoryEntry, HistoryPage, HistoryRecord, 
 pub use library::{LibraryAdded, LibraryEntry, LibraryFunction, LibraryRemoved, LibrarySource};
 pub use list::{ListFilter, TransactionPage};
 pub use pair::{
-    Declined, PairDuty, PairInitiated, PairMode, PairRole, PairSite, PairStatus, PairSwitched, PairWitness, Takeover,
+    Declined, PairDuty, PairInitiated, PairMode, PairRole, PairSite, PairSnapshot, PairStatus, PairSwitched,
+    PairWitness, SnapshotStage, Takeover,
 };
 pub use status::{
     Addresses, Disk, FederationStatus, Health, JournalStatus, NodeStatus, OrganizationStatus, Peer, PeerMirror,

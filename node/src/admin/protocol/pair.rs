@@ -119,6 +119,33 @@ pub struct Takeover {
     pub why: String,
 }
 
+/// A snapshot on its way from one sub-node to the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairSnapshot {
+    /// What is done with it.
+    pub stage: SnapshotStage,
+    /// Bytes that the other sub-node has of it.
+    pub bytes: u64,
+    /// Its bytes; zero while it is being made.
+    pub of: u64,
+}
+
+/// What is done with a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SnapshotStage {
+    /// The active writes it.
+    Making,
+    /// The active sends it.
+    Sending,
+    /// It comes here.
+    Receiving,
+    /// It is put in the place of what this sub-node had.
+    Installing,
+    /// This sub-node has no room for it.
+    NoRoom,
+}
+
 /// How a pair is, as one of its sub-nodes sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PairStatus {
@@ -149,6 +176,9 @@ pub struct PairStatus {
     /// Whether the one that follows could serve: its machines take in what counts. As far as this sub-node knows.
     #[serde(default = "fit")]
     pub mirror_fit: bool,
+    /// A snapshot that one of the two sends the other, which needs more than the journal has; none where there is none.
+    #[serde(default)]
+    pub snapshot: Option<PairSnapshot>,
     /// What an operator must see to, in words.
     pub alarm: Option<String>,
 }
@@ -220,6 +250,7 @@ mod tests {
             "witnesses",
             "duties",
             "last_takeover",
+            "snapshot",
             "alarm",
         ];
         assert!(promised.iter().all(|key| keys.contains(key)), "{keys:?}");
@@ -230,6 +261,9 @@ mod tests {
         assert_eq!(status["mirror"]["cxip"], "10.0.0.2:4000");
         assert_eq!(status["witnesses"][0]["linked"], true);
         assert_eq!(status["last_takeover"]["epoch"], 6);
+        assert_eq!(status["snapshot"], json!(null));
+        let snapshot = super::PairSnapshot { stage: super::SnapshotStage::NoRoom, bytes: 0, of: 7 };
+        assert_eq!(serde_json::to_value(snapshot).unwrap(), json!({ "stage": "no-room", "bytes": 0, "of": 7 }));
         for role in super::PairRole::ALL {
             assert_eq!(serde_json::to_value(role).unwrap(), role.word());
         }

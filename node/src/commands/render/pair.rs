@@ -1,6 +1,6 @@
 //! A mirrored pair as text: how it is, and what its operator should see to. The doctor says the latter in the same words.
 
-use super::{duration, indented, table};
+use super::{bytes, duration, indented, table};
 use crate::admin::protocol::*;
 use std::fmt::Write as _;
 
@@ -21,6 +21,9 @@ pub fn pair(status: &PairStatus) -> String {
         PairMode::Pair => "pair: what is acknowledged is on both disks",
         PairMode::Solo => "solo: what is acknowledged is on the active's disk alone",
     };
+    if let Some(snapshot) = &status.snapshot {
+        rows.push(("snapshot", on_its_way(snapshot)));
+    }
     rows.push(("mode", format!("{mode}; epoch {}", status.epoch)));
     let counts = if status.committed == status.tail { "all".to_owned() } else { status.committed.to_string() };
     rows.push(("journal", format!("entry {} ({counts} count)", status.tail)));
@@ -104,6 +107,19 @@ fn behind(entries: u64) -> String {
     }
 }
 
+fn on_its_way(snapshot: &PairSnapshot) -> String {
+    let (had, of) = (bytes(snapshot.bytes), bytes(snapshot.of));
+    match snapshot.stage {
+        SnapshotStage::Making => {
+            "for the other sub-node, which needs more than the journal has, is being made".to_owned()
+        }
+        SnapshotStage::Sending => format!("on its way to the other sub-node, which has {had} of {of}"),
+        SnapshotStage::Receiving => format!("on its way here: {had} of {of}"),
+        SnapshotStage::Installing => format!("of {of} has come, and is put in the place of what was here"),
+        SnapshotStage::NoRoom => format!("of {of} is offered, and does not fit"),
+    }
+}
+
 fn who(name: Option<&hansa_core::ident::OrganizationName>, organization: hansa_core::ident::OrganizationId) -> String {
     name.map_or_else(|| organization.short(), ToString::to_string)
 }
@@ -134,6 +150,13 @@ pub fn pair_concerns(status: &PairStatus) -> Vec<Concern> {
             "the other sub-node cannot take in an entry of the log: it has everything, and does not take over"
                 .to_owned(),
             "see there with `hansa pair status` which entry and why, and start it with a version that can take it in",
+        );
+    }
+    if let Some(PairSnapshot { stage: SnapshotStage::NoRoom, of, .. }) = status.snapshot {
+        concern(
+            true,
+            format!("this sub-node's disk has no room for the snapshot that it needs: that has {}", bytes(of)),
+            "make room for twice as much and 64 MiB; it is offered again by itself",
         );
     }
     let linked = status.witnesses.iter().filter(|witness| witness.linked).count() as u64;
@@ -234,6 +257,28 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_is_told_with_how_much_of_it_has_come() {
+        let shown = |stage, bytes| {
+            let snapshot = Some(PairSnapshot { stage, bytes, of: 200 << 20 });
+            pair(&PairStatus { snapshot, ..pretended::pair_status() })
+        };
+        for (stage, part) in [
+            (SnapshotStage::Making, "snapshot       for the other sub-node"),
+            (
+                SnapshotStage::Sending,
+                "snapshot       on its way to the other sub-node, which has 12.0 MiB of 200.0 MiB",
+            ),
+            (SnapshotStage::Receiving, "snapshot       on its way here: 12.0 MiB of 200.0 MiB"),
+            (SnapshotStage::Installing, "snapshot       of 200.0 MiB has come"),
+            (SnapshotStage::NoRoom, "snapshot       of 200.0 MiB is offered, and does not fit"),
+        ] {
+            let text = shown(stage, 12 << 20);
+            assert!(text.contains(part), "'{part}' is missing in:\n{text}");
+        }
+        assert!(!pair(&pretended::pair_status()).contains("snapshot"));
+    }
+
+    #[test]
     fn whatever_is_not_as_it_should_be_has_advice_and_what_is_has_none() {
         let mut status = pretended::pair_status();
         status.witnesses[1].linked = true;
@@ -255,6 +300,8 @@ mod tests {
         assert!(of(&|status| status.alarm = Some("the two logs differ".into())).is_wrong);
         assert!(of(&|status| status.role = PairRole::Suspect).is_wrong);
         assert!(of(&|status| status.mirror_fit = false).is_wrong);
+        let no_room = PairSnapshot { stage: SnapshotStage::NoRoom, bytes: 0, of: 1 << 30 };
+        assert!(of(&|status| status.snapshot = Some(no_room)).is_wrong);
         let alone = of(&|status| (status.mode, status.mirror) = (PairMode::Solo, None));
         assert!(!alone.is_wrong && alone.advice.contains("hansa pair init"));
         let single = of(&|status| (status.role, status.mode) = (PairRole::Single, PairMode::Single));
