@@ -167,7 +167,16 @@ impl House {
         let responses_kept_max = options.responses_kept_max.div_ceil(shards);
         let mut shared_out: Vec<Recovered<Instance>> = (0..shards).map(|_| HashMap::new()).collect();
         let mut open = Vec::new();
-        for (id, slot) in transactions {
+        for (id, mut slot) in transactions {
+            // It was purged, or has ended and is not to be kept: nobody may meet it here. The store may have it as it was before, or the
+            // one before it.
+            let is_kept = slot.machine.is_kept();
+            if !is_kept || slot.anew {
+                common.keep(&id, &mut slot);
+            }
+            if !is_kept {
+                continue;
+            }
             if slot.machine.is_open() {
                 open.push(id);
             }

@@ -22,6 +22,7 @@ use hansa_core::{
     machine::Machine,
     membership::Membership,
     mirror::History,
+    moment::Moment,
 };
 use ractor::Actor as _;
 use serde_bytes::ByteBuf;
@@ -68,6 +69,8 @@ pub struct Standby {
     heard: Recovery,
     /// The last entry that was taken in.
     taken: u64,
+    /// When the last one was written, by the clock of whoever serves.
+    moment: Moment,
     /// The entry behind that, if it cannot be.
     poison: Option<Poison>,
     checkpoint: (u64, Instant),
@@ -202,6 +205,7 @@ impl Ground {
             recovery: Recovery::default(),
             heard: Recovery::default(),
             taken,
+            moment: Moment(0),
             poison: None,
             checkpoint: (taken, Instant::now()),
             is_first: true,
@@ -288,7 +292,7 @@ impl Standby {
                 self.grown_bytes += (address.len() + record.len()) as u64;
                 let taken = Taken { sequence, address, record };
                 match poison::take(&mut self.recovery, &self.common.store, taken)? {
-                    Outcome::Taken => self.taken = sequence,
+                    Outcome::Taken => (self.taken, self.moment) = (sequence, entry.moment),
                     Outcome::Poisoned(poison) => return self.set_aside(poison),
                 }
             }
@@ -353,6 +357,8 @@ impl Standby {
         keep(common, &mut recovery.topics);
         keep(common, &mut recovery.access);
         let (common, applied) = (Arc::clone(common), self.taken);
+        // What ended long ago is gone here no sooner than on the active, if both keep it as long: a clock that is ahead purges nothing.
+        let now = clock::now().min(self.moment);
         let (keep_ms, keep_bytes) = (self.options.finished_keep_ms, self.options.journal_keep_bytes);
         let (settled, is_settled) = mpsc::channel();
         self.committing.begin(move || {
@@ -364,7 +370,7 @@ impl Standby {
             let committed = common.store.flush_when(Position { applied }, settle).and_then(|()| {
                 common.behind.fetch_max(applied, Ordering::AcqRel);
                 common.journal.truncate_before(applied + 1, keep_bytes)?;
-                common.purge(clock::now(), keep_ms)
+                common.purge(now, keep_ms)
             });
             if let Err(fault) = committed {
                 tracing::error!(%fault, "no checkpoint could be made; it is tried again");
