@@ -8,6 +8,7 @@
 mod acting;
 mod desk;
 mod feeding;
+mod leaving;
 mod ledger;
 mod seen;
 mod stall;

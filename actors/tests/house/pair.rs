@@ -21,6 +21,9 @@ use std::{
     time::Duration,
 };
 
+/// Nobody waits so long.
+const FOREVER: Duration = Duration::from_secs(36_000);
+
 // M1, M2: the mirror has the active's log, entry for entry, and nothing leaves that only one of them has.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_leaves_the_active_is_in_both_logs() {
@@ -241,4 +244,49 @@ async fn nothing_leaves_after_the_lease_has_run_out() {
     assert_eq!(released(), 0);
     node.journal.lease(Some(Moment(u64::MAX)));
     node.until_released(3).await;
+}
+
+// M4: who stops does not wait for a mirror that is not there, and goes on to be the active one until it ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_hands_over_to_a_mirror_that_is_gone() {
+    let lines = Lines::patient();
+    let (active, mirror, witnesses) = pair(&lines).await;
+    for gone in [mirror.subnode, witnesses[0].subnode, witnesses[1].subnode] {
+        active.duties.unlinked(gone);
+        let enough = gone == witnesses[0].subnode;
+        if !enough {
+            let fault = active.duties.hand_over(FOREVER).await.unwrap_err();
+            assert_eq!(fault.code, Code::PairNotReady);
+            assert_eq!(active.duties.status().await.unwrap().state, State::ActivePair, "it was not begun");
+        }
+        if gone == mirror.subnode {
+            active.duties.linked(gone);
+        }
+    }
+    active.duties.linked(witnesses[1].subnode);
+    assert!(active.duties.hand_over(FOREVER).await.unwrap(), "three of four decide");
+    assert!(!active.duties.hand_over(FOREVER).await.unwrap(), "it follows, and there is nothing to hand over");
+}
+
+// M4: one that stops as well does not take over: whoever waits for it sees that when its link goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_hands_over_gives_up_when_the_mirror_goes_meanwhile() {
+    let lines = Lines::patient();
+    let (active, mirror, _witnesses) = pair(&lines).await;
+    mirror.cut();
+    active.write(3);
+    let handing = async {
+        let fault = active.duties.hand_over(FOREVER).await.unwrap_err();
+        assert_eq!(fault.code, Code::PairNotReady);
+        // What it has and the mirror has not stays in its log, and does not count for now.
+        active.duties.waits_in_vain().await;
+        let status = active.duties.status().await.unwrap();
+        assert!(status.committed < status.tail);
+    };
+    let stopping = async {
+        active.until("handing over", |status| status.state == State::Switching).await;
+        mirror.duties.end();
+        active.duties.unlinked(mirror.subnode);
+    };
+    tokio::join!(handing, stopping);
 }

@@ -41,9 +41,23 @@ struct Wires {
     cut: HashSet<SubnodeId>,
     /// Snapshots do not arrive, as if they were large and the line slow.
     keeps_snapshots: bool,
+    /// A lease that does not run out in a test.
+    is_patient: bool,
 }
 
 impl Lines {
+    /// Nobody is taken for lost because it says nothing.
+    pub fn patient() -> Self {
+        let lines = Self::default();
+        lines.0.lock().unwrap().is_patient = true;
+        lines
+    }
+
+    fn timing(&self) -> Timing {
+        let is_patient = self.0.lock().unwrap().is_patient;
+        if is_patient { Timing { lease_ms: 3_600_000, grace_ms: 4_000_000, ..Timing::LAN } } else { Timing::LAN }
+    }
+
     pub fn keep_snapshots(&self, keeps: bool) {
         self.0.lock().unwrap().keeps_snapshots = keeps;
     }
@@ -161,7 +175,7 @@ impl Node {
             journal: Arc::clone(&journal),
             organization: organization(number),
             key,
-            timing: Timing::LAN,
+            timing: lines.timing(),
             on_mirror_lost: OnMirrorLost::Solo,
             disk_patience_ms: DISK_PATIENCE_MS,
             witnessed_max: 2,

@@ -433,9 +433,9 @@ impl Machines {
     async fn close(&self) {
         // What leaves in a pair waits for the other sub-node, so the federation is needed until the machines are at rest.
         let stopped = match (self.housed(), self.pair.get()) {
-            (Some(house), _) => match tokio::time::timeout(REST_WAIT_MAX, house.stop()).await {
-                Ok(stopped) => stopped,
-                Err(_) => {
+            (Some(house), pair) => tokio::select! {
+                stopped = house.stop() => stopped,
+                () = rested(pair.map(|(duties, _)| duties)) => {
                     tracing::warn!("the other sub-node does not have everything; it stays in this one's journal");
                     Ok(())
                 }
@@ -453,6 +453,17 @@ impl Machines {
         if let Some(federation) = self.ways.peers.federation() {
             federation.stop().await;
         }
+    }
+}
+
+/// Resolves when a node that stops has waited for the other sub-node of its pair as long as that is worth it.
+async fn rested(duties: Option<&Arc<Duties>>) {
+    match duties {
+        Some(duties) => {
+            // Only that it is over matters.
+            let _ = tokio::time::timeout(REST_WAIT_MAX, duties.waits_in_vain()).await;
+        }
+        None => tokio::time::sleep(REST_WAIT_MAX).await,
     }
 }
 
