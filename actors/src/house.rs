@@ -45,6 +45,8 @@ pub trait World: Send + Sync + 'static {
 pub struct HouseOptions {
     /// The folder of journal and store.
     pub folder: PathBuf,
+    /// The epoch of what it writes before another is named; a single node's log has no later one.
+    pub epoch: u64,
     /// Length of a journal segment.
     pub segment_bytes: u64,
     /// Bytes of journal segments that are kept behind checkpoints, for the history of transactions.
@@ -71,6 +73,7 @@ impl HouseOptions {
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
+            epoch: 1,
             segment_bytes: 32 << 20,
             journal_keep_bytes: 4 << 30,
             checkpoint_bytes: 128 << 20,

@@ -127,6 +127,7 @@ impl Ground {
         empty_half_installed(&options.folder)?;
         let journal_options = JournalOptions {
             segment_bytes: options.segment_bytes,
+            epoch: options.epoch,
             ..JournalOptions::new(options.folder.join("journal"))
         };
         let disk = journal::folder_disk(&journal_options.folder)?;
@@ -146,6 +147,7 @@ impl Ground {
         counts_alone: bool,
     ) -> Result<(Self, Standby), Fault> {
         let store = Arc::new(RedbStore::open(&options.folder.join("lookup.redb"))?);
+        let epoch_alone = journal_options.epoch;
         let position = store.position();
         let on_fatal = Arc::clone(fatal);
         let reading = WriteBehind::new(Box::new(Arc::clone(&store)));
@@ -162,7 +164,7 @@ impl Ground {
                 (false, false) => Ok(()),
             },
         )?;
-        if counts_alone && journal.history().tail().epoch > 1 {
+        if counts_alone && journal.history().tail().epoch > epoch_alone {
             let message = format!(
                 "the journal in {} is that of a sub-node of a pair, and what this sub-node remembers of the pair is gone",
                 options.folder.display()

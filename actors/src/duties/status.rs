@@ -44,6 +44,9 @@ pub struct Status {
     pub follower_fit: bool,
     /// Its disk takes nothing, so it keeps silent.
     pub silent: bool,
+    /// At which epoch the pair ended here, if it did: this sub-node goes on without it, or, if there is a mode still, from the next
+    /// start on.
+    pub retired: Option<u64>,
     /// What is wrong.
     pub alarm: Option<pair::Alarm>,
     /// Whose witness this sub-node is.
@@ -84,9 +87,9 @@ pub struct Duty {
 impl Desk {
     pub(super) fn status(&self) -> Status {
         let picture = self.pair.picture();
-        let configuration = picture.configuration;
+        let configuration = picture.configuration.filter(|_| !self.is_out());
         let partner = self.site.partner;
-        let partner = (partner != SubnodeId([0; 32])).then(|| Partner {
+        let partner = (partner != SubnodeId([0; 32]) && !self.is_out()).then(|| Partner {
             subnode: partner,
             introduction: self.introduced.clone(),
             linked: self.linked.contains(&partner),
@@ -113,6 +116,7 @@ impl Desk {
             poison: self.poison.clone(),
             follower_fit: if picture.state.serves() { picture.follower_fit } else { self.poison.is_none() },
             silent: self.stall.is_silent,
+            retired: self.retired.filter(|_| self.is_retired()),
             alarm: picture.alarm,
             duties: self
                 .witnesses

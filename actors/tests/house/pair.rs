@@ -1,12 +1,15 @@
 //! What the duties of two sub-nodes and their witnesses do with real journals on disk: found, join, count on both, take over, switch,
 //! come back.
 
-use crate::pair_fixture::{Lines, Node, folder, followed, happened, hashes, id, join, pair, served, transport};
+use crate::pair_fixture::{
+    Lines, Node, folder, followed, happened, hashes, id, join, pair, pair_behind, served, transport,
+};
 use hansa_actors::{
     duties::{Carrier, Happening, Word},
     journal::Watch,
 };
 use hansa_core::{
+    address::Kind,
     code::Code,
     durability::Durability,
     ident::SubnodeId,
@@ -275,6 +278,7 @@ async fn whoever_hands_over_gives_up_when_the_mirror_goes_meanwhile() {
     let (active, mirror, _witnesses) = pair(&lines).await;
     mirror.cut();
     active.write(3);
+    active.until("what the mirror does not get", |status| status.tail == 13).await;
     let handing = async {
         let fault = active.duties.hand_over(FOREVER).await.unwrap_err();
         assert_eq!(fault.code, Code::PairNotReady);
@@ -289,4 +293,67 @@ async fn whoever_hands_over_gives_up_when_the_mirror_goes_meanwhile() {
         active.duties.unlinked(mirror.subnode);
     };
     tokio::join!(handing, stopping);
+}
+
+/// The sub-node's process ends, and another begins on what it left.
+fn again(lines: &Lines, node: Node, side: u8) -> Node {
+    node.duties.end();
+    node.journal.close().unwrap();
+    let folder = Arc::clone(&node.folder);
+    drop(node);
+    Node::start(lines, 1, side, folder, None)
+}
+
+/// Entries that a single node takes in at its start: of a link with which nothing has happened.
+fn write(node: &Node, count: u64) {
+    let address = [&[Kind::Link as u8][..], &[9; 32]].concat();
+    (0..count).for_each(|number| node.append(&address, b"\x80", number));
+}
+
+// M3: a pair that ends leaves one node, which needs no witness to go on, and which nobody can take the place of; until it is taken up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pair_that_ends_leaves_one_node_that_nobody_takes_over_from() {
+    let lines = Lines::default();
+    let (active, mirror, witnesses) = pair_behind(&lines, |active| write(active, 10)).await;
+    for refusing in [&active, &mirror, &witnesses[0]] {
+        assert_eq!(refusing.duties.retire().await.unwrap_err().code, Code::PairNotReady);
+    }
+    mirror.cut();
+    active.duties.unlinked(mirror.subnode);
+    active.until("serving alone", |status| status.state == State::ActiveSolo).await;
+    let epoch = active.duties.retire().await.unwrap();
+    // It goes on, and the other one does not join any more.
+    mirror.mend();
+    mirror.until("it knows that it is out", |status| status.state == State::Learner).await;
+    write(&active, 5);
+    active.until_released(15).await;
+    assert_eq!(active.duties.status().await.unwrap().state, State::ActiveSolo);
+
+    // Nobody is there to be asked, and it serves, at the epoch that it had.
+    witnesses.iter().for_each(Node::cut);
+    let single = again(&lines, active, 0);
+    let status = single.duties.status().await.unwrap();
+    assert_eq!((status.state, status.mode, status.retired), (State::Single, None, Some(epoch)));
+    write(&single, 5);
+    single.until_released(5).await;
+    assert_eq!(single.entries().last().unwrap().position.epoch, epoch);
+
+    // The other one is there, and so are the witnesses: whatever it tries, it does not serve, and does not get the log.
+    for node in witnesses.iter().chain([&single]) {
+        node.mend();
+    }
+    let mirror = again(&lines, mirror, 1);
+    mirror.mend();
+    mirror.until("it knows that the active says nothing", |status| status.alarm.is_some()).await;
+    assert_eq!(mirror.duties.status().await.unwrap().state, State::Learner);
+    assert_eq!(single.duties.status().await.unwrap().state, State::Single);
+    assert_eq!(single.duties.partnered(mirror.subnode).await.unwrap_err().code, Code::PairNotReady);
+
+    // Taken up again, it is the same pair, and the other one comes back to it.
+    assert_eq!(single.duties.resume().await.unwrap_err().code, Code::PairNotReady, "with the next start");
+    let active = again(&lines, single, 0);
+    active.mend();
+    active.until("a pair again", |status| status.state == State::ActivePair && status.epoch > Some(epoch)).await;
+    mirror.until("the whole log", |status| status.state == State::Mirror && status.tail == 20).await;
+    assert_eq!(hashes(&active.entries()), hashes(&mirror.entries()));
 }

@@ -154,7 +154,12 @@ impl Node {
         let opened = Opened::open(&folder.path().join("duty"), paired, &on_fatal).unwrap();
         let disk = Switch::default();
         let place = folder.path().join("journal");
-        let options = JournalOptions { segment_bytes: 1 << 20, full_retry_delay_ms: 20, ..JournalOptions::new(&place) };
+        let options = JournalOptions {
+            segment_bytes: 1 << 20,
+            full_retry_delay_ms: 20,
+            epoch: opened.epoch_alone(),
+            ..JournalOptions::new(&place)
+        };
         let (ground, _) = Ground::open_on(
             Arc::new(FaultyDisk::new(&place, disk.clone())),
             options,

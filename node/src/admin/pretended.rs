@@ -312,6 +312,10 @@ impl Administration for Pretended {
         Ok(PairSwitched { active: mirror.expect("there is one"), epoch: epoch + 1, took_ms: 310 })
     }
 
+    async fn pair_end(&self) -> Result<PairEnded, Fault> {
+        Ok(PairEnded { epoch: pair_status().epoch })
+    }
+
     async fn cut_lines(&self, destinations: Vec<std::net::SocketAddr>) -> Result<LinesCut, Fault> {
         Ok(LinesCut { lines: destinations.len(), cut: destinations.len() })
     }

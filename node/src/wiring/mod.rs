@@ -191,6 +191,9 @@ impl Node {
             machines.take_up(papers);
         }
         let is_paired = opened.is_paired();
+        // Members let nobody up who serves at an older epoch than they know of.
+        let epoch_alone = opened.epoch_alone();
+        let options = HouseOptions { epoch: epoch_alone, ..options };
         let (ground, standby) = Ground::open(options, ways as _, &fatal, !is_paired)?;
         let ground = Arc::new(ground);
         let (happen, happenings) = mpsc::unbounded_channel();
@@ -205,11 +208,11 @@ impl Node {
                 Some(standby)
             } else {
                 let house = standby.serve(Arc::clone(&fatal)).await?;
-                machines.role.set(Part::Serving { epoch: 1 });
+                machines.role.set(Part::Serving { epoch: epoch_alone });
                 machines.begin_serving(house).await?;
                 None
             };
-            let listeners = machines.listen(!is_paired, &fatal).await?;
+            let listeners = machines.listen(if is_paired { 0 } else { epoch_alone }, &fatal).await?;
             machines.introduce_to_partner();
             let (poisoned, on_fatal) = (None, Arc::clone(&fatal));
             let machines = Arc::clone(&machines);
@@ -296,10 +299,10 @@ fn house_options(start: &Start) -> Result<HouseOptions, Fault> {
 }
 
 impl Machines {
-    /// Listen for members, then for services and clients, whether this sub-node serves or follows.
-    async fn listen(self: &Arc<Self>, serves: bool, fatal: &Fatal) -> Result<Listeners, Fault> {
+    /// Listen for members, then for services and clients, whether this sub-node serves, at some epoch, or follows.
+    async fn listen(self: &Arc<Self>, serving: u64, fatal: &Fatal) -> Result<Listeners, Fault> {
         let (handle, events, duty_events) = hansa_federation::start(hansa_federation::Start {
-            serving: u64::from(serves),
+            serving,
             identity: self.identity.clone(),
             credentials: self.credentials().await,
             terms_hash: terms_hash(),

@@ -183,6 +183,7 @@ mod tests {
         let member = |seed| MemberId { subnode: SubnodeId([seed; 32]), journal: 1 };
         let mut status = Status {
             silent: false,
+            retired: None,
             state: State::ActivePair,
             epoch: Some(7),
             mode: Some(Mode::Pair { active: member(1), mirror: member(2) }),

@@ -194,6 +194,13 @@ pub struct PairSwitched {
     pub took_ms: u64,
 }
 
+/// The pair is ended: with the next start the sub-node is a single node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairEnded {
+    /// The epoch at which it goes on.
+    pub epoch: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use crate::admin::{pretended::Pretended, read, reply, write};
@@ -247,5 +254,6 @@ mod tests {
         assert_eq!(refused["fault"]["code"], "limit-reached");
         let switched = asked(json!({ "command": "pair-switch" })).await["ok"].clone();
         assert_eq!((&switched["active"]["city"], &switched["took_ms"]), (&json!("Hamburg"), &json!(310)));
+        assert_eq!(asked(json!({ "command": "pair-end" })).await["ok"], json!({ "epoch": 7 }));
     }
 }

@@ -208,6 +208,15 @@ pub fn pair_switched(switched: &PairSwitched) -> String {
     )
 }
 
+/// `hansa pair end`.
+pub fn pair_ended(ended: &PairEnded) -> String {
+    format!(
+        "The pair is ended. Start this node again: then it is a single one, at epoch {}, and asks no witnesses any more.\n\
+         The other sub-node does not come back: remove its data folder.\n",
+        ended.epoch
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,5 +290,6 @@ mod tests {
         assert!(!text.contains("hansa-pair-x"), "the code is on standard output alone");
         let switched = PairSwitched { active: pretended::pair_status().active, epoch: 8, took_ms: 310 };
         assert!(pair_switched(&switched).contains("epoch 8; it took 310 ms"));
+        assert!(pair_ended(&PairEnded { epoch: 8 }).contains("single one, at epoch 8"));
     }
 }
