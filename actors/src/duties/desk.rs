@@ -57,6 +57,8 @@ pub(super) struct Desk {
     pub(super) witnessed_max: usize,
     pub(super) pair: Pair,
     pub(super) witnesses: BTreeMap<OrganizationId, Witness>,
+    /// When each of these pairs said something last, since this process began.
+    pub(super) heard: BTreeMap<OrganizationId, Moment>,
     pub(super) introduction: Option<Box<Introduction>>,
     pub(super) introduced: Option<Box<Introduction>>,
     pub(super) dice: Dice,
@@ -120,6 +122,7 @@ impl Desk {
             witnessed_max: start.witnessed_max,
             pair: known.pair,
             witnesses: known.witnesses,
+            heard: BTreeMap::new(),
             introduction: None,
             introduced: known.introduced,
             dice: Dice::new(seed),

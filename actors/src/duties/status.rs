@@ -82,6 +82,8 @@ pub struct Duty {
     pub organization: OrganizationId,
     /// The latest epoch that it knows of.
     pub epoch: u64,
+    /// When that pair said something last, since this process began. A pair that changes nothing and writes nothing is silent.
+    pub heard: Option<Moment>,
 }
 
 impl Desk {
@@ -124,6 +126,7 @@ impl Desk {
                 .map(|(organization, witness)| Duty {
                     organization: *organization,
                     epoch: witness.base().map_or(0, Certified::epoch),
+                    heard: self.heard.get(organization).copied(),
                 })
                 .collect(),
         }

@@ -357,3 +357,14 @@ async fn a_pair_that_ends_leaves_one_node_that_nobody_takes_over_from() {
     mirror.until("the whole log", |status| status.state == State::Mirror && status.tail == 20).await;
     assert_eq!(hashes(&active.entries()), hashes(&mirror.entries()));
 }
+
+// M3: a witness tells when it heard of each of its pairs last, so that its operator sees which are there no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_knows_when_it_heard_of_a_pair_last() {
+    let lines = Lines::default();
+    let (active, _mirror, witnesses) = pair(&lines).await;
+    let before = witnesses[0].duties.status().await.unwrap().duties[0].heard;
+    assert!(before.is_some());
+    active.write(1);
+    witnesses[0].until("hearing how far the log is", |status| status.duties[0].heard > before).await;
+}

@@ -130,6 +130,7 @@ pub fn pair_status() -> PairStatus {
             organization: OrganizationId([3; 32]),
             name: Some("Birch GmbH".parse().unwrap()),
             epoch: 2,
+            heard: Some(NOW),
         }],
         last_takeover: Some(Takeover { at: NOW, epoch: 6, why: "the active in Hamburg was not heard for 4 s".into() }),
         mirror_fit: true,

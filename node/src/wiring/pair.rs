@@ -15,7 +15,7 @@ use crate::{
 };
 use hansa_actors::{
     clock,
-    duties::{Paired, Status},
+    duties::{Duty, Paired, Status},
     standby::Poison,
 };
 use hansa_core::{
@@ -163,7 +163,7 @@ impl Machines {
     /// The part that runs it does not answer.
     pub async fn pair_status(&self) -> Result<PairStatus, Fault> {
         let status = self.duties().status().await?;
-        let duties = status.duties.iter().map(|duty| self.duty(duty.organization, duty.epoch)).collect();
+        let duties = status.duties.iter().map(|duty| self.duty(duty)).collect();
         let Some((mode, epoch)) = status.mode.zip(status.epoch) else {
             let journal = self.statistics().journal;
             return Ok(PairStatus {
@@ -328,8 +328,9 @@ impl Machines {
     }
 
     /// A pair that this sub-node is a witness of, as the administration shows it.
-    pub(super) fn duty(&self, organization: OrganizationId, epoch: u64) -> PairDuty {
-        PairDuty { organization, name: self.known_name(&organization), epoch }
+    pub(super) fn duty(&self, duty: &Duty) -> PairDuty {
+        let Duty { organization, epoch, heard } = *duty;
+        PairDuty { organization, name: self.known_name(&organization), epoch, heard: heard.map(Time) }
     }
 
     /// The name of a member, from the directory or, on a follower, from the links.

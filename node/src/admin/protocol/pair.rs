@@ -106,6 +106,9 @@ pub struct PairDuty {
     pub name: Option<OrganizationName>,
     /// The last epoch that it knows.
     pub epoch: u64,
+    /// When that pair said something last, since this node started.
+    #[serde(default)]
+    pub heard: Option<Time>,
 }
 
 /// When the other sub-node began to serve, last.

@@ -38,7 +38,9 @@ pub fn pair(status: &PairStatus) -> String {
     if !status.duties.is_empty() {
         let duties = status.duties.iter().map(|duty| {
             let whose = who(duty.name.as_ref(), duty.organization);
-            format!("{whose} (epoch {})", duty.epoch)
+            let heard =
+                duty.heard.map_or_else(|| "not heard since the start".to_owned(), |at| format!("heard at {at}"));
+            format!("{whose} (epoch {}, {heard})", duty.epoch)
         });
         rows.push(("witness of", duties.collect::<Vec<_>>().join(", ")));
     }
@@ -234,7 +236,7 @@ mod tests {
             "pair: what is acknowledged is on both disks; epoch 7",
             "entry 1234 (1231 count)",
             "1 of 2 connected, 2 decide; ● Birch GmbH, ○ node-",
-            "witness of     Birch GmbH (epoch 2)",
+            "witness of     Birch GmbH (epoch 2, heard at 20",
             "epoch 6: the active in Hamburg was not heard for 4 s",
             "✘ 1 witness is connected, and it takes 2 to decide\n  → as long as",
         ] {
