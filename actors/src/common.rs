@@ -168,7 +168,9 @@ impl Common {
         let (is_open, is_ended) = (slot.machine.is_open(), slot.machine.is_ended());
         let mut changes = Vec::with_capacity(3);
         let mut change = |state, value| changes.push(Change { kind: kind | state, key: key.clone(), value });
-        if is_ended && slot.stored {
+        if std::mem::take(&mut slot.anew) || (slot.stored && !slot.machine.is_kept()) {
+            [0, ENDED, ENDING].into_iter().for_each(|state| change(state, None));
+        } else if is_ended && slot.stored {
             change(0, None);
         }
         if is_ended && is_open {
@@ -176,11 +178,8 @@ impl Common {
         } else if is_ended && slot.stored {
             change(ENDING, None);
         }
-        let state = if is_ended { ENDED } else { 0 };
         if slot.machine.is_kept() {
-            change(state, Some(encode(slot)));
-        } else if slot.stored {
-            change(state, None);
+            change(if is_ended { ENDED } else { 0 }, Some(encode(slot)));
         }
         self.store.change(changes);
         slot.stored = true;

@@ -45,6 +45,8 @@ pub trait World: Send + Sync + 'static {
 pub struct HouseOptions {
     /// The folder of journal and store.
     pub folder: PathBuf,
+    /// The epoch of what it writes before another is named; a single node's log has no later one.
+    pub epoch: u64,
     /// Length of a journal segment.
     pub segment_bytes: u64,
     /// Bytes of journal segments that are kept behind checkpoints, for the history of transactions.
@@ -71,6 +73,7 @@ impl HouseOptions {
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
+            epoch: 1,
             segment_bytes: 32 << 20,
             journal_keep_bytes: 4 << 30,
             checkpoint_bytes: 128 << 20,
@@ -167,7 +170,16 @@ impl House {
         let responses_kept_max = options.responses_kept_max.div_ceil(shards);
         let mut shared_out: Vec<Recovered<Instance>> = (0..shards).map(|_| HashMap::new()).collect();
         let mut open = Vec::new();
-        for (id, slot) in transactions {
+        for (id, mut slot) in transactions {
+            // It was purged, or has ended and is not to be kept: nobody may meet it here. The store may have it as it was before, or the
+            // one before it.
+            let is_kept = slot.machine.is_kept();
+            if !is_kept || slot.anew {
+                common.keep(&id, &mut slot);
+            }
+            if !is_kept {
+                continue;
+            }
             if slot.machine.is_open() {
                 open.push(id);
             }

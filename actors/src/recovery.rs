@@ -80,6 +80,9 @@ fn absorb<M: Housed>(machines: &mut Recovered<M>, store: &WriteBehind, entry: Ta
         return Ok(());
     }
     for record in &read::<M>(entry.sequence, entry.record)? {
+        if M::begins(record) {
+            slot.begin_anew();
+        }
         slot.machine.absorb(record);
     }
     slot.note(entry.sequence);

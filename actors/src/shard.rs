@@ -156,6 +156,8 @@ pub struct Slot<M> {
     pub(crate) changed: bool,
     /// Whether the store has any state of it.
     pub(crate) stored: bool,
+    /// Whether what the store has is of one before it, which had the same key and was forgotten.
+    pub(crate) anew: bool,
     used: Moment,
     /// Its entry among the shard's timers.
     timer: Option<Moment>,
@@ -164,7 +166,14 @@ pub struct Slot<M> {
 impl<M: Housed> Slot<M> {
     /// A machine as the store has it; with nothing applied, a new one.
     pub(crate) fn stored(machine: M, applied: u64, trail: Trail) -> Self {
-        Self { machine, applied, trail, changed: false, stored: applied > 0, used: Moment(0), timer: None }
+        let stored = applied > 0;
+        Self { machine, applied, trail, changed: false, stored, anew: false, used: Moment(0), timer: None }
+    }
+
+    /// Whatever was under its key before is forgotten: what comes now is of another one.
+    pub(crate) fn begin_anew(&mut self) {
+        self.trail = Trail::default();
+        self.anew = self.stored;
     }
 
     /// It has absorbed the entry with this sequence.
@@ -498,6 +507,12 @@ impl<M: Housed> State<M> {
         }
         self.machines.remove(key);
         self.beside.remove(key);
+        // In the log before it is out of the store: the other sub-node, and whoever replays the log, forget it as well.
+        if let Some(record) = M::purged() {
+            self.buffer.clear();
+            ciborium::into_writer(&[record], &mut self.buffer).expect("encoding into memory cannot fail");
+            self.common.append::<M>(key, &self.buffer, clock::now(), Vec::new());
+        }
         self.common.forget::<M>(key);
         Ok(Forgotten::Done)
     }

@@ -23,6 +23,7 @@ use hansa_core::{
     machine::Machine,
     membership::Membership,
     mirror::History,
+    moment::Moment,
 };
 use ractor::Actor as _;
 use std::{
@@ -69,6 +70,8 @@ pub struct Standby {
     heard: Recovery,
     /// The last entry that was taken in.
     taken: u64,
+    /// When the last one was written, by the clock of whoever serves.
+    moment: Moment,
     /// The entry behind that, if it cannot be.
     poison: Option<Poison>,
     checkpoint: (u64, Instant),
@@ -125,6 +128,7 @@ impl Ground {
         empty_half_installed(&options.folder)?;
         let journal_options = JournalOptions {
             segment_bytes: options.segment_bytes,
+            epoch: options.epoch,
             ..JournalOptions::new(options.folder.join("journal"))
         };
         let disk = journal::folder_disk(&journal_options.folder)?;
@@ -144,6 +148,7 @@ impl Ground {
         counts_alone: bool,
     ) -> Result<(Self, Standby), Fault> {
         let store = Arc::new(RedbStore::open(&options.folder.join("lookup.redb"))?);
+        let epoch_alone = journal_options.epoch;
         let position = store.position();
         let on_fatal = Arc::clone(fatal);
         let reading = WriteBehind::new(Box::new(Arc::clone(&store)));
@@ -160,7 +165,7 @@ impl Ground {
                 (false, false) => Ok(()),
             },
         )?;
-        if counts_alone && journal.history().tail().epoch > 1 {
+        if counts_alone && journal.history().tail().epoch > epoch_alone {
             let message = format!(
                 "the journal in {} is that of a sub-node of a pair, and what this sub-node remembers of the pair is gone",
                 options.folder.display()
@@ -203,6 +208,7 @@ impl Ground {
             recovery: Recovery::default(),
             heard: Recovery::default(),
             taken,
+            moment: Moment(0),
             poison: None,
             checkpoint: (taken, Instant::now()),
             is_first: true,
@@ -288,7 +294,7 @@ impl Standby {
                 self.grown_bytes += (address.len() + record.len()) as u64;
                 let taken = Taken { sequence, address, record };
                 match poison::take(&mut self.recovery, &self.common.store, taken)? {
-                    Outcome::Taken => self.taken = sequence,
+                    Outcome::Taken => (self.taken, self.moment) = (sequence, entry.moment),
                     Outcome::Poisoned(poison) => return self.set_aside(poison),
                 }
             }
@@ -353,6 +359,8 @@ impl Standby {
         keep(common, &mut recovery.topics);
         keep(common, &mut recovery.access);
         let (common, applied) = (Arc::clone(common), self.taken);
+        // What ended long ago is gone here no sooner than on the active, if both keep it as long: a clock that is ahead purges nothing.
+        let now = clock::now().min(self.moment);
         let (keep_ms, keep_bytes) = (self.options.finished_keep_ms, self.options.journal_keep_bytes);
         let (settled, is_settled) = mpsc::channel();
         self.committing.begin(move || {
@@ -364,7 +372,7 @@ impl Standby {
             let committed = common.store.flush_when(Position { applied }, settle).and_then(|()| {
                 common.behind.fetch_max(applied, Ordering::AcqRel);
                 common.journal.truncate_before(applied + 1, keep_bytes)?;
-                common.purge(clock::now(), keep_ms)
+                common.purge(now, keep_ms)
             });
             if let Err(fault) = committed {
                 tracing::error!(%fault, "no checkpoint could be made; it is tried again");

@@ -144,6 +144,7 @@ fn every_command_has_help_with_an_example() {
         "pair join",
         "pair status",
         "pair switch",
+        "pair end",
         "doctor",
         "config",
         "explain",

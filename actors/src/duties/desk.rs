@@ -57,6 +57,8 @@ pub(super) struct Desk {
     pub(super) witnessed_max: usize,
     pub(super) pair: Pair,
     pub(super) witnesses: BTreeMap<OrganizationId, Witness>,
+    /// When each of these pairs said something last, since this process began.
+    pub(super) heard: BTreeMap<OrganizationId, Moment>,
     pub(super) introduction: Option<Box<Introduction>>,
     pub(super) introduced: Option<Box<Introduction>>,
     pub(super) dice: Dice,
@@ -70,6 +72,8 @@ pub(super) struct Desk {
     pub(super) shipped: Position,
     pub(super) shipping: Option<Shipping>,
     pub(super) took_over: Option<Takeover>,
+    /// The pair is ended here, see [`super::retiring`].
+    pub(super) retired: Option<u64>,
     pub(super) takeovers: u64,
     pub(super) poison: Option<Poison>,
     /// What the machine wants done, behind what is being done.
@@ -118,6 +122,7 @@ impl Desk {
             witnessed_max: start.witnessed_max,
             pair: known.pair,
             witnesses: known.witnesses,
+            heard: BTreeMap::new(),
             introduction: None,
             introduced: known.introduced,
             dice: Dice::new(seed),
@@ -133,6 +138,7 @@ impl Desk {
             shipped: Position::default(),
             shipping: None,
             took_over: known.took_over,
+            retired: known.retired,
             takeovers: 0,
             poison: None,
             wanted: VecDeque::new(),
@@ -148,7 +154,7 @@ impl Desk {
 
     /// Who was of a pair when the process ended goes on from there; it does not serve before it knows that it may.
     pub(super) fn begin(&mut self) -> Result<(), Fault> {
-        if self.is_single() {
+        if self.is_single() || self.is_retired() {
             return Ok(());
         }
         let history = self.journal.watch(Arc::clone(&self.seen) as _)?;
@@ -167,7 +173,7 @@ impl Desk {
     }
 
     pub(super) fn tick(&mut self) -> Result<(), Fault> {
-        if !self.is_single() {
+        if !self.is_out() && !self.is_single() {
             self.watch_disk()?;
             self.tend_snapshots();
         }
@@ -180,6 +186,7 @@ impl Desk {
                 partner,
                 introduced: self.introduced.clone(),
                 took_over: self.took_over.clone(),
+                retired: self.retired,
                 pair: self.pair.clone(),
                 witnesses: self.witnesses.clone(),
             })?;
@@ -208,7 +215,7 @@ impl Desk {
             Arrival::Looked => self.look()?,
             Arrival::Linked { subnode } => {
                 self.linked.insert(subnode);
-                if subnode == self.site.partner {
+                if subnode == self.site.partner && !self.is_retired() {
                     self.introduce();
                     self.snapshot_linked();
                     self.pair_input(pair::Input::Connected)?;
@@ -242,6 +249,8 @@ impl Desk {
                 Ok(()) => self.switching = Some((clock::steady().plus_ms(SWITCHING_MS), answer)),
                 Err(fault) => drop(answer.send(Err(fault))),
             },
+            Arrival::Retire(answer) => drop(answer.send(self.retire())),
+            Arrival::Resume(answer) => drop(answer.send(self.resume())),
             Arrival::Status(answer) => drop(answer.send(self.status())),
             Arrival::SnapshotMade(made) => self.snapshot_made(made),
             Arrival::Installed(Ok(history)) => {
@@ -310,7 +319,7 @@ impl Desk {
     }
 
     pub(super) fn partnered(&mut self, partner: SubnodeId) -> Result<Box<Certified>, Fault> {
-        let Some(certified) = self.pair.certified().cloned() else {
+        let Some(certified) = self.pair.certified().filter(|_| !self.is_retired()).cloned() else {
             return Err(Fault::new(Code::PairNotReady, "there is no pair yet").help("begin one with `hansa pair init`"));
         };
         let mirror = certified.configuration.mode.mirror();

@@ -130,6 +130,8 @@ impl Desk {
     ) -> Result<(), Fault> {
         // Whoever was not agreed with costs nothing here.
         let Some(witness) = self.witnesses.get_mut(&whose) else { return Ok(()) };
+        // As many as there are duties, at most.
+        self.heard.insert(whose, clock::now());
         let (mut records, mut wanted) = (Vec::new(), Vec::new());
         let input = witness::Input::Heard { from, message };
         let fed = feed(witness, &self.bench, clock::steady(), &mut self.dice, input, |happened, effects| {

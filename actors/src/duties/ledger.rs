@@ -34,6 +34,8 @@ pub(super) enum Kept {
     Introduced(Box<Introduction>),
     /// This sub-node agreed to be a witness of this organization's pair.
     Agreed(OrganizationId),
+    /// At this epoch, while that holds, the pair is ended for this sub-node; or it is taken up again.
+    Retired(Option<u64>),
     /// The other sub-node began to serve in the place of this one, or this one in that of the other.
     TookOver(Takeover),
     /// Of its own pair.
@@ -54,6 +56,7 @@ pub(super) struct Known {
     pub(super) partner: Option<SubnodeId>,
     pub(super) introduced: Option<Box<Introduction>>,
     pub(super) took_over: Option<Takeover>,
+    pub(super) retired: Option<u64>,
     pub(super) pair: Pair,
     pub(super) witnesses: BTreeMap<OrganizationId, Witness>,
 }
@@ -72,6 +75,7 @@ impl Known {
             Kept::Agreed(pair) => {
                 self.witnesses.entry(pair).or_insert_with(|| Witness::new(&pair));
             }
+            Kept::Retired(retired) => self.retired = retired,
             Kept::TookOver(took_over) => self.took_over = Some(took_over),
             Kept::Pair(record) => self.pair.absorb(&record),
             Kept::Witness(pair, record) => {
@@ -84,11 +88,17 @@ impl Known {
         }
     }
 
+    /// The epoch at which the pair is ended for this sub-node, if it is.
+    pub(super) fn retired(&self) -> Option<u64> {
+        self.retired.filter(|epoch| self.pair.certified().is_some_and(|certified| certified.epoch() == *epoch))
+    }
+
     fn whole(&self) -> Vec<Kept> {
         let mut all = vec![Kept::Numbered { member: self.member, witness: self.witness }];
         all.extend(self.partner.map(Kept::Partnered));
         all.extend(self.introduced.clone().map(Kept::Introduced));
         all.extend(self.took_over.clone().map(Kept::TookOver));
+        all.extend(self.retired.map(|epoch| Kept::Retired(Some(epoch))));
         all.push(Kept::PairWhole(Box::new(self.pair.clone())));
         all.extend(self.witnesses.iter().map(|(pair, witness)| Kept::WitnessWhole(*pair, Box::new(witness.clone()))));
         all

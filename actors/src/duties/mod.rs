@@ -8,7 +8,9 @@
 mod acting;
 mod desk;
 mod feeding;
+mod leaving;
 mod ledger;
+mod retiring;
 mod room;
 mod seen;
 mod snapshot;
@@ -153,7 +155,13 @@ impl Opened {
     /// Whether this sub-node is of a pair.
     #[must_use]
     pub fn is_paired(&self) -> bool {
-        self.known.pair.certified().is_some()
+        self.known.pair.certified().is_some() && self.known.retired().is_none()
+    }
+
+    /// At which epoch it serves if it is of no pair: where the pair ended that it was of, so that others take it for no older one.
+    #[must_use]
+    pub fn epoch_alone(&self) -> u64 {
+        self.known.retired().unwrap_or(1)
     }
 }
 
@@ -188,6 +196,8 @@ enum Arrival {
     Found(Vec<MemberId>, oneshot::Sender<Result<(), Fault>>),
     Partnered(SubnodeId, oneshot::Sender<Result<Box<Certified>, Fault>>),
     Switch(oneshot::Sender<Result<(), Fault>>),
+    Retire(oneshot::Sender<Result<u64, Fault>>),
+    Resume(oneshot::Sender<Result<(), Fault>>),
     Status(oneshot::Sender<Status>),
     SnapshotMade(Option<Snapshot>),
     Installed(Result<History, Fault>),
@@ -297,6 +307,22 @@ impl Duties {
     /// [`Code::PairNotReady`]: why it cannot, or did not.
     pub async fn switch(&self) -> Result<(), Fault> {
         self.ask(Arrival::Switch).await?
+    }
+
+    /// End the pair, for this sub-node: from its next start on it is a single one. Gives the epoch that it keeps.
+    ///
+    /// # Errors
+    /// [`Code::PairNotReady`]: it does not serve alone. Or the ledger cannot be written.
+    pub async fn retire(&self) -> Result<u64, Fault> {
+        self.ask(Arrival::Retire).await?
+    }
+
+    /// Take the pair up again that was ended here.
+    ///
+    /// # Errors
+    /// [`Code::PairNotReady`]: that comes about with the next start. Or the ledger cannot be written.
+    pub async fn resume(&self) -> Result<(), Fault> {
+        self.ask(Arrival::Resume).await?
     }
 
     /// A picture for people.

@@ -46,6 +46,9 @@ pub struct Status {
     pub snapshot: Option<Progress>,
     /// Its disk takes nothing, so it keeps silent.
     pub silent: bool,
+    /// At which epoch the pair ended here, if it did: this sub-node goes on without it, or, if there is a mode still, from the next
+    /// start on.
+    pub retired: Option<u64>,
     /// What is wrong.
     pub alarm: Option<pair::Alarm>,
     /// Whose witness this sub-node is.
@@ -81,14 +84,16 @@ pub struct Duty {
     pub organization: OrganizationId,
     /// The latest epoch that it knows of.
     pub epoch: u64,
+    /// When that pair said something last, since this process began. A pair that changes nothing and writes nothing is silent.
+    pub heard: Option<Moment>,
 }
 
 impl Desk {
     pub(super) fn status(&self) -> Status {
         let picture = self.pair.picture();
-        let configuration = picture.configuration;
+        let configuration = picture.configuration.filter(|_| !self.is_out());
         let partner = self.site.partner;
-        let partner = (partner != SubnodeId([0; 32])).then(|| Partner {
+        let partner = (partner != SubnodeId([0; 32]) && !self.is_out()).then(|| Partner {
             subnode: partner,
             introduction: self.introduced.clone(),
             linked: self.linked.contains(&partner),
@@ -116,6 +121,7 @@ impl Desk {
             follower_fit: if picture.state.serves() { picture.follower_fit } else { self.poison.is_none() },
             snapshot: self.progress(),
             silent: self.stall.is_silent,
+            retired: self.retired.filter(|_| self.is_retired()),
             alarm: picture.alarm,
             duties: self
                 .witnesses
@@ -123,6 +129,7 @@ impl Desk {
                 .map(|(organization, witness)| Duty {
                     organization: *organization,
                     epoch: witness.base().map_or(0, Certified::epoch),
+                    heard: self.heard.get(organization).copied(),
                 })
                 .collect(),
         }

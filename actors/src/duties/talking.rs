@@ -31,6 +31,9 @@ impl Desk {
                     _ => self.organization,
                 };
                 if whose == self.organization {
+                    if self.is_out() || (self.is_retired() && from == self.site.partner) {
+                        return Ok(());
+                    }
                     let input = pair::Input::Heard { from, message: *message };
                     self.unless_refused(from, input)
                 } else {

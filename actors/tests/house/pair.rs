@@ -1,12 +1,15 @@
 //! What the duties of two sub-nodes and their witnesses do with real journals on disk: found, join, count on both, take over, switch,
 //! come back.
 
-use crate::pair_fixture::{Lines, Node, folder, followed, hashes, id, join, pair, served, transport};
+use crate::pair_fixture::{
+    Lines, Node, folder, followed, happened, hashes, id, join, pair, pair_behind, served, transport,
+};
 use hansa_actors::{
     duties::{Carrier, Word},
     journal::Watch,
 };
 use hansa_core::{
+    address::Kind,
     code::Code,
     durability::Durability,
     ident::SubnodeId,
@@ -14,6 +17,9 @@ use hansa_core::{
     moment::Moment,
 };
 use std::sync::{Arc, atomic::Ordering};
+
+/// Nobody waits so long.
+const FOREVER: Duration = Duration::from_secs(36_000);
 
 // M1, M2: the mirror has the active's log, entry for entry, and nothing leaves that only one of them has.
 #[tokio::test(flavor = "multi_thread")]
@@ -182,4 +188,124 @@ async fn nothing_leaves_after_the_lease_has_run_out() {
     assert_eq!(released(), 0);
     node.journal.lease(Some(Moment(u64::MAX)));
     node.until_released(3).await;
+}
+
+// M4: who stops does not wait for a mirror that is not there, and goes on to be the active one until it ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_hands_over_to_a_mirror_that_is_gone() {
+    let lines = Lines::patient();
+    let (active, mirror, witnesses) = pair(&lines).await;
+    for gone in [mirror.subnode, witnesses[0].subnode, witnesses[1].subnode] {
+        active.duties.unlinked(gone);
+        let enough = gone == witnesses[0].subnode;
+        if !enough {
+            let fault = active.duties.hand_over(FOREVER).await.unwrap_err();
+            assert_eq!(fault.code, Code::PairNotReady);
+            assert_eq!(active.duties.status().await.unwrap().state, State::ActivePair, "it was not begun");
+        }
+        if gone == mirror.subnode {
+            active.duties.linked(gone);
+        }
+    }
+    active.duties.linked(witnesses[1].subnode);
+    assert!(active.duties.hand_over(FOREVER).await.unwrap(), "three of four decide");
+    assert!(!active.duties.hand_over(FOREVER).await.unwrap(), "it follows, and there is nothing to hand over");
+}
+
+// M4: one that stops as well does not take over: whoever waits for it sees that when its link goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_hands_over_gives_up_when_the_mirror_goes_meanwhile() {
+    let lines = Lines::patient();
+    let (active, mirror, _witnesses) = pair(&lines).await;
+    mirror.cut();
+    active.write(3);
+    active.until("what the mirror does not get", |status| status.tail == 13).await;
+    let handing = async {
+        let fault = active.duties.hand_over(FOREVER).await.unwrap_err();
+        assert_eq!(fault.code, Code::PairNotReady);
+        // What it has and the mirror has not stays in its log, and does not count for now.
+        active.duties.waits_in_vain().await;
+        let status = active.duties.status().await.unwrap();
+        assert!(status.committed < status.tail);
+    };
+    let stopping = async {
+        active.until("handing over", |status| status.state == State::Switching).await;
+        mirror.duties.end();
+        active.duties.unlinked(mirror.subnode);
+    };
+    tokio::join!(handing, stopping);
+}
+
+/// The sub-node's process ends, and another begins on what it left.
+fn again(lines: &Lines, node: Node, side: u8) -> Node {
+    node.duties.end();
+    node.journal.close().unwrap();
+    let folder = Arc::clone(&node.folder);
+    drop(node);
+    Node::start(lines, 1, side, folder, None)
+}
+
+/// Entries that a single node takes in at its start: of a link with which nothing has happened.
+fn write(node: &Node, count: u64) {
+    let address = [&[Kind::Link as u8][..], &[9; 32]].concat();
+    (0..count).for_each(|number| node.append(&address, b"\x80", number));
+}
+
+// M3: a pair that ends leaves one node, which needs no witness to go on, and which nobody can take the place of; until it is taken up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pair_that_ends_leaves_one_node_that_nobody_takes_over_from() {
+    let lines = Lines::default();
+    let (active, mirror, witnesses) = pair_behind(&lines, |active| write(active, 10)).await;
+    for refusing in [&active, &mirror, &witnesses[0]] {
+        assert_eq!(refusing.duties.retire().await.unwrap_err().code, Code::PairNotReady);
+    }
+    mirror.cut();
+    active.duties.unlinked(mirror.subnode);
+    active.until("serving alone", |status| status.state == State::ActiveSolo).await;
+    let epoch = active.duties.retire().await.unwrap();
+    // It goes on, and the other one does not join any more.
+    mirror.mend();
+    mirror.until("it knows that it is out", |status| status.state == State::Learner).await;
+    write(&active, 5);
+    active.until_released(15).await;
+    assert_eq!(active.duties.status().await.unwrap().state, State::ActiveSolo);
+
+    // Nobody is there to be asked, and it serves, at the epoch that it had.
+    witnesses.iter().for_each(Node::cut);
+    let single = again(&lines, active, 0);
+    let status = single.duties.status().await.unwrap();
+    assert_eq!((status.state, status.mode, status.retired), (State::Single, None, Some(epoch)));
+    write(&single, 5);
+    single.until_released(5).await;
+    assert_eq!(single.entries().last().unwrap().position.epoch, epoch);
+
+    // The other one is there, and so are the witnesses: whatever it tries, it does not serve, and does not get the log.
+    for node in witnesses.iter().chain([&single]) {
+        node.mend();
+    }
+    let mirror = again(&lines, mirror, 1);
+    mirror.mend();
+    mirror.until("it knows that the active says nothing", |status| status.alarm.is_some()).await;
+    assert_eq!(mirror.duties.status().await.unwrap().state, State::Learner);
+    assert_eq!(single.duties.status().await.unwrap().state, State::Single);
+    assert_eq!(single.duties.partnered(mirror.subnode).await.unwrap_err().code, Code::PairNotReady);
+
+    // Taken up again, it is the same pair, and the other one comes back to it.
+    assert_eq!(single.duties.resume().await.unwrap_err().code, Code::PairNotReady, "with the next start");
+    let active = again(&lines, single, 0);
+    active.mend();
+    active.until("a pair again", |status| status.state == State::ActivePair && status.epoch > Some(epoch)).await;
+    mirror.until("the whole log", |status| status.state == State::Mirror && status.tail == 20).await;
+    assert_eq!(hashes(&active.entries()), hashes(&mirror.entries()));
+}
+
+// M3: a witness tells when it heard of each of its pairs last, so that its operator sees which are there no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_knows_when_it_heard_of_a_pair_last() {
+    let lines = Lines::default();
+    let (active, _mirror, witnesses) = pair(&lines).await;
+    let before = witnesses[0].duties.status().await.unwrap().duties[0].heard;
+    assert!(before.is_some());
+    active.write(1);
+    witnesses[0].until("hearing how far the log is", |status| status.duties[0].heard > before).await;
 }

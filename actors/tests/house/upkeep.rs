@@ -1,22 +1,31 @@
 //! What an administrator does to transactions: recover one or all of them on a running node (T12), and purge what has
 //! ended (T11).
 
-use crate::fixture::{DESK, Left, Node, definition, text, transaction, until};
-use hansa_actors::{clock, listing::Which};
+use crate::fixture::{DESK, Left, Node, copied, definition, options, text, transaction, until};
+use hansa_actors::{
+    clock,
+    house::{House, HouseOptions},
+    listing::Which,
+    standby::{Ground, Standby},
+    supervisor::Fatal,
+};
 use hansa_core::{
     code::Code,
     dispatch::Input,
     document::Text,
+    durability::Durability,
     ident::TransactionId,
     mailbox,
     moment::Moment,
     session::{Ending, ToSession},
-    transaction::Instance,
+    transaction::{Instance, Record},
 };
 use std::{
+    fs,
     sync::{Arc, mpsc},
     time::Duration,
 };
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 fn purchase() -> [Text; 1] {
@@ -91,6 +100,140 @@ async fn what_was_purged_stays_away_after_a_crash_at_any_time() {
     // An id that was purged is new again.
     node.register(DESK, 8).await;
     assert_eq!(node.submit(ids[0], "purchase").await.unwrap(), "submitted");
+    node.house.stop().await.unwrap();
+}
+
+/// What nobody may find any more, and one that has the same id as one that was purged, and is another.
+async fn is_purged_and_begun_anew(house: &House, purged: TransactionId, anew: TransactionId) {
+    for fault in [house.trailed(purged).await.err(), house.purge(purged).await.err()] {
+        assert_eq!(fault.map(|fault| fault.code), Some(Code::TransactionUnknown));
+    }
+    let history = house.history(anew, &house.trailed(anew).await.unwrap(), 0).await.unwrap();
+    assert!(matches!(history.episodes[0].records[0], Record::Submitted { .. }));
+    let submitted = history.episodes.iter().flat_map(|episode| &episode.records);
+    let submitted = submitted.filter(|record| matches!(record, Record::Submitted { .. } | Record::Purged));
+    assert_eq!(submitted.count(), 1, "nothing of the one before it");
+    assert_eq!(house.replay(anew).await.unwrap().difference, None);
+}
+
+async fn listed(house: &House, which: Which) -> Vec<TransactionId> {
+    let page = house.transactions_before(None, which, 100).await.unwrap();
+    page.transactions.iter().map(|(id, _)| *id).collect()
+}
+
+fn keeps_its_journal(options: &mut HouseOptions) {
+    options.journal_keep_bytes = u64::MAX;
+}
+
+/// T11, M1: a purge is in the journal. What the store does not have of it, replay brings.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_purged_stays_away_if_only_the_journal_has_that() {
+    let node = Node::found(&purchase(), 64, keeps_its_journal).await;
+    let [stored, unstored, again, kept] = [1, 2, 3, 4].map(transaction);
+    for id in [stored, again] {
+        completed(&node, id).await;
+    }
+    node.house.checkpoint().await.unwrap();
+    for id in [unstored, kept] {
+        completed(&node, id).await;
+    }
+    let before = copied(node.folder.path());
+    for id in [stored, unstored, again] {
+        node.house.purge(id).await.unwrap();
+    }
+    assert_eq!(node.submit(again, "purchase").await.unwrap(), "submitted");
+    is_purged_and_begun_anew(&node.house, stored, again).await;
+
+    // The process is killed, and the store is as it was before.
+    let left = copied(node.folder.path());
+    fs::copy(before.path().join("lookup.redb"), left.path().join("lookup.redb")).unwrap();
+    let mut again_open = Node::open(left, keeps_its_journal).await;
+    for _ in 0..2 {
+        is_purged_and_begun_anew(&again_open.house, stored, again).await;
+        is_purged_and_begun_anew(&again_open.house, unstored, again).await;
+        assert_eq!(listed(&again_open.house, Which::Ended).await, [kept]);
+        assert_eq!(listed(&again_open.house, Which::Open).await, [again]);
+        again_open.house.checkpoint().await.unwrap();
+        again_open = again_open.crash(keeps_its_journal).await;
+    }
+    again_open.house.stop().await.unwrap();
+    node.house.stop().await.unwrap();
+}
+
+/// A sub-node that follows, with everything that the node has now in its journal; and nothing taken in yet.
+fn following(node: &Node, with: impl FnOnce(&mut HouseOptions)) -> (TempDir, Ground, Standby) {
+    let folder = copied(node.folder.path());
+    let fatal: Fatal = Arc::new(|fault| panic!("{fault}"));
+    let mut options = options(folder.path());
+    with(&mut options);
+    let (ground, standby) = Ground::open(options, Arc::clone(&node.world) as _, &fatal, false).unwrap();
+    let tail = ground.journal().position(ground.journal().tail()).unwrap().unwrap();
+    ground.journal().follow(tail).unwrap();
+    (folder, ground, standby)
+}
+
+async fn take_over(ground: &Ground, mut standby: Standby) -> Arc<House> {
+    ground.journal().lead(2, Durability::OneSite).unwrap();
+    ground.journal().commit(ground.journal().tail());
+    assert!(standby.accede().unwrap());
+    standby.serve(Arc::new(|fault| panic!("{fault}"))).await.unwrap()
+}
+
+/// T11, M1: what was purged is not back when the mirror takes over, whether its store had it or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_purged_is_purged_on_the_mirror() {
+    let node = Node::found(&purchase(), 64, keeps_its_journal).await;
+    let [stored, unstored, again, kept] = [1, 2, 3, 4].map(transaction);
+    for id in [stored, again] {
+        completed(&node, id).await;
+    }
+    let (_folder, ground, mut standby) = following(&node, keeps_its_journal);
+    let first = ground.journal().tail();
+    standby.take_through(first).unwrap();
+    standby.checkpoint().unwrap();
+    for id in [unstored, kept] {
+        completed(&node, id).await;
+    }
+    for id in [stored, unstored, again] {
+        node.house.purge(id).await.unwrap();
+    }
+    assert_eq!(node.submit(again, "purchase").await.unwrap(), "submitted");
+
+    let entries = node.ground.journal().entries(first, u64::MAX, 1 << 20).unwrap();
+    let tail = node.ground.journal().tail();
+    ground.journal().write(entries).unwrap();
+    ground.journal().wait_durable(tail).unwrap();
+    ground.journal().commit(tail);
+    standby.take_counting(tail).unwrap();
+    standby.checkpoint().unwrap();
+    let house = take_over(&ground, standby).await;
+    is_purged_and_begun_anew(&house, stored, again).await;
+    is_purged_and_begun_anew(&house, unstored, again).await;
+    assert_eq!(listed(&house, Which::Ended).await, [kept]);
+    assert_eq!(listed(&house, Which::Open).await, [again]);
+    house.stop().await.unwrap();
+    node.house.stop().await.unwrap();
+}
+
+/// T11, M1: a follower purges by the time of the log, so that one whose clock is ahead keeps what the active keeps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_keeps_what_ended_as_long_as_the_log_says() {
+    let node = Node::found(&purchase(), 64, |_| ()).await;
+    let (old, new) = (transaction(1), transaction(2));
+    completed(&node, old).await;
+    let between = clock::now();
+    until("time goes on", || (clock::now() > between).then_some(())).await;
+    completed(&node, new).await;
+    let (_folder, ground, mut standby) = following(&node, |options| options.finished_keep_ms = 0);
+    standby.take_through(ground.journal().tail()).unwrap();
+    let written = clock::now();
+    until("time goes on", || (clock::now() > written).then_some(())).await;
+    standby.checkpoint().unwrap();
+    // It waits until that is over.
+    drop(ground.standby());
+    let house = take_over(&ground, standby).await;
+    assert_eq!(listed(&house, Which::All).await, [new]);
+    house.stop().await.unwrap();
     node.house.stop().await.unwrap();
 }
 

@@ -23,9 +23,9 @@ use hansa_core::{
 use protocol::{
     AccountChanged, AccountEntry, Answer, Awaited, Cancelled, Defined, DefinitionEntry, DefinitionSource,
     DefinitionVersion, DirectoryEntry, HistoryPage, Invited, Joined, LibraryAdded, LibraryEntry, LibraryRemoved,
-    LibrarySource, LinesCut, ListFilter, PairInitiated, PairStatus, PairSwitched, Published, Purged, PurgedPart,
-    Reading, Recovered, RecoveredPart, Replayed, Reply, Request, Service, Show, Signalled, Status, Stopping, Submitted,
-    TopicEntry, TransactionPage,
+    LibrarySource, LinesCut, ListFilter, PairEnded, PairInitiated, PairStatus, PairSwitched, Published, Purged,
+    PurgedPart, Reading, Recovered, RecoveredPart, Replayed, Reply, Request, Service, Show, Signalled, Status,
+    Stopping, Submitted, TopicEntry, TransactionPage,
 };
 use serde::Serialize;
 use std::{net::SocketAddr, time::Duration};
@@ -180,6 +180,9 @@ pub trait Administration: Send + Sync + 'static {
     /// Let the other sub-node serve; the answer comes when it does.
     fn pair_switch(&self) -> impl Future<Output = Result<PairSwitched, Fault>> + Send;
 
+    /// End the pair: from the next start on the sub-node is a single node.
+    fn pair_end(&self) -> impl Future<Output = Result<PairEnded, Fault>> + Send;
+
     /// Cut these of the lines that a testnet emulates, and make all others whole.
     fn cut_lines(&self, destinations: Vec<SocketAddr>) -> impl Future<Output = Result<LinesCut, Fault>> + Send;
 
@@ -278,6 +281,7 @@ async fn answer<A: Administration>(administration: &A, request: Request) -> Resu
         }
         Request::PairStatus => Answer::PairStatus(Box::new(administration.pair_status().await?)),
         Request::PairSwitch => Answer::PairSwitched(administration.pair_switch().await?),
+        Request::PairEnd => Answer::PairEnded(administration.pair_end().await?),
         Request::Metrics => Answer::Metrics(administration.readings().await),
         Request::CutLines { destinations } => Answer::LinesCut(administration.cut_lines(destinations).await?),
         Request::Stop => {

@@ -130,6 +130,7 @@ pub fn pair_status() -> PairStatus {
             organization: OrganizationId([3; 32]),
             name: Some("Birch GmbH".parse().unwrap()),
             epoch: 2,
+            heard: Some(NOW),
         }],
         last_takeover: Some(Takeover { at: NOW, epoch: 6, why: "the active in Hamburg was not heard for 4 s".into() }),
         mirror_fit: true,
@@ -311,6 +312,10 @@ impl Administration for Pretended {
     async fn pair_switch(&self) -> Result<PairSwitched, Fault> {
         let PairStatus { epoch, mirror, .. } = pair_status();
         Ok(PairSwitched { active: mirror.expect("there is one"), epoch: epoch + 1, took_ms: 310 })
+    }
+
+    async fn pair_end(&self) -> Result<PairEnded, Fault> {
+        Ok(PairEnded { epoch: pair_status().epoch })
     }
 
     async fn cut_lines(&self, destinations: Vec<std::net::SocketAddr>) -> Result<LinesCut, Fault> {

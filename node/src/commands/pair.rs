@@ -6,7 +6,7 @@ use super::{
     run::Run,
 };
 use crate::{
-    admin::protocol::{PairInitiated, PairStatus, PairSwitched, Request},
+    admin::protocol::{PairEnded, PairInitiated, PairStatus, PairSwitched, Request},
     config,
     folder::Folder,
     pairing::{self, Pairing, PairingCode, Whereabouts},
@@ -42,6 +42,7 @@ enum PairCommand {
     Join(Join),
     Status(StatusOfPair),
     Switch(Switch),
+    End(End),
 }
 
 /// Make a pair of this node and another that is to come, and print the code with which that joins
@@ -95,6 +96,15 @@ struct StatusOfPair {}
 #[command(after_help = "Example:\n  hansa pair switch")]
 struct Switch {}
 
+/// End the pair: this sub-node goes on as a single node
+///
+/// To be asked at the active sub-node, when the other one is stopped for good and `hansa pair status` says solo. It takes effect
+/// when this one is started again. Nothing is lost; what is acknowledged is on one disk only, and nobody takes over. The data
+/// folder of the other sub-node is of no use any more. `hansa pair init` takes the pair up again.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  hansa pair end && systemctl restart hansa")]
+struct End {}
+
 impl PairArguments {
     /// Whether it makes something on this very machine.
     pub fn is_of_this_machine(&self) -> bool {
@@ -112,6 +122,7 @@ impl PairArguments {
             PairCommand::Join(join) => join.perform(context).await,
             PairCommand::Status(status) => status.perform(context).await,
             PairCommand::Switch(switch) => switch.perform(context).await,
+            PairCommand::End(end) => end.perform(context).await,
         }
     }
 }
@@ -147,6 +158,14 @@ impl Switch {
     async fn perform(self, context: &Context) -> Result<(), Failure> {
         let switched: PairSwitched = context.client().await?.ask(&Request::PairSwitch).await?;
         context.show(&switched, render::pair_switched);
+        Ok(())
+    }
+}
+
+impl End {
+    async fn perform(self, context: &Context) -> Result<(), Failure> {
+        let ended: PairEnded = context.client().await?.ask(&Request::PairEnd).await?;
+        context.show(&ended, render::pair_ended);
         Ok(())
     }
 }

@@ -399,6 +399,10 @@ impl Administration for Machines {
         Self::pair_switch(self).await
     }
 
+    async fn pair_end(&self) -> Result<PairEnded, Fault> {
+        Self::pair_end(self).await
+    }
+
     async fn cut_lines(&self, destinations: Vec<SocketAddr>) -> Result<LinesCut, Fault> {
         let table = self.emulated(&destinations);
         if let Some(unknown) = destinations.iter().find(|cut| !table.iter().any(|line| line.destination == **cut)) {

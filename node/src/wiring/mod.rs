@@ -191,6 +191,9 @@ impl Node {
             machines.take_up(papers);
         }
         let is_paired = opened.is_paired();
+        // Members let nobody up who serves at an older epoch than they know of.
+        let epoch_alone = opened.epoch_alone();
+        let options = HouseOptions { epoch: epoch_alone, ..options };
         let (ground, standby) = Ground::open(options, ways as _, &fatal, !is_paired)?;
         let ground = Arc::new(ground);
         let (happen, happenings) = mpsc::unbounded_channel();
@@ -205,11 +208,11 @@ impl Node {
                 Some(standby)
             } else {
                 let house = standby.serve(Arc::clone(&fatal)).await?;
-                machines.role.set(Part::Serving { epoch: 1 });
+                machines.role.set(Part::Serving { epoch: epoch_alone });
                 machines.begin_serving(house).await?;
                 None
             };
-            let listeners = machines.listen(!is_paired, &fatal).await?;
+            let listeners = machines.listen(if is_paired { 0 } else { epoch_alone }, &fatal).await?;
             machines.introduce_to_partner();
             let (poisoned, on_fatal) = (None, Arc::clone(&fatal));
             let machines = Arc::clone(&machines);
@@ -296,10 +299,10 @@ fn house_options(start: &Start) -> Result<HouseOptions, Fault> {
 }
 
 impl Machines {
-    /// Listen for members, then for services and clients, whether this sub-node serves or follows.
-    async fn listen(self: &Arc<Self>, serves: bool, fatal: &Fatal) -> Result<Listeners, Fault> {
+    /// Listen for members, then for services and clients, whether this sub-node serves, at some epoch, or follows.
+    async fn listen(self: &Arc<Self>, serving: u64, fatal: &Fatal) -> Result<Listeners, Fault> {
         let (handle, events) = hansa_federation::start(hansa_federation::Start {
-            serving: u64::from(serves),
+            serving,
             identity: self.identity.clone(),
             credentials: self.credentials().await,
             terms_hash: terms_hash(),
@@ -433,9 +436,9 @@ impl Machines {
     async fn close(&self) {
         // What leaves in a pair waits for the other sub-node, so the federation is needed until the machines are at rest.
         let stopped = match (self.housed(), self.pair.get()) {
-            (Some(house), _) => match tokio::time::timeout(REST_WAIT_MAX, house.stop()).await {
-                Ok(stopped) => stopped,
-                Err(_) => {
+            (Some(house), pair) => tokio::select! {
+                stopped = house.stop() => stopped,
+                () = rested(pair.map(|(duties, _)| duties)) => {
                     tracing::warn!("the other sub-node does not have everything; it stays in this one's journal");
                     Ok(())
                 }
@@ -453,6 +456,17 @@ impl Machines {
         if let Some(federation) = self.ways.peers.federation() {
             federation.stop().await;
         }
+    }
+}
+
+/// Resolves when a node that stops has waited for the other sub-node of its pair as long as that is worth it.
+async fn rested(duties: Option<&Arc<Duties>>) {
+    match duties {
+        Some(duties) => {
+            // Only that it is over matters.
+            let _ = tokio::time::timeout(REST_WAIT_MAX, duties.waits_in_vain()).await;
+        }
+        None => tokio::time::sleep(REST_WAIT_MAX).await,
     }
 }
 

@@ -5,8 +5,8 @@ use super::Machines;
 use crate::{
     admin::{
         protocol::{
-            Declined, PairDuty, PairInitiated, PairMode, PairRole, PairSite, PairSnapshot, PairStatus, PairSwitched,
-            PairWitness, SnapshotStage, Takeover,
+    Declined, PairDuty, PairEnded, PairInitiated, PairMode, PairRole, PairSite, PairSnapshot, PairStatus, PairSwitched,
+    PairWitness, SnapshotStage, Takeover,
         },
         time::Time,
     },
@@ -15,7 +15,7 @@ use crate::{
 };
 use hansa_actors::{
     clock,
-    duties::{Paired, Progress, Stage, Status},
+    duties::{Duty, Paired, Progress, Stage, Status},
     standby::Poison,
 };
 use hansa_core::{
@@ -63,6 +63,9 @@ pub fn alarm(alarm: Alarm) -> &'static str {
 /// What an operator is told of a follower whose disk takes nothing.
 const SILENT: &str = "this sub-node's disk takes nothing: it keeps silent, and the active goes on without it";
 
+/// What an operator is told between the end of a pair and the next start.
+const ENDED: &str = "the pair is ended: start this sub-node again, and it is a single node";
+
 /// The papers with which this sub-node came to a pair, until its part of that has taken them up.
 ///
 /// # Errors
@@ -91,6 +94,8 @@ impl Machines {
                 .help("leave --city out, or set organization.city and start the node again"));
         }
         let duties = self.duties();
+        // Where a pair was ended, it is that one which goes on.
+        duties.resume().await?;
         let status = duties.status().await?;
         let repeated = status.epoch.is_some();
         // One that may not serve alone keeps the mode until another has come in the place of the mirror that it lost.
@@ -158,12 +163,12 @@ impl Machines {
     /// The part that runs it does not answer.
     pub async fn pair_status(&self) -> Result<PairStatus, Fault> {
         let status = self.duties().status().await?;
-        let duties = status.duties.iter().map(|duty| self.duty(duty.organization, duty.epoch)).collect();
+        let duties = status.duties.iter().map(|duty| self.duty(duty)).collect();
         let Some((mode, epoch)) = status.mode.zip(status.epoch) else {
             let journal = self.statistics().journal;
             return Ok(PairStatus {
                 role: PairRole::Single,
-                epoch: 1,
+                epoch: status.retired.unwrap_or(1),
                 mode: PairMode::Single,
                 active: self.this_site(),
                 mirror: None,
@@ -200,7 +205,10 @@ impl Machines {
             snapshot: status.snapshot.map(snapshot),
             alarm: match (status.alarm, &status.poison) {
                 (Some(Alarm::Unfit), Some(Poison { fault, .. })) => Some(format!("{} ({fault})", alarm(Alarm::Unfit))),
-                (known, _) => known.map(alarm).or(status.silent.then_some(SILENT)).map(str::to_owned),
+                (known, _) => {
+                    let silent = status.silent.then_some(SILENT);
+                    known.map(alarm).or(silent).or(status.retired.map(|_| ENDED)).map(str::to_owned)
+                }
             },
         })
     }
@@ -218,6 +226,15 @@ impl Machines {
         let status = duties.status().await?;
         let active = status.mode.map_or_else(|| self.this_site(), |mode| self.site(mode.active().subnode));
         Ok(PairSwitched { active, epoch: status.epoch.unwrap_or_default(), took_ms })
+    }
+
+    /// End the pair: from the next start on this sub-node is a single node.
+    ///
+    /// # Errors
+    /// [`Code::PairNotReady`]: it does not serve alone; [`Code::NotActive`].
+    pub async fn pair_end(&self) -> Result<PairEnded, Fault> {
+        self.house()?;
+        Ok(PairEnded { epoch: self.duties().retire().await? })
     }
 
     /// Somebody shows a pairing code: if it opens, it becomes the other sub-node.
@@ -313,8 +330,9 @@ impl Machines {
     }
 
     /// A pair that this sub-node is a witness of, as the administration shows it.
-    pub(super) fn duty(&self, organization: OrganizationId, epoch: u64) -> PairDuty {
-        PairDuty { organization, name: self.known_name(&organization), epoch }
+    pub(super) fn duty(&self, duty: &Duty) -> PairDuty {
+        let Duty { organization, epoch, heard } = *duty;
+        PairDuty { organization, name: self.known_name(&organization), epoch, heard: heard.map(Time) }
     }
 
     /// The name of a member, from the directory or, on a follower, from the links.
@@ -378,7 +396,7 @@ mod tests {
     fn the_operators_page_has_each_alarm_in_the_words_in_which_it_is_told() {
         let page = include_str!("../../../docs/pairs.md");
         let alarms = [Alarm::MemoryLost, Alarm::Diverged, Alarm::ActiveSilent, Alarm::Unfit].map(alarm);
-        for told in alarms.into_iter().chain([SILENT]) {
+        for told in alarms.into_iter().chain([SILENT, ENDED]) {
             assert!(page.contains(&format!("**\"{told}\"**")), "{told}");
         }
     }

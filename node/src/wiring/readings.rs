@@ -195,6 +195,7 @@ mod tests {
         let mut status = Status {
             silent: false,
             snapshot: Some(Progress { stage: Stage::Sending, bytes: 5, of: 9 }),
+            retired: None,
             state: State::ActivePair,
             epoch: Some(7),
             mode: Some(Mode::Pair { active: member(1), mirror: member(2) }),

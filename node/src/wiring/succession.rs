@@ -15,7 +15,6 @@ use hansa_core::{
     durability::Durability,
     ident::SubnodeId,
     membership::Credentials,
-    mirror::pair::State,
 };
 use hansa_federation::{Attend, DutyEvent, Unsent};
 use std::{
@@ -286,14 +285,10 @@ impl Machines {
     /// A node that stops lets the other sub-node serve before, if there is one that can: that takes a moment, and a takeover seconds.
     pub(super) async fn hand_over(&self) {
         let Some((duties, _)) = self.pair.get() else { return };
-        let Ok(status) = duties.status().await else { return };
-        if status.state != State::ActivePair {
-            return;
-        }
-        match tokio::time::timeout(HAND_OVER_MAX, duties.switch()).await {
-            Ok(Ok(())) => tracing::info!("the other sub-node serves"),
-            Ok(Err(fault)) => tracing::warn!(%fault, "the other sub-node does not serve, and takes over by itself"),
-            Err(_) => tracing::warn!("the other sub-node did not take over in time, and does so by itself"),
+        match duties.hand_over(HAND_OVER_MAX).await {
+            Ok(true) => tracing::info!("the other sub-node serves"),
+            Ok(false) => {}
+            Err(fault) => tracing::warn!("{}; if it is there, it takes over by itself", fault.message),
         }
     }
 }

@@ -62,7 +62,9 @@ fn a_node_without_a_mirror_says_so_and_how_to_get_one() {
     assert!(status["mirror"].is_null() && status["committed"] == status["tail"], "{status}");
     let said = place.say(&["pair", "status"]);
     assert!(said.code == 0 && said.out.contains("no mirror") && said.out.contains("hansa pair init"), "{}", said.out);
-    assert_eq!(place.say(&["pair", "switch", "--json"]).fault(), "pair-not-ready");
+    for command in ["switch", "end"] {
+        assert_eq!(place.say(&["pair", command, "--json"]).fault(), "pair-not-ready");
+    }
     let found = place.say(&["doctor", "--json"]).json();
     let pair = found.as_array().unwrap().iter().find(|finding| finding["check"] == "pair").unwrap().clone();
     assert!(pair["state"] == "well" && pair["advice"].as_str().unwrap().contains("hansa pair join"), "{pair}");

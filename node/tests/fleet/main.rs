@@ -3,6 +3,7 @@
 mod bench;
 mod cut;
 mod demo;
+mod ending;
 mod storm;
 mod upheaval;
 

@@ -18,7 +18,7 @@ pub use history::{DryRun, DryRunStep, HistoryEntry, HistoryPage, HistoryRecord, 
 pub use library::{LibraryAdded, LibraryEntry, LibraryFunction, LibraryRemoved, LibrarySource};
 pub use list::{ListFilter, TransactionPage};
 pub use pair::{
-    Declined, PairDuty, PairInitiated, PairMode, PairRole, PairSite, PairSnapshot, PairStatus, PairSwitched,
+    Declined, PairDuty, PairEnded, PairInitiated, PairMode, PairRole, PairSite, PairSnapshot, PairStatus, PairSwitched,
     PairWitness, SnapshotStage, Takeover,
 };
 pub use status::{
@@ -221,6 +221,8 @@ pub enum Request {
     PairStatus,
     /// Let the other sub-node serve.
     PairSwitch,
+    /// Go on without the pair from the next start on.
+    PairEnd,
     /// The accounts of those who may attach.
     Accounts,
     /// Add an account, or change it.
@@ -313,6 +315,8 @@ pub enum Answer {
     PairStatus(Box<PairStatus>),
     /// To [`Request::PairSwitch`].
     PairSwitched(PairSwitched),
+    /// To [`Request::PairEnd`].
+    PairEnded(PairEnded),
     /// To [`Request::Accounts`].
     Accounts(Vec<AccountEntry>),
     /// To [`Request::AddAccount`] and [`Request::RemoveAccount`].

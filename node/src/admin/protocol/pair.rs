@@ -106,6 +106,9 @@ pub struct PairDuty {
     pub name: Option<OrganizationName>,
     /// The last epoch that it knows.
     pub epoch: u64,
+    /// When that pair said something last, since this node started.
+    #[serde(default)]
+    pub heard: Option<Time>,
 }
 
 /// When the other sub-node began to serve, last.
@@ -224,6 +227,13 @@ pub struct PairSwitched {
     pub took_ms: u64,
 }
 
+/// The pair is ended: with the next start the sub-node is a single node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairEnded {
+    /// The epoch at which it goes on.
+    pub epoch: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use crate::admin::{pretended::Pretended, read, reply, write};
@@ -281,5 +291,6 @@ mod tests {
         assert_eq!(refused["fault"]["code"], "limit-reached");
         let switched = asked(json!({ "command": "pair-switch" })).await["ok"].clone();
         assert_eq!((&switched["active"]["city"], &switched["took_ms"]), (&json!("Hamburg"), &json!(310)));
+        assert_eq!(asked(json!({ "command": "pair-end" })).await["ok"], json!({ "epoch": 7 }));
     }
 }

@@ -41,7 +41,9 @@ pub fn pair(status: &PairStatus) -> String {
     if !status.duties.is_empty() {
         let duties = status.duties.iter().map(|duty| {
             let whose = who(duty.name.as_ref(), duty.organization);
-            format!("{whose} (epoch {})", duty.epoch)
+            let heard =
+                duty.heard.map_or_else(|| "not heard since the start".to_owned(), |at| format!("heard at {at}"));
+            format!("{whose} (epoch {}, {heard})", duty.epoch)
         });
         rows.push(("witness of", duties.collect::<Vec<_>>().join(", ")));
     }
@@ -231,6 +233,15 @@ pub fn pair_switched(switched: &PairSwitched) -> String {
     )
 }
 
+/// `hansa pair end`.
+pub fn pair_ended(ended: &PairEnded) -> String {
+    format!(
+        "The pair is ended. Start this node again: then it is a single one, at epoch {}, and asks no witnesses any more.\n\
+         The other sub-node does not come back: remove its data folder.\n",
+        ended.epoch
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,7 +259,7 @@ mod tests {
             "pair: what is acknowledged is on both disks; epoch 7",
             "entry 1234 (1231 count)",
             "1 of 2 connected, 2 decide; ● Birch GmbH, ○ node-",
-            "witness of     Birch GmbH (epoch 2)",
+            "witness of     Birch GmbH (epoch 2, heard at 20",
             "epoch 6: the active in Hamburg was not heard for 4 s",
             "✘ 1 witness is connected, and it takes 2 to decide\n  → as long as",
         ] {
@@ -328,5 +339,6 @@ mod tests {
         assert!(!text.contains("hansa-pair-x"), "the code is on standard output alone");
         let switched = PairSwitched { active: pretended::pair_status().active, epoch: 8, took_ms: 310 };
         assert!(pair_switched(&switched).contains("epoch 8; it took 310 ms"));
+        assert!(pair_ended(&PairEnded { epoch: 8 }).contains("single one, at epoch 8"));
     }
 }

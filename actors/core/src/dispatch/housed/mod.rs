@@ -63,6 +63,14 @@ pub trait Housed: Machine<Key: KeyBytes> {
     fn forget() -> Option<Self::Input> {
         None
     }
+    /// The record that says: this machine has ended, and is forgotten because somebody wants that. None where that cannot be wanted.
+    fn purged() -> Option<Self::Record> {
+        None
+    }
+    /// Whether a machine begins with this record: what one under the same key was before, if there was one, is forgotten by then.
+    fn begins(_: &Self::Record) -> bool {
+        false
+    }
     /// What it looks at.
     fn around(surroundings: &Surroundings) -> &Self::Around;
     /// What becomes of its effect.

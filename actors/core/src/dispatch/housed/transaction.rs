@@ -47,6 +47,14 @@ impl Housed for Instance {
         Some(transaction::Input::Forget)
     }
 
+    fn purged() -> Option<transaction::Record> {
+        Some(transaction::Record::Purged)
+    }
+
+    fn begins(record: &transaction::Record) -> bool {
+        matches!(record, transaction::Record::Submitted { .. })
+    }
+
     fn waiting(&self) -> &[Asker] {
         self.requesters()
     }

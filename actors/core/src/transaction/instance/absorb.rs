@@ -13,6 +13,7 @@ impl Instance {
         match record {
             Record::Awaited { asker } => self.requesters.push(*asker),
             Record::Responded => self.requesters.clear(),
+            Record::Purged => (self.begun, self.requesters) = (None, Vec::new()),
             Record::Submitted { organization, definition, hash, save, parent, input, at, deadline } => {
                 self.begun = Some(Box::new(Begun {
                     organization: *organization,
@@ -156,7 +157,7 @@ impl Begun {
             Record::Finished { ending, at } => self.finish(ending, *at),
             Record::Settled => self.settled = true,
             Record::Forgotten => self.forgotten = true,
-            Record::Awaited { .. } | Record::Submitted { .. } | Record::Responded => {}
+            Record::Awaited { .. } | Record::Submitted { .. } | Record::Responded | Record::Purged => {}
         }
     }
 

@@ -297,6 +297,8 @@ pub enum Record {
     Settled,
     /// Nobody can ask any more for the response of a transaction that is not kept.
     Forgotten,
+    /// Somebody who may had it forgotten. Under the same id another may begin after it.
+    Purged,
 }
 
 impl Record {
@@ -315,7 +317,7 @@ impl Record {
             | Self::Ended { at, .. }
             | Self::CompensationBegan { at, .. }
             | Self::Finished { at, .. } => Some(*at),
-            Self::Awaited { .. } | Self::Responded | Self::Settled | Self::Forgotten => None,
+            Self::Awaited { .. } | Self::Responded | Self::Settled | Self::Forgotten | Self::Purged => None,
         }
     }
 }

@@ -136,6 +136,7 @@ impl<'a> Teller<'a> {
             }
             Record::Settled => "the transaction that waited for this one has recorded its end".to_owned(),
             Record::Forgotten => "the time in which the response could be asked for is over".to_owned(),
+            Record::Purged => "it was purged".to_owned(),
         }
     }
 

@@ -238,6 +238,7 @@ fn recorded(came: &Came<Instance>) -> Vec<String> {
         }
         Record::Settled => "settled".to_owned(),
         Record::Forgotten => "forgotten".to_owned(),
+        Record::Purged => "purged".to_owned(),
         Record::Answered { operation, leg, counted, again, outcome, .. } => {
             let what = match leg {
                 &COMPENSATION if matches!(outcome, Outcome::Completed(_)) => format!("undone {operation}"),

@@ -1,0 +1,73 @@
+//! A pair that ends: its active goes on as a single node. Called by [`super::desk`].
+//!
+//! The witnesses need not forget anything for that, and must not. They hold that this sub-node is active alone, and whoever is not a member
+//! of the configuration that holds can propose no other: so nobody but this sub-node will ever change it. It asks for no other one
+//! any more, does not hear its partner, and needs no lease, for nobody else can be active. The configuration is kept: so peers take
+//! this sub-node for no older one, and the pair can be taken up where it was. If another one holds after all, nothing is ended.
+//!
+//! Both take effect with the next start: then the journal is opened as that of a single node, or as that of a pair.
+
+use super::{desk::Desk, ledger::Kept};
+use hansa_core::{
+    code::{Code, Fault},
+    mirror::pair::State,
+};
+
+impl Desk {
+    /// Whether the pair is ended for this sub-node.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.is_some_and(|epoch| epoch == self.epoch())
+    }
+
+    /// Whether this sub-node was started as a single node because it is.
+    pub(super) fn is_out(&self) -> bool {
+        self.retired.is_some() && self.pair.picture().state == State::Single
+    }
+
+    /// End it. From here on the other sub-node is not heard: one that joined now could be a mirror, and take over.
+    pub(super) fn retire(&mut self) -> Result<u64, Fault> {
+        let refused = |message: &str, help: &str| Err(Fault::new(Code::PairNotReady, message).help(help));
+        if self.is_single() {
+            return refused("there is no pair to end", "`hansa pair init` begins one");
+        }
+        let is_linked = !self.is_out() && self.linked.contains(&self.site.partner);
+        match self.pair.picture().state {
+            // With the first it is ended already, or is to be taken up again and was not yet.
+            State::Single | State::ActiveSolo if !is_linked => {}
+            state if state.serves() => {
+                return refused(
+                    "this sub-node does not serve alone: the other one is there, or is missed only just now",
+                    "stop the other sub-node, and wait until `hansa pair status` says solo; with `pair.on_mirror_lost = \"halt\"` it never \
+                     does: set that to \"solo\" and restart this one",
+                );
+            }
+            _ => {
+                return refused(
+                    "this sub-node does not serve, so it cannot go on alone",
+                    "ask the active one; `hansa pair status` says which that is",
+                );
+            }
+        }
+        let epoch = self.epoch();
+        self.ledger.keep(&[Kept::Retired(Some(epoch))])?;
+        self.retired = Some(epoch);
+        tracing::info!(epoch, "the pair is ended: from its next start on this sub-node is a single node");
+        Ok(epoch)
+    }
+
+    /// Take it up again where it was: with the witnesses that it has, who know of no other configuration.
+    pub(super) fn resume(&mut self) -> Result<(), Fault> {
+        if self.retired.is_none() {
+            return Ok(());
+        }
+        self.ledger.keep(&[Kept::Retired(None)])?;
+        if self.is_out() {
+            let message = "the pair that was ended here is taken up again with the next start of this sub-node";
+            return Err(Fault::new(Code::PairNotReady, message)
+                .help("restart it, with its witnesses connected; when it serves, `hansa pair init` makes the code"));
+        }
+        // It was not started anew since: nothing has changed but whom it hears.
+        self.retired = None;
+        Ok(())
+    }
+}
