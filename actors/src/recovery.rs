@@ -1,20 +1,21 @@
 //! Recovery: from the journal's entries to machines. The store has every machine as some checkpoint left it; the entries
 //! after that bring it up to date. A machine that has applied an entry already passes it over.
 
-use crate::{journal::Entry, shard::Slot, store::WriteBehind, stored::decode, trail::Trail};
+use crate::{common::Common, journal, shard::Slot, store::WriteBehind, stored::decode, trail::Trail};
 use hansa_core::{
     access::Access,
     address::{KeyBytes, Kind},
     code::{Code, Fault},
     directory::Directory,
     dispatch::Housed,
+    ident::TransactionId,
     link::Link,
     machine::Machine,
     membership::Membership,
     topic::Topic,
     transaction::{Catalogue, Instance},
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 /// Machines of one kind that were recovered.
 pub(crate) type Recovered<M> = HashMap<<M as Machine>::Key, Slot<M>>;
@@ -41,8 +42,8 @@ pub(crate) struct Taken<'a> {
     pub(crate) record: &'a [u8],
 }
 
-impl<'a> From<&'a Entry> for Taken<'a> {
-    fn from(entry: &'a Entry) -> Self {
+impl<'a> From<&'a journal::Entry> for Taken<'a> {
+    fn from(entry: &'a journal::Entry) -> Self {
         Self { sequence: entry.sequence, address: &entry.address, record: &entry.record }
     }
 }
@@ -66,12 +67,30 @@ impl Recovery {
     }
 }
 
+impl Recovery {
+    /// A transaction that has ended goes to the store at once: nothing more is expected of it, and memory need not grow with what a
+    /// follower takes in between two checkpoints.
+    pub(crate) fn put_away_ended(&mut self, common: &Common, address: &[u8]) {
+        if address.first().copied().and_then(Kind::numbered) != Some(Kind::Transaction) {
+            return;
+        }
+        if let Some(id) = TransactionId::from_bytes(&address[1..])
+            && let Entry::Occupied(mut slot) = self.transactions.entry(id)
+            && slot.get().machine.is_ended()
+            && !slot.get().machine.is_open()
+        {
+            common.keep(&id, slot.get_mut());
+            slot.remove();
+        }
+    }
+}
+
 fn absorb<M: Housed>(machines: &mut Recovered<M>, store: &WriteBehind, entry: Taken<'_>) -> Result<(), Fault> {
     let bytes = entry.address.get(1..).unwrap_or_default();
     let key = M::Key::from_bytes(bytes).ok_or_else(|| unreadable(entry.sequence, "its address is not a key"))?;
     let slot = match machines.entry(key) {
-        std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-        std::collections::hash_map::Entry::Vacant(vacant) => {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(vacant) => {
             let slot = stored(store, bytes)?.unwrap_or_else(|| Slot::stored(M::new(vacant.key()), 0, Trail::default()));
             vacant.insert(slot)
         }
@@ -90,7 +109,7 @@ fn absorb<M: Housed>(machines: &mut Recovered<M>, store: &WriteBehind, entry: Ta
 }
 
 /// The records of an entry.
-pub(crate) fn records<M: Housed>(entry: &Entry) -> Result<Vec<M::Record>, Fault> {
+pub(crate) fn records<M: Housed>(entry: &journal::Entry) -> Result<Vec<M::Record>, Fault> {
     read::<M>(entry.sequence, &entry.record)
 }
 

@@ -294,7 +294,10 @@ impl Standby {
                 self.grown_bytes += (address.len() + record.len()) as u64;
                 let taken = Taken { sequence, address, record };
                 match poison::take(&mut self.recovery, &self.common.store, taken)? {
-                    Outcome::Taken => (self.taken, self.moment) = (sequence, entry.moment),
+                    Outcome::Taken => {
+                        (self.taken, self.moment) = (sequence, entry.moment);
+                        self.recovery.put_away_ended(&self.common, address);
+                    }
                     Outcome::Poisoned(poison) => return self.set_aside(poison),
                 }
             }

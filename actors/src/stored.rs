@@ -16,8 +16,11 @@ use hansa_core::{
 /// The most that a byte of the compression can stand for: what a stored machine claims beyond that is not believed.
 const EXPANSION_MAX: u64 = 255;
 
+/// What a state takes that is not large, so that the buffer for it seldom grows.
+const STATE_BYTES_USUAL: usize = 4 << 10;
+
 pub(crate) fn encode<M: Housed>(slot: &Slot<M>) -> Vec<u8> {
-    let mut state = Vec::new();
+    let mut state = Vec::with_capacity(STATE_BYTES_USUAL);
     ciborium::into_writer(&slot.machine, &mut state).expect("encoding into memory cannot fail");
     let trail = slot.trail.bytes();
     let mut bytes = slot.applied.to_be_bytes().to_vec();

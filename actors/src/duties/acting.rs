@@ -2,7 +2,7 @@
 //! exchange. Called by [`super::feeding`] after every input; it decides nothing but how entries are cut into messages.
 
 use super::{Happening, desk::Desk};
-use crate::journal::Journal;
+use crate::{clock, journal::Journal};
 use hansa_core::{
     code::Fault,
     dispatch::Outward,
@@ -129,6 +129,7 @@ impl Desk {
     /// The log is another than it was: what is remembered of it is not true any more.
     pub(super) fn forget(&mut self) {
         self.seen.clear();
+        self.synced = None;
         self.shipped = Position::default();
         self.shipping = None;
     }

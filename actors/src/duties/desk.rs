@@ -81,6 +81,8 @@ pub(super) struct Desk {
     /// What the machine recorded and the ledger does not have yet; and what was before that.
     pub(super) unkept: Vec<Kept>,
     pub(super) unsettled: Option<Before>,
+    /// What the disk has, if the machine has not been told.
+    pub(super) synced: Option<Position>,
     /// Whether somebody is at work who must not wait.
     pub(super) light: bool,
     /// Snapshots for the other sub-node, and from it.
@@ -144,6 +146,7 @@ impl Desk {
             wanted: VecDeque::new(),
             unkept: Vec::new(),
             unsettled: None,
+            synced: None,
             light: false,
             sending: Sending::new(&start.folder),
             receiving: Receiving::new(&start.folder),
@@ -271,7 +274,8 @@ impl Desk {
 
     /// What the journal did since.
     pub(super) fn look(&mut self) -> Result<(), Fault> {
-        let mut ends = self.seen.take_ends();
+        let (mut ends, synced) = self.seen.take();
+        self.synced = synced.or(self.synced);
         let tail = self.pair.picture().tail.sequence;
         ends.retain(|end| end.sequence > tail);
         if !ends.is_empty() {
@@ -281,7 +285,7 @@ impl Desk {
             // It is looked at when that is done.
             return Ok(());
         }
-        match self.seen.take_synced() {
+        match self.synced.take() {
             Some(durable) if durable.sequence > self.pair.picture().durable.sequence => {
                 self.pair_input(pair::Input::Synced { durable })
             }

@@ -23,14 +23,10 @@ impl Seen {
         Self { room, news: Mutex::default() }
     }
 
-    /// What was sealed since.
-    pub(super) fn take_ends(&self) -> Vec<Position> {
-        std::mem::take(&mut self.news().ends)
-    }
-
-    /// What the disk has, if that is new.
-    pub(super) fn take_synced(&self) -> Option<Position> {
-        self.news().synced.take()
+    /// What was sealed since, and what the disk has, if that is new. At once: what is left here says that somebody comes to look.
+    pub(super) fn take(&self) -> (Vec<Position>, Option<Position>) {
+        let news = std::mem::take(&mut *self.news());
+        (news.ends, news.synced)
     }
 
     /// What was seen is not true any more.

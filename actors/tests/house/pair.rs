@@ -1,9 +1,7 @@
 //! What the duties of two sub-nodes and their witnesses do with real journals on disk: found, join, count on both, take over, switch,
 //! come back.
 
-use crate::pair_fixture::{
-    Lines, Node, folder, followed, happened, hashes, id, join, pair, pair_behind, served, transport,
-};
+use crate::pair_fixture::{Lines, Node, folder, followed, hashes, id, join, pair, pair_behind, served, transport};
 use hansa_actors::{
     duties::{Carrier, Word},
     journal::Watch,
@@ -16,7 +14,10 @@ use hansa_core::{
     mirror::{Position, pair::State},
     moment::Moment,
 };
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 /// Nobody waits so long.
 const FOREVER: Duration = Duration::from_secs(36_000);

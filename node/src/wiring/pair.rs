@@ -5,8 +5,8 @@ use super::Machines;
 use crate::{
     admin::{
         protocol::{
-    Declined, PairDuty, PairEnded, PairInitiated, PairMode, PairRole, PairSite, PairSnapshot, PairStatus, PairSwitched,
-    PairWitness, SnapshotStage, Takeover,
+            Declined, PairDuty, PairEnded, PairInitiated, PairMode, PairRole, PairSite, PairSnapshot, PairStatus,
+            PairSwitched, PairWitness, SnapshotStage, Takeover,
         },
         time::Time,
     },
