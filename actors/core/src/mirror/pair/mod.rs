@@ -8,6 +8,8 @@
 
 mod active;
 mod follower;
+#[cfg(test)]
+pub(super) mod pictured;
 mod turn;
 
 use super::{
