@@ -4,6 +4,7 @@
 use super::{
     super::{Certified, History, Mode},
     Life, Pair, Partner,
+    follower::UNANSWERED_MAX,
 };
 use crate::moment::Moment;
 use std::hash::{Hash, Hasher};
@@ -21,17 +22,15 @@ pub struct Numbers {
     pub answered: u64,
 }
 
-/// Nothing asks how long ago something was beyond this.
-const AGE_MAX: u64 = 8;
 /// What is due later than this is never waited for.
 const FAR: u64 = 64;
 
 impl Pair {
-    /// Hash what distinguishes it; what else it is, is told.
-    pub fn pictured(&self, now: Moment, to: &mut impl Hasher) -> Numbers {
+    /// Hash what distinguishes it; what else it is, is told. Nothing asks how long ago something was beyond a lease.
+    pub fn pictured(&self, now: Moment, lease_ms: u64, to: &mut impl Hasher) -> Numbers {
         let Self { certified, rounds, life } = self;
         let until = |at: &Option<Moment>| at.map(|at| at.since_ms(now).min(FAR));
-        let since = |at: &Moment| now.since_ms(*at).min(AGE_MAX);
+        let since = |at: &Moment| now.since_ms(*at).min(lease_ms);
         certified.as_deref().map(word_of).hash(to);
         rounds.hash(to);
         let Life {
@@ -74,12 +73,15 @@ impl Pair {
         let Partner { member, shipped, sent_through, fork, acked, heard, unfit: partner_unfit } = partner;
         (member.map(|member| member.journal), shipped, sent_through, fork, acked).hash(to);
         (heard.as_ref().map(since), partner_unfit).hash(to);
+        // An answer to an older beat is no lease.
+        let beats: Vec<_> = beats.iter().filter(|(_, sent)| since(sent) < lease_ms).collect();
         beats.len().hash(to);
-        for (nonce, sent) in beats {
+        for (nonce, sent) in &beats {
             (beat - nonce, since(sent)).hash(to);
         }
         (until(beat_at), until(lease_until), until(patience_until), held, target, until(grace_until)).hash(to);
-        (joined, received, acknowledged, behind_since.as_ref().map(since), unanswered).hash(to);
+        (joined, received, acknowledged, behind_since.as_ref().map(since)).hash(to);
+        unanswered.min(&UNANSWERED_MAX).hash(to);
         (installing, until(ask_at), until(floor_at), floored, unfit, alarm.map(|alarm| alarm as u8)).hash(to);
         Numbers {
             beats: beats.iter().map(|(nonce, _)| *nonce).collect(),

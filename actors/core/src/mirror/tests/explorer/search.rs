@@ -33,7 +33,7 @@ pub struct Extent {
 pub struct Found {
     pub worlds: usize,
     /// All worlds as far as this were seen.
-    pub whole: usize,
+    pub whole: Option<usize>,
     /// There are no others.
     pub all: bool,
     pub broken: Option<(Violation, Vec<String>)>,
@@ -42,7 +42,10 @@ pub struct Found {
 impl fmt::Display for Found {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = if self.all { ", which are all there are" } else { "" };
-        write!(out, "{} worlds{all}; none is missing up to {}", self.worlds, self.whole)?;
+        write!(out, "{} worlds{all}", self.worlds)?;
+        if let Some(whole) = self.whole {
+            write!(out, "; none is missing up to {whole}")?;
+        }
         let Some((violation, trail)) = &self.broken else { return Ok(()) };
         write!(out, "\n{violation}")?;
         trail.iter().try_for_each(|line| write!(out, "\n  {line}"))
@@ -72,19 +75,24 @@ pub fn search(first: &World, extent: Extent) -> Found {
                 let mut next = world.clone();
                 if let Err(violation) = next.take(step) {
                     let trail = trail(first, &came, number, step);
-                    return Found { worlds: seen.len(), whole: far, all: false, broken: Some((violation, trail)) };
+                    return Found {
+                        worlds: seen.len(),
+                        whole: far.checked_sub(1),
+                        all: false,
+                        broken: Some((violation, trail)),
+                    };
                 }
                 if seen.insert(next.picture()) {
                     came.push((number, step));
                     open[next_far].push_back((came.len() - 1, next));
                 }
                 if seen.len() >= extent.worlds_max {
-                    return Found { worlds: seen.len(), whole: far, all: false, broken: None };
+                    return Found { worlds: seen.len(), whole: far.checked_sub(1), all: false, broken: None };
                 }
             }
         }
     }
-    Found { worlds: seen.len(), whole: extent.most, all: !cut_short, broken: None }
+    Found { worlds: seen.len(), whole: Some(extent.most), all: !cut_short, broken: None }
 }
 
 /// How it came to that, in words.

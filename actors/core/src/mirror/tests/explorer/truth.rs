@@ -168,7 +168,8 @@ impl Truth {
         for node in nodes {
             if let Some(certified) = node.pair.certified() {
                 self.decided(&certified.configuration)?;
-                let (epoch, rounds) = self.last.insert(node.member, (certified.epoch(), node.rounds)).unwrap_or_default();
+                let (epoch, rounds) =
+                    self.last.insert(node.member, (certified.epoch(), node.rounds)).unwrap_or_default();
                 let grows = epoch <= certified.epoch() && rounds <= node.rounds;
                 let (member, to) = (node.member, certified.epoch());
                 hold!(grows, MONOTONE, "{member} went from epoch {epoch} to {to}");

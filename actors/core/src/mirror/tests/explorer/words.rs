@@ -79,7 +79,8 @@ fn mode_of(active: u64, mirror: Option<u64>) -> String {
 pub fn picture(message: &Message, wire: &Wire, numbers: &[Numbers; 2], to: &mut impl Hasher) {
     std::mem::discriminant(message).hash(to);
     // Of a question and its answer: whether it is the last of the follower's that was not answered.
-    let is_open = |follower: usize, nonce: u64| nonce > numbers[follower].answered && nonce <= numbers[follower].question;
+    let is_open =
+        |follower: usize, nonce: u64| nonce > numbers[follower].answered && nonce <= numbers[follower].question;
     let is_last = |follower: usize, nonce: u64| nonce == numbers[follower].question;
     let beat = |active: usize, nonce: u64| {
         let Numbers { beats, beat, .. } = &numbers[active];
