@@ -2,19 +2,21 @@
 //! invariant of the protocol's page that speaks of a moment looked at in each world. Other checks draw at random; this one leaves nothing
 //! out within its bounds. `exhaustive` does the same with the register alone, and goes further there.
 //!
-//! What can happen: any message arrives, out of order, twice, or never; two more entries, together or one by one; the disk syncs one or
+//! What can happen: any message arrives, out of order, twice, or never; entries are appended, one or two at a time; the disk syncs one or
 //! all; the next alarm rings; a process ends, with any number of the entries that were not durable, and starts again; the active
-//! is told to hand over; the wire between the two is cut and mended.
+//! is told to hand over; the wire between the two is cut and mended. Of messages under way from one to another there are three at most (of
+//! more the oldest is lost), and one that says the same as another is the same.
 //!
-//! - *Every order*: all worlds within five steps of a beginning, whatever the steps, with one witness, and with two and three where rivals ask
-//!   them. The clocks are apart: any alarm rings before or after anything. At most two entries, one crash, one switch, one message twice, four
-//!   alarms of each, three messages under way from one to another (of more the oldest is lost).
+//! - *Every order*: all worlds within five steps of a beginning, whatever the steps, with one witness; where rivals ask them also five with two
+//!   witnesses and four with three. The clocks are apart: any alarm rings before or after anything. At most two entries, one crash,
+//!   one switch, one message twice, four alarms of each; no wire is cut, for every message may be late.
 //! - *One mishap*: all worlds to which a single thing leads that does not happen usually, at any place of a story that then goes
-//!   on as usual for ever; with the clocks alike, so that leases are looked at too; with one and three witnesses, and with an active
-//!   that must not serve alone.
+//!   on as usual for ever; with the clocks alike, so that leases are looked at too; with one witness, and from the whole pair also with an active
+//!   that must not serve alone. One entry comes at any place, and is no mishap.
 //!
-//! Not here: floors, snapshots with something in them, logs with a window or that are not kept, and liveness; the simulation has
-//! those. `HANSA_WORLDS` lifts both bounds, and says at how many worlds each search ends instead.
+//! Not here: floors, snapshots with something in them, logs with a window or that are not kept, an active's machine that hears late of what
+//! was appended, a crash between a record and what it causes (it is the same as one before both), witnesses that crash, and liveness; the
+//! simulation has those. `HANSA_WORLDS` lifts the bound on how far, and says at how many worlds each search ends instead.
 
 mod search;
 mod truth;
