@@ -3,7 +3,7 @@
 use super::{
     Report, Schedule,
     scenarios::{SCENARIOS, scenario},
-    search::{Broken, Extent, Found, HAPPENINGS, TRANSITIONS, attempt, lengthened, search, shrink},
+    search::{Broken, Extent, Found, HAPPENINGS, PANIC, TRANSITIONS, attempt, lengthened, search, shrink},
 };
 use crate::screen::{Screen, Tone, table};
 use anyhow::{Context as _, Result, bail};
@@ -225,14 +225,17 @@ fn mutants(options: &Options, screen: Screen) -> Result<()> {
         let extent = Extent { first, seeds, time_max: Duration::MAX, events_min: 0, broken_max: 1 };
         let found = search(extent, Some(flaw));
         let by = found.broken.first();
-        caught += usize::from(by.is_some());
+        // Harm is what an invariant names; a panic may be the simulation's own.
+        let is_caught = by.is_some_and(|broken| broken.violation.invariant != PANIC);
+        caught += usize::from(is_caught);
         screen.object(&json!({
             "mutant": name,
-            "caught": by.is_some(),
+            "caught": is_caught,
             "seeds": found.seeds,
             "invariant": by.map(|broken| broken.violation.invariant),
         }));
         let verdict = match by {
+            Some(broken) if !is_caught => format!("a panic after {} seeds: {}", found.seeds, broken.violation.seen),
             Some(broken) => format!("caught after {} seeds: {}", found.seeds, broken.violation.invariant),
             None => format!("not caught within {} seeds", found.seeds),
         };

@@ -77,6 +77,21 @@ mod tests {
         }
     }
 
+    // X2: a flaw is found by the harm that it does.
+    #[test]
+    fn the_harm_is_found_and_not_a_panic() {
+        use hansa_core::mirror::Flaw;
+        for (flaw, seeds, invariant) in [
+            (Flaw::RestartKeepsEpoch, 12, "within an epoch there is one log"),
+            (Flaw::AmnesiacWitness, 60, "one configuration for each epoch"),
+        ] {
+            let mut broken =
+                (0..seeds).filter_map(|seed| search::attempt(&Schedule::drawn(seed, Some(flaw)), false).err());
+            let found = broken.next().map(|broken| broken.violation.invariant);
+            assert_eq!(found, Some(invariant), "{flaw:?}");
+        }
+    }
+
     // X2: a story is as long as it is asked to be.
     #[test]
     fn a_seed_can_be_made_longer() {

@@ -146,6 +146,7 @@ impl Schedule {
             options.halt = false;
             if flaw == Some(Flaw::AmnesiacWitness) {
                 options.members = 4;
+                options.pairs = options.pairs.min(options.members);
             }
         }
         let pause = 200 + dice.below(3_000);
@@ -162,6 +163,13 @@ impl Schedule {
         }
         for _ in 0..dice.below(2) * dice.below(10) {
             faults.push((dice.below(options.faults_ms), Fault::set(&mut dice, &options)));
+        }
+        if flaw == Some(Flaw::AmnesiacWitness) {
+            // What it forgets does harm only between two decisions of others, which takes long to hit.
+            for _ in 0..options.faults_ms / 1_000 {
+                let site = SiteName { organization: 1 + dice.below(options.members.into()) as u8, side: 1 };
+                faults.push((dice.below(options.faults_ms), Fault::Forget { site, ms: dice.below(200) }));
+            }
         }
         faults.sort_by_key(|(at, _)| *at);
         Self { seed, options, faults, flaw }
@@ -186,6 +194,10 @@ impl Schedule {
             if !line.is_empty() {
                 schedule.read(line).map_err(|why| format!("line {}: {why}: {line}", number + 1))?;
             }
+        }
+        let Options { members, pairs, .. } = schedule.options;
+        if pairs > members {
+            return Err(format!("{pairs} pairs are too many for {members} members"));
         }
         schedule.faults.sort_by_key(|(at, _)| *at);
         Ok(schedule)
@@ -421,5 +433,6 @@ mod tests {
         assert!(refused("at 5 dance").contains("nothing that can go wrong"));
         assert!(refused("option members 100").contains("2 to 7"));
         assert!(refused("seed x").contains("no number"));
+        assert!(refused("option members 2\noption pairs 3").contains("too many for 2"));
     }
 }

@@ -18,6 +18,8 @@ use std::{
 
 /// How often as long a story may become.
 const TIMES_MAX: u64 = 100;
+/// What it is called when a machine panics. It says that something is wrong, and not that an invariant would have seen it.
+pub const PANIC: &str = "no machine panics";
 /// Runs that a schedule may cost to be made shorter.
 const SHRINK_RUNS_MAX: usize = 400;
 
@@ -78,7 +80,7 @@ pub fn attempt(schedule: &Schedule, traced: bool) -> Result<Report, Box<Broken>>
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-            (Violation { invariant: "no machine panics", seen: text.to_owned() }, Report::default())
+            (Violation { invariant: PANIC, seen: text.to_owned() }, Report::default())
         }
     };
     Err(Box::new(Broken { schedule: schedule.clone(), violation, report }))
@@ -217,7 +219,9 @@ pub fn shrink(broken: &Broken) -> Broken {
 }
 
 /// What a search must have seen beside: every fault, and every limit that a world reaches in so short a time.
-pub const HAPPENINGS: [&str; 17] = [
+pub const HAPPENINGS: [&str; 20] = [
+    "append full",
+    "beats forgotten",
     "checkpoint",
     "crash",
     "cut",
@@ -228,6 +232,7 @@ pub const HAPPENINGS: [&str; 17] = [
     "isolate",
     "lie",
     "lie told",
+    "longest pause",
     "set",
     "slow",
     "snapshot installed",

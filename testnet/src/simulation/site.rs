@@ -391,6 +391,9 @@ impl Site {
                 };
                 let mut ends = Vec::new();
                 for entries in disk.entries(after as usize, through as usize).chunks(APPENDED_ENTRIES_MAX) {
+                    if entries.len() == APPENDED_ENTRIES_MAX {
+                        self.seen.push("append full");
+                    }
                     let entries = entries.to_vec();
                     let end = entries.last().expect("a chunk is not empty").position;
                     did.push(Did::Say { to, message: Message::Append { epoch, previous, entries, committed } });

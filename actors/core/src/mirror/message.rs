@@ -59,6 +59,11 @@ impl History {
         self.0.iter().find(|last| last.sequence >= sequence).map(|last| last.epoch)
     }
 
+    /// Whether it reaches back to the log's first entry.
+    fn is_whole(&self) -> bool {
+        self.0.len() < HISTORY_EPOCHS_MAX
+    }
+
     /// The last entry that both logs have. An epoch has one writer, whose log only grows within it: of what both wrote in the
     /// same epoch, the shorter is a beginning of the longer.
     #[must_use]
@@ -68,6 +73,8 @@ impl History {
         match common {
             Some((own, theirs)) => Some(Fork { sequence: own.sequence.min(theirs.sequence), epoch: own.epoch }),
             None if self.0.is_empty() || other.0.is_empty() => Some(Fork::default()),
+            // Each reaches back to its first entry, and these were written in different epochs already.
+            None if self.is_whole() && other.is_whole() => Some(Fork::default()),
             // One of them remembers less far back than the other reaches.
             None => None,
         }

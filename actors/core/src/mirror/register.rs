@@ -125,4 +125,30 @@ impl Proposal {
         let proof = Proof::Decided { founding: Box::new(founding.clone()), founded: founded.clone(), ballot, seals };
         Outcome::Decided(Box::new(Certified { configuration: proposed.configuration.clone(), proof }))
     }
+
+    /// Hash what distinguishes it from others, for the explorer among the tests.
+    #[cfg(test)]
+    pub fn pictured(&self, to: &mut impl std::hash::Hasher) {
+        use super::pair::pictured::sides;
+        use std::hash::Hash as _;
+        let Self { base, wanted, ballot, phase } = self;
+        (base.epoch(), sides(wanted.mode), ballot.round, ballot.by.journal).hash(to);
+        let word = |accepted: &Accepted| {
+            let Accepted { ballot, configuration, seal: _ } = accepted;
+            (ballot.round, ballot.by.journal, sides(configuration.mode))
+        };
+        match phase {
+            Phase::Preparing { promises } => {
+                for (witness, accepted) in promises {
+                    (1, witness.journal, accepted.as_deref().map(word)).hash(to);
+                }
+            }
+            Phase::Accepting { proposed, seals } => {
+                word(proposed).hash(to);
+                for witness in seals.keys() {
+                    (2, witness.journal).hash(to);
+                }
+            }
+        }
+    }
 }

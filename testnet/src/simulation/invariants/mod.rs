@@ -6,6 +6,7 @@ pub mod effects;
 mod leases;
 mod monotone;
 mod one_configuration;
+mod one_log;
 mod one_value;
 mod replicas;
 mod solo_recorded;
@@ -112,6 +113,7 @@ impl Invariants {
             }
         }
         self.monotone.check(site)?;
+        one_log::check(site, sites)?;
         leases::check(site, sites, now)?;
         self.durable(site.organization, sites)
     }

@@ -127,9 +127,16 @@ impl World {
     fn watch(&mut self, site: usize) {
         let picture = self.sites[site].pair.picture();
         let (before, state) = (self.states[site], picture.state);
+        let (beats, unanswered) = (picture.beats, picture.unanswered);
         let near = picture.acknowledged + self.sites[site].timing.near_entries >= picture.tail.sequence;
         if state == State::ActiveSolo && picture.acknowledged > 0 && !near {
             self.count("follower far behind");
+        }
+        if beats == pair::BEATS_MAX {
+            self.count("beats forgotten");
+        }
+        if unanswered > pair::UNANSWERED_MAX {
+            self.count("longest pause");
         }
         if before != state {
             self.states[site] = state;

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Beats that are remembered until they are answered.
-const BEATS_MAX: usize = 64;
+pub const BEATS_MAX: usize = 64;
 
 impl Turn<'_> {
     pub(super) fn sealed(&mut self, ends: &[Position]) {

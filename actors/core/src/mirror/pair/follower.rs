@@ -14,7 +14,7 @@ use super::{
 use crate::moment::Moment;
 
 /// How often the pause between two questions doubles.
-const UNANSWERED_MAX: u32 = 5;
+pub const UNANSWERED_MAX: u32 = 5;
 
 impl Turn<'_> {
     /// Say what this log is, and ask for the rest.

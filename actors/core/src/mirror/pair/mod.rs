@@ -8,6 +8,8 @@
 
 mod active;
 mod follower;
+#[cfg(test)]
+pub(super) mod pictured;
 mod turn;
 
 use super::{
@@ -24,7 +26,9 @@ use crate::{
     machine::{Decision, Machine},
     moment::Moment,
 };
+pub use active::BEATS_MAX;
 use ed25519_dalek::SigningKey;
+pub use follower::UNANSWERED_MAX;
 use serde::{Deserialize, Serialize};
 use std::{collections::VecDeque, sync::Arc};
 use turn::Turn;
@@ -407,6 +411,10 @@ pub struct Picture<'a> {
     pub joined: bool,
     /// Of an active, whether its follower could serve, as far as it said.
     pub follower_fit: bool,
+    /// Of an active, how many beats it remembers that were not answered; at most [`BEATS_MAX`].
+    pub beats: usize,
+    /// Of a follower, how often it asked without an answer; beyond [`UNANSWERED_MAX`] its pauses grow no longer.
+    pub unanswered: u32,
     /// What is wrong.
     pub alarm: Option<Alarm>,
 }
@@ -427,6 +435,8 @@ impl Pair {
             lease_until: life.lease_until,
             joined: life.joined,
             follower_fit: !life.partner.unfit,
+            beats: life.beats.len(),
+            unanswered: life.unanswered,
             alarm: life.alarm.or(life.unfit.then_some(Alarm::Unfit)),
         }
     }

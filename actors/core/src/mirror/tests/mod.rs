@@ -2,6 +2,7 @@
 //! page.
 
 mod exhaustive;
+mod explorer;
 mod followers;
 mod pairs;
 mod papers;

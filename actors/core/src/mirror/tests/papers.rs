@@ -86,6 +86,7 @@ fn two_logs_part_at_the_end_of_the_latest_epoch_that_both_wrote_in() {
     // The old active wrote on in epoch 3 while the other went on in epoch 4.
     assert_eq!(fork(&[(1, 5), (3, 12)], &[(1, 5), (3, 10), (4, 30)]), Some(10));
     assert_eq!(fork(&[(1, 5), (3, 12)], &[(1, 5), (4, 30)]), Some(5));
+    assert_eq!(fork(&[(2, 1)], &[(3, 1)]), Some(0), "the very first entries differ");
 
     let mut cut = log(&[(1, 5), (3, 12)]);
     cut.cut(Position { sequence: 10, epoch: 3, hash: [9; 32] });
