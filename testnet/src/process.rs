@@ -96,13 +96,14 @@ pub struct Node {
     lifetime: Lifetime,
     child: Option<Child>,
     listening: Option<Listening>,
+    yields: bool,
 }
 
 impl Node {
     /// A node that does not run yet.
     #[must_use]
     pub fn new(home: Home, executable: Executable, lifetime: Lifetime) -> Self {
-        Self { home, executable, lifetime, child: None, listening: None }
+        Self { home, executable, lifetime, child: None, listening: None, yields: false }
     }
 
     fn command(&self, word: &str) -> Command {
@@ -111,8 +112,20 @@ impl Node {
         command
     }
 
+    /// Whether its process, from the next start on, lets all others on this machine go before: as if it stood on a machine of its own,
+    /// where it would be in nobody's way.
+    pub fn set_yields(&mut self, yields: bool) {
+        self.yields = yields;
+    }
+
     fn plain_command(&self) -> Command {
-        let mut command = Command::new(&self.executable.0);
+        let mut command = if self.yields {
+            let mut nice = Command::new("nice");
+            nice.args(["-n", "19"]).arg(&self.executable.0);
+            nice
+        } else {
+            Command::new(&self.executable.0)
+        };
         command.stdin(Stdio::null());
         // A setting of whoever runs the testnet must not reach into its nodes.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HANSA_")) {

@@ -10,6 +10,7 @@ use hansa_core::{
     ident::SubnodeId,
     mirror::{Message, Position, pair},
 };
+use std::time::{Duration, Instant};
 
 /// Bytes of entries that travel in one message, unless a single one is larger. With more, what arrives meanwhile would wait longer.
 const APPEND_BYTES_MAX: usize = 128 << 10;
@@ -153,6 +154,17 @@ impl Desk {
         let _ = self.happenings.send(happening);
     }
 
+    /// How long the entries that are to be shipped have to wait, if they do.
+    pub(super) fn waits_to_ship(&self) -> Option<Duration> {
+        let is_paced = self.shipping.is_some() && self.feeds_learner();
+        is_paced.then(|| self.pace.wait(Instant::now())).flatten()
+    }
+
+    /// Whether what is shipped is for one that catches up. Nobody waits for it, as for what a mirror has to have.
+    fn feeds_learner(&self) -> bool {
+        self.durability() == Durability::OneSite
+    }
+
     /// Whether it is known where the last entry is that was shipped.
     fn is_shipped(&self, after: u64) -> bool {
         self.shipped.sequence == after && after > 0
@@ -165,6 +177,10 @@ impl Desk {
     pub(super) fn ship(&mut self) -> Result<(), Fault> {
         let of_now = self.shipping.take().filter(|shipping| shipping.epoch == self.epoch());
         let Some(shipping @ Shipping { epoch, after, through, committed }) = of_now else { return Ok(()) };
+        if self.waits_to_ship().is_some() {
+            self.shipping = Some(shipping);
+            return Ok(());
+        }
         if self.light && !(self.is_shipped(after) && self.journal.has_recent(after + 1)) {
             // It would have to be read from the disk.
             self.shipping = Some(shipping);
@@ -189,6 +205,10 @@ impl Desk {
         let Some(last) = entries.last().map(|entry| entry.position) else { return Ok(()) };
         if last.sequence < through {
             self.shipping = Some(Shipping { epoch, after: last.sequence, through, committed });
+        }
+        if self.feeds_learner() {
+            let bytes = entries.iter().map(|entry| (entry.address.len() + entry.record.len()) as u64).sum();
+            self.pace.sent(Instant::now(), bytes, self.journal.bytes_written());
         }
         self.say_of_pair(self.site.partner, Message::Append { epoch, previous, entries, committed });
         self.shipped = last;

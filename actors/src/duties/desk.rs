@@ -6,6 +6,7 @@ use super::{
     acting::Shipping,
     feeding::Before,
     ledger::{self, Kept, Ledger},
+    pace::Pace,
     room::Work,
     seen::Seen,
     snapshot::{self, Receiving, Sending},
@@ -71,6 +72,7 @@ pub(super) struct Desk {
     /// The last position that was shipped, so that it need not be read again.
     pub(super) shipped: Position,
     pub(super) shipping: Option<Shipping>,
+    pub(super) pace: Pace,
     pub(super) took_over: Option<Takeover>,
     /// The pair is ended here, see [`super::retiring`].
     pub(super) retired: Option<u64>,
@@ -139,6 +141,7 @@ impl Desk {
             switching: None,
             shipped: Position::default(),
             shipping: None,
+            pace: Pace::new(),
             took_over: known.took_over,
             retired: known.retired,
             takeovers: 0,
@@ -170,9 +173,9 @@ impl Desk {
         self.pair.certified().is_none()
     }
 
-    /// Whether there are entries to be shipped, behind what else there is to do.
+    /// Whether there are entries to be shipped now, behind what else there is to do.
     pub(super) fn is_shipping(&self) -> bool {
-        self.shipping.is_some()
+        self.shipping.is_some() && self.waits_to_ship().is_none()
     }
 
     pub(super) fn tick(&mut self) -> Result<(), Fault> {
@@ -395,7 +398,9 @@ impl Work for Desk {
     fn wakes_at(&self) -> Option<Moment> {
         let asking = self.asking.as_ref().map(|asking| asking.until);
         let switching = self.switching.as_ref().map(|(until, _)| *until);
-        [self.pair.wakes_at(), asking, switching].into_iter().flatten().min()
+        // Moments are whole milliseconds.
+        let ships_at = self.waits_to_ship().map(|wait| clock::steady().plus_ms(wait.as_millis() as u64 + 1));
+        [self.pair.wakes_at(), asking, switching, ships_at].into_iter().flatten().min()
     }
 }
 

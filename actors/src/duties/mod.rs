@@ -10,6 +10,7 @@ mod desk;
 mod feeding;
 mod leaving;
 mod ledger;
+mod pace;
 mod retiring;
 mod room;
 mod seen;

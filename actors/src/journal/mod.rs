@@ -490,6 +490,12 @@ impl<E: Send + 'static> Journal<E> {
         reading::read(self.shared.disk.as_ref(), &segments, address, wanted, on_entry)
     }
 
+    /// Bytes written since it was opened, headers and marks included.
+    #[must_use]
+    pub fn bytes_written(&self) -> u64 {
+        locked(&self.shared.progress).statistics.bytes_written
+    }
+
     /// What the journal has done so far, for metrics.
     #[must_use]
     pub fn statistics(&self) -> Statistics {

@@ -1,5 +1,6 @@
 //! `hansa testnet bench catchup`: the mirror of a pair is away while so many entries are written, comes back, and catches up while the
-//! active sub-node serves at half of what it can; how fast it is, and what whoever is served meanwhile feels of it (M1).
+//! active sub-node serves at half of what it can; how fast it is, and what whoever is served meanwhile feels of it (M1). A mirror
+//! stands on a machine of its own; here, where it shares processors with the active, its process yields to all others (`nice`).
 
 use super::{
     Laboratory, document_of, ensure_document_bytes,
@@ -167,7 +168,9 @@ async fn stages(laboratory: &mut Laboratory, options: &Options, screen: Screen) 
     screen.say("the mirror comes back …");
     let tail = laboratory.pair().await?.tail;
     let started = Instant::now();
-    let ready = laboratory.cluster.subnode_mut(0, Side::Second)?.start().await?;
+    let mirror = laboratory.cluster.subnode_mut(0, Side::Second)?;
+    mirror.set_yields(true);
+    let ready = mirror.start().await?;
     laboratory.cluster.wait_until_whole(0).await?;
     let whole = Instant::now();
     let tail_whole = laboratory.pair().await?.tail;
