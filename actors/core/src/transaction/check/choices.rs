@@ -1,16 +1,18 @@
 //! What the choices of a definition exclude: statements that are never true, operations that are therefore never
 //! performed, and documents that are never there where they are used (T2, T7).
 //!
-//! `check` calls it for graphs that run forward. For every operation it works out what must be so where the operation is
-//! performed: what all ways to it from the head have in common. It tells only what holds for every transaction; one pass
-//! over the links, with a bounded number of facts at each operation.
+//! `check` calls it. For every operation it works out what must be so where the operation is performed: what all ways to it
+//! from the head have in common. It tells only what holds for every transaction: nothing of operations on or behind circles,
+//! and where a link may lead anywhere, only of statements that contradict themselves. One pass over the links, with a bounded
+//! number of facts at each operation.
 
-use super::{add, words};
+use super::{add, only, words};
 use crate::{
     code::{Code, Place},
     transaction::{
-        definition::{Join, Operation, Source},
+        definition::{HEAD, Join, Operation, Source},
         faults::Faults,
+        parse::Draft,
     },
 };
 use facts::{Conflict, Facts, Things};
@@ -18,18 +20,24 @@ use std::collections::BTreeMap;
 
 mod facts;
 
-/// Checks the choices of operations whose links lead forward in `order`.
-pub(super) fn check(operations: &[Operation], order: &[usize], faults: &mut Faults) {
+/// Checks the choices of a draft, of whose operations those in `order` have links that lead forward.
+pub(super) fn check(draft: &Draft, order: &[usize], faults: &mut Faults) {
+    let operations = &draft.operations;
     if operations.iter().all(|operation| operation.split.is_none() && operation.broadcast.is_none()) {
         return;
     }
     let mut things = Things::default();
-    let chosen: Vec<Option<BTreeMap<usize, Facts>>> =
-        operations.iter().map(|operation| chosen(operation, &mut things, faults)).collect();
+    let chosen: Vec<Option<BTreeMap<usize, Facts>>> = operations
+        .iter()
+        .zip(&draft.statements_read)
+        // Where a statement could not be read, any link may be followed.
+        .map(|(operation, is_read)| chosen(operation, &mut things, faults).filter(|_| *is_read))
+        .collect();
+    let Some(head) = only(operations, HEAD).filter(|_| !draft.open.contains(&true)) else { return };
     // What must be so where an operation is performed; none for one that never is.
     let mut performed: Vec<Option<Facts>> = vec![None; operations.len()];
     for &index in order {
-        if index == 0 {
+        if index == head {
             performed[index] = Some(Facts::default());
         } else {
             performed[index] = reached(operations, index, &performed, &chosen);

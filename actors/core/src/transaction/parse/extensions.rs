@@ -6,7 +6,7 @@ use super::{Fields, Own, Reader, Scope};
 use crate::{
     code::Code,
     document::Element,
-    ident::{DefinitionName, OperationName, ServiceName},
+    ident::{DefinitionName, OperationName, ServiceName, SignalName},
     limit,
     transaction::{
         definition::{ANY, Compensation, HEAD, Iteration, Join, Retry, TAIL, Work},
@@ -73,6 +73,9 @@ impl Reader<'_> {
                     format!("{} runs itself, and so would never end", shown(&self.text(at).unwrap_or_default()));
                 let help = "name another definition; hx:ITERATE repeats an operation";
                 self.add(Code::DefinitionCycle, at.place, message, help);
+            }
+            if let Some(signal) = fields.one("hx:SIGNAL") {
+                let _: Option<SignalName> = self.parsed(signal);
             }
             return name.map_or(Work::Service, Work::Transaction);
         }
