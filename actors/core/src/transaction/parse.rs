@@ -133,15 +133,16 @@ pub(super) fn draft(root: &Element, libraries: &Libraries, faults: &mut Faults) 
         let iteration = fields.one("hx:ITERATE").and_then(|iterate| reader.iteration(iterate, index));
         let own = if fields.one("hx:ITERATE").is_some() { Own::Line } else { Own::Neither };
         let timeout_ms = fields.one("TIMEOUT").and_then(|timeout| reader.timeout(timeout));
+        let service = fields.one("CXCNAME").and_then(|name| reader.service(name, index));
         operations.push(Operation {
             id: identities[index].number().unwrap_or_default(),
             name: reader.names[index].clone(),
             performs: reader.performs(fields, index),
             work: reader.work(fields),
-            service: fields.one("CXCNAME").and_then(|name| reader.service(name, index)),
             timeout_ms,
-            broadcast: fields.one("BROADCAST").map(|broadcast| reader.broadcast(broadcast, index)),
+            broadcast: fields.one("BROADCAST").map(|broadcast| reader.broadcast(broadcast, index, service.as_ref())),
             split,
+            service,
             join: fields.one("JOIN").map_or(Join::Default, |join| reader.join(join, Scope { operation: index, own })),
             organization: fields
                 .one("hx:ORGANIZATION")
@@ -282,7 +283,7 @@ impl Reader<'_> {
         links
     }
 
-    fn broadcast(&mut self, element: &Element, index: usize) -> Broadcast {
+    fn broadcast(&mut self, element: &Element, index: usize, only: Option<&ServiceName>) -> Broadcast {
         let fields = self.fields(element, "BROADCAST");
         let minimum = fields.one("RESPONSE").and_then(|response| {
             let minimum = self.fields(response, "RESPONSE").one("MIN")?;
@@ -307,12 +308,24 @@ impl Reader<'_> {
                 _ => None,
             })
         });
-        let local = federation != Some(true);
-        if let Some((number, place)) = minimum.filter(|(number, _)| local && *number as usize > services.len())
-            && !services.is_empty()
+        if let Some(only) = only {
+            self.never_asked(&fields, only);
+        }
+        // Names of services are unique here, but every member may have a service of the same name.
+        let asked_max = match only {
+            _ if federation == Some(true) => None,
+            Some(_) => Some(1),
+            None => Some(services.len()).filter(|&named| named > 0),
+        };
+        if let (Some((number, place)), Some(asked_max)) = (minimum, asked_max)
+            && number as usize > asked_max
         {
-            let message = format!("<MIN> asks for {number} responses, and {} are asked", services.len());
-            let help = "lower MIN, name more services, or ask the FEDERATION with hx:SCOPE";
+            let asked = if asked_max == 1 { "one service is".to_owned() } else { format!("{asked_max} services are") };
+            let message = format!("<MIN> asks for {number} responses, and at most {asked} asked");
+            let help = match only {
+                Some(_) => "lower MIN, write ANY as CXCNAME, or ask the FEDERATION with hx:SCOPE",
+                None => "lower MIN, name more services, or ask the FEDERATION with hx:SCOPE",
+            };
             self.add(Code::DefinitionCombination, place, message, help);
         }
         let minimum = minimum.map(|(number, _)| number);

@@ -2,7 +2,7 @@
 //!
 //! The reader of operations calls it. What a retry, a compensation, an iteration or a signal does is the instance's matter.
 
-use super::{Fields, Own, Reader, Scope};
+use super::{Fields, Own, Reader, Scope, elements::own_text};
 use crate::{
     code::Code,
     document::Element,
@@ -214,6 +214,19 @@ impl Reader<'_> {
             concurrent_max: concurrent_max.unwrap_or(limit::ITERATION_CONCURRENT.min(lines_max?)),
             place: element.place,
         })
+    }
+
+    /// Notes which services a broadcast names although its operation is bound to another.
+    pub(super) fn never_asked(&mut self, fields: &Fields<'_>, only: &ServiceName) {
+        for at in fields.all("hx:SERVICE") {
+            let named = own_text(at);
+            let Ok(named) = named.trim().parse::<ServiceName>() else { continue };
+            if named != *only && named.as_str() != ANY {
+                let message = format!("<hx:SERVICE> {named} is never asked: <CXCNAME> says that {only} alone is");
+                let help = "write ANY as CXCNAME, or remove the hx:SERVICE";
+                self.add(Code::DefinitionCombination, at.place, message, help);
+            }
+        }
     }
 
     /// The services that a broadcast is limited to.

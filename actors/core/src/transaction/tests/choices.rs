@@ -218,7 +218,7 @@ fn a_minimum_that_cannot_be_reached_is_a_fault() {
     assert!(parse(&multicast(2, "")).is_ok());
     let told = parse(&multicast(3, "")).unwrap_err();
     assert_eq!((told.len(), told[0].code), (1, Code::DefinitionCombination));
-    assert!(told[0].message.contains("asks for 3 responses, and 2 are asked"), "{told:#?}");
+    assert!(told[0].message.contains("asks for 3 responses, and at most 2 services are asked"), "{told:#?}");
     assert!(
         parse(&multicast(3, "<hx:SCOPE>FEDERATION</hx:SCOPE>")).is_ok(),
         "members may have services of these names"
@@ -247,4 +247,34 @@ fn twenty_thousand_choices_are_checked_one_after_the_other() {
     lines.push(format!("{tail} CXtsTailOp"));
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     only(&parse(&define(&lines)).unwrap_err(), "this statement is never true");
+}
+
+#[test]
+fn a_broadcast_that_nobody_can_ever_answer_is_a_fault() {
+    // T8, T13: CXCNAME binds it to one service, which counts once here.
+    let bound = |inside: &str| {
+        let ask = format!("1 ask > 9 | <BROADCAST>{inside}</BROADCAST>");
+        let text = define(&["0 CXtsHeadOp > 1", &ask, "9 CXtsTailOp"]);
+        text.replace("<OPID>1</OPID><CXCNAME>ANY<", "<OPID>1</OPID><CXCNAME>svc<")
+    };
+    let minimum = "<RESPONSE><MIN>2</MIN></RESPONSE>";
+    let own = "<hx:SERVICE>svc</hx:SERVICE>";
+    let other = "<hx:SERVICE>north</hx:SERVICE>";
+    let federation = "<hx:SCOPE>FEDERATION</hx:SCOPE>";
+    for (inside, words) in [
+        (minimum.to_owned(), "<MIN> asks for 2 responses, and at most one service is asked"),
+        (minimum.to_owned() + own, "<MIN> asks for 2 responses, and at most one service is asked"),
+        (other.to_owned(), "<hx:SERVICE> north is never asked: <CXCNAME> says that svc alone is"),
+        (own.to_owned() + other, "<hx:SERVICE> north is never asked"),
+        (other.to_owned() + federation, "<hx:SERVICE> north is never asked"),
+    ] {
+        let told = parse(&bound(&inside)).unwrap_err();
+        assert_eq!((told.len(), told[0].code), (1, Code::DefinitionCombination), "{inside}: {told:#?}");
+        assert!(told[0].message.contains(words) && told[0].help.is_some(), "{inside}: {told:#?}");
+    }
+    for inside in
+        [String::new(), own.to_owned(), minimum.to_owned() + federation, minimum.to_owned() + own + federation]
+    {
+        assert!(parse(&bound(&inside)).is_ok(), "{inside}: every member may have a service of this name");
+    }
 }
