@@ -278,6 +278,13 @@ fn too_many_lines_fail_an_iteration_no_lines_complete_it_and_one_failed_line_fai
     let mut run = one(ITERATE);
     run.give(submit_lines(&["a", "b", "c", "d", "e"]));
     assert_eq!(run.failure(), Code::IterationTooLong);
+    // However many there are: no more of them are looked for than the fault can know.
+    for count in [5, 600] {
+        let mut run = one(ITERATE);
+        run.give(submit_lines(&vec!["x"; count]));
+        let Some(Ending::Failed(fault)) = run.machine.ending() else { panic!("{:?}", run.machine.ending()) };
+        assert!(fault.message.contains("may iterate over 4 lines, and there are more than 4"), "{fault:?}");
+    }
 
     let mut run = one(ITERATE);
     run.give(submit_lines(&[]));
