@@ -340,10 +340,14 @@ impl Reader<'_> {
             let fields = self.fields(statement, "STMT");
             let scope = Scope { operation: index, own: Own::Both };
             let expression = fields.one("EXPR").and_then(|element| self.condition(element, scope, "a statement"));
-            let mut targets = Vec::new();
+            let (mut targets, mut seen) = (Vec::new(), BTreeSet::new());
             for target in fields.all("OPID") {
                 let Some(number) = self.identity(target) else { continue };
                 match self.indexes.get(&number) {
+                    Some(index) if !seen.insert(*index) => {
+                        let message = format!("the statement names operation {number} twice");
+                        self.add(Code::DefinitionDuplicate, target.place, message, "remove one of them");
+                    }
                     Some(index) if links.contains(index) => targets.push(*index),
                     Some(_) => {
                         let message =

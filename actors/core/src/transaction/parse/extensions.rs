@@ -53,6 +53,14 @@ impl Reader<'_> {
                 let message = format!("{name} cannot have <{element_name}>: nobody is asked to perform it");
                 self.add(Code::DefinitionReserved, element.place, message, format!("remove the <{element_name}>"));
             }
+            // Zero is none, here as everywhere.
+            let timeout =
+                fields.one("TIMEOUT").filter(|at| own_text(at).trim().parse().is_ok_and(|seconds: u32| seconds > 0));
+            if let Some(timeout) = timeout {
+                let message = format!("{name} cannot have <TIMEOUT>: it ends at once");
+                let help = "remove it; the TIMEOUT of the TRANSACTION is over all operations";
+                self.add(Code::DefinitionReserved, timeout.place, message, help);
+            }
             return;
         }
         for (one, other, why) in APART {

@@ -278,3 +278,43 @@ fn a_broadcast_that_nobody_can_ever_answer_is_a_fault() {
         assert!(parse(&bound(&inside)).is_ok(), "{inside}: every member may have a service of this name");
     }
 }
+
+#[test]
+fn documents_that_are_never_there_together_are_a_fault() {
+    let argument = |of: u32, optional: &str| {
+        let value = variable(of, "Name", "STRVALUE");
+        format!("<ARG><NAME>a{of}</NAME><VALTYPE>STRVALUE</VALTYPE>{optional}{value}</ARG>")
+    };
+    let join = |one: &str, other: &str| format!("<JOIN>{}{}</JOIN>", argument(2, one), argument(3, other));
+    let apart = split(&[(&weight("GREATER", "5"), "2"), (&weight("LESSOREQUAL", "5"), "3")]);
+    let words = "operation 3 (light) is never performed where operation 2 (heavy) is";
+    only(&faults(&apart, &join("", "")), words);
+    assert_eq!(faults(&apart, &join("<OPTIONAL>YES</OPTIONAL>", "")), []);
+    assert_eq!(faults(&apart, &join("<OPTIONAL>YES</OPTIONAL>", "<OPTIONAL>YES</OPTIONAL>")), []);
+    let together = split(&[(&weight("GREATER", "5"), "2"), (&weight("LESSOREQUAL", "50"), "3")]);
+    assert_eq!(faults(&together, &join("", "")), [], "what weighs 20 has both");
+}
+
+#[test]
+fn a_statement_that_names_an_operation_twice_is_a_fault() {
+    let told = faults(&split(&[(&weight("GREATER", "5"), "2 3 2")]), "");
+    assert_eq!((told.len(), told[0].code), (1, Code::DefinitionDuplicate), "{told:#?}");
+    assert!(told[0].message.contains("names operation 2 twice"), "{told:#?}");
+}
+
+#[test]
+fn head_and_tail_have_no_time_of_their_own() {
+    let text = |timeout: &str| {
+        define(&[&format!("0 CXtsHeadOp > 1 | {timeout}"), "1 ask > 9", &format!("9 CXtsTailOp | {timeout}")])
+    };
+    let told = parse(&text("<TIMEOUT>3</TIMEOUT>")).unwrap_err();
+    let messages: Vec<_> = told.iter().map(|fault| (fault.code, &*fault.message)).collect();
+    assert_eq!(
+        messages,
+        [
+            (Code::DefinitionReserved, "CXtsHeadOp cannot have <TIMEOUT>: it ends at once"),
+            (Code::DefinitionReserved, "CXtsTailOp cannot have <TIMEOUT>: it ends at once"),
+        ]
+    );
+    assert!(parse(&text("<TIMEOUT>0</TIMEOUT>")).is_ok(), "zero is none");
+}

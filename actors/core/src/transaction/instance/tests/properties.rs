@@ -91,7 +91,7 @@ impl Case {
                 let name = if id == 0 { "CXtsHeadOp".to_owned() } else { format!("op{id}") };
                 let links: Vec<_> = plan.links.iter().map(u32::to_string).collect();
                 let mut rest = String::new();
-                if Self::timed(plan) {
+                if id > 0 && Self::timed(plan) {
                     rest.push_str("<TIMEOUT>5</TIMEOUT>");
                 }
                 match plan.kind {
