@@ -90,7 +90,14 @@ fn every_fault_is_told_with_its_code_and_its_place() {
             &[(Invalid, "<EXPR><VALUE>1</VALUE></EXPR>")],
             "no <VALTYPE> beside it",
         ),
-        ("<VALUE>1</VALUE>", "loose<VALUE>1</VALUE>", &[(Invalid, "<EXPR>loose")], "text between its elements"),
+        ("<VALUE>1</VALUE>", "\n\n  ¶loose<VALUE>1</VALUE>", &[(Invalid, MARK)], "text between its elements"),
+        ("<SAVE>NO</SAVE>", "<SAVE>NO</SAVE>\n ¶&amp; stray", &[(Invalid, MARK)], "text between its elements"),
+        (
+            "<SAVE>NO</SAVE>",
+            "<SAVE>NO</SAVE><![CDATA[\n ]]><![CDATA[\n ¶stray]]>",
+            &[(Invalid, MARK)],
+            "text between its elements",
+        ),
         ("<OPDOCIOTYPE>INPUT<", "¶<OPDOCIOTYPE>BOTH<", &[(Invalid, MARK)], "cannot be 'BOTH'"),
         (
             "    <JOIN>\n      <ARG>",
