@@ -436,7 +436,9 @@ fn states(run: &Fed<Instance>) -> Vec<OperationState> {
 }
 
 fn cases() -> u32 {
-    std::env::var("HANSA_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(256)
+    // A slip in it would run a fraction of what was meant, and say that all is well.
+    let read = |cases: String| cases.parse().unwrap_or_else(|_| panic!("HANSA_CASES is '{cases}', and no number"));
+    std::env::var("HANSA_CASES").map_or(256, read)
 }
 
 proptest! {
