@@ -12,15 +12,18 @@ use crate::{
 };
 use hansa_core::{
     address::{KeyBytes as _, Kind},
-    code::Fault,
+    code::{Code, Fault},
     dispatch::{Change as Redrawn, Housed, Outward, Surroundings, Tally},
     durability::Durability,
     moment::Moment,
     transaction::Loader,
 };
-use std::sync::{
-    Arc, PoisonError, RwLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    fmt::Debug,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// Ended machines are kept under a kind of their own, so that a start need not look through them.
@@ -43,10 +46,35 @@ pub struct Common {
     pub(crate) counters: Counters,
 }
 
+/// Answers that nothing can be recorded of. Whoever sends them can send many, so only some are logged.
+#[derive(Default)]
+pub(crate) struct Strays {
+    pub(crate) count: AtomicU64,
+    /// The minute in which some were logged last, and how many.
+    logged: Mutex<(u64, u64)>,
+}
+
+impl Strays {
+    const LOGGED_MAX: u64 = 10;
+
+    /// Count one; says whether it is to be logged.
+    fn add(&self, now: Moment) -> bool {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let minute = now.0 / 60_000;
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.0 != minute {
+            *logged = (minute, 0);
+        }
+        logged.1 += 1;
+        logged.1 <= Self::LOGGED_MAX
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) tallies: [AtomicU64; Tally::ALL.len()],
     pub(crate) refused: AtomicU64,
+    pub(crate) strays: Strays,
     pub(crate) open: AtomicU64,
     pub(crate) topics: AtomicU64,
     pub(crate) topics_bytes: AtomicU64,
@@ -120,8 +148,15 @@ impl Common {
         self.counters.tallies[tally as usize].fetch_add(times, Ordering::Relaxed);
     }
 
-    pub(crate) fn refused(&self) {
+    /// A machine refused an input.
+    pub(crate) fn refused(&self, now: Moment, by: &dyn Debug, fault: &Fault) {
         self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        if fault.code == Code::ResponseRefused && self.counters.strays.add(now) {
+            let max = Strays::LOGGED_MAX;
+            tracing::warn!(?by, %fault, "an answer was refused that no transaction records (at most {max} a minute are shown)");
+        } else {
+            tracing::debug!(?by, %fault, "refused");
+        }
     }
 
     pub(crate) fn opened<M: Housed>(&self, is_open: bool) {

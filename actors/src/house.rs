@@ -103,6 +103,8 @@ pub struct HouseStatistics {
     pub topics_bytes: u64,
     /// Inputs that machines refused.
     pub refused: u64,
+    /// Of these, answers that no transaction records.
+    pub strays: u64,
     /// What was counted since the start.
     pub tallies: Vec<(Tally, u64)>,
 }
@@ -371,6 +373,7 @@ impl House {
             topics: counters.topics.load(Ordering::Relaxed),
             topics_bytes: counters.topics_bytes.load(Ordering::Relaxed),
             refused: counters.refused.load(Ordering::Relaxed),
+            strays: counters.strays.count.load(Ordering::Relaxed),
             tallies: Tally::ALL
                 .iter()
                 .map(|(tally, _, _)| (*tally, counters.tallies[*tally as usize].load(Ordering::Relaxed)))

@@ -324,8 +324,7 @@ impl<M: Housed> State<M> {
         let (around, dice) = (M::around(&surroundings), &mut self.dice);
         let fed = stage::sampled(Stage::Decide, || machine::feed(&mut slot.machine, around, now, dice, input, each));
         if let Err(fault) = fed {
-            tracing::debug!(kind = ?M::KIND, ?key, %fault, "refused");
-            self.common.refused();
+            self.common.refused(now, &(M::KIND, &key), &fault);
             outward
                 .extend(asker.map(|asker| {
                     Outward::Session(asker.session, ToSession::Refused { message: asker.message, fault })

@@ -62,7 +62,7 @@ impl Administrator {
                     }
                 }
                 Incoming::Refused { message, refusal } if message == asked || message == 0 => return Err(refusal.fault),
-                Incoming::Acknowledged { .. } | Incoming::Refused { .. } => (),
+                Incoming::Acknowledged { .. } | Incoming::Refused { .. } | Incoming::Unread(_) => (),
                 // Of a question that was given up, or nothing that was asked for.
                 Incoming::Message { number, .. } => {
                     self.wire.refuse(number, Fault::new(Code::MessageOutOfOrder, "this was not asked for"));

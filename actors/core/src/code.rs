@@ -324,6 +324,19 @@ impl Code {
     pub const fn why(self) -> Option<&'static str> {
         Some(match self {
             Self::DocumentMalformed => "Where the text is not well formed, nothing behind that place can be read.",
+            Self::DocumentEncoding => "Characters that are read as others would change what the document says.",
+            Self::DocumentDoctype => {
+                "A DOCTYPE can make a small text grow without bound, and can reach for files and addresses."
+            }
+            Self::DocumentTooLarge => {
+                "Nothing of it was read: whatever is larger could fill the memory of whoever reads it."
+            }
+            Self::DocumentTooDeep => "Reading it would need more room on the stack the deeper it nests.",
+            Self::DocumentTooComplex => "Reading it would take more time and memory than its size lets expect.",
+            Self::LibraryUnknown => {
+                "Nobody could compute what the function returns, and every transaction that comes to it would fail."
+            }
+            Self::LibraryInvalid => "None of its functions could be called.",
             Self::DefinitionInvalid => "What stands there would be guessed at, or silently ignored.",
             Self::DefinitionDuplicate => "Whoever refers to it by its name or number could mean the one or the other.",
             Self::DefinitionCombination => "One of the two would have no effect, and whoever wrote it expects one.",

@@ -104,6 +104,9 @@ pub const SUBTRANSACTION_DEPTH_MAX: u32 = 16;
 pub const ITERATION_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Answers to one transaction that are recorded though they are refused; later ones are refused without.
 pub const ANSWERS_REFUSED_MAX: usize = 1_000;
+/// Of one operation: answers that mean nothing, or come from whom it was not asked of, and are recorded; later ones are only
+/// counted, so that no service can fill the journal with them.
+pub const ANSWERS_STRAYED_MAX: usize = 16;
 /// How long the response of a transaction that is not kept may still be asked for after its end.
 pub const RESPONSE_KEEP_MS: u64 = 120_000;
 /// Transactions that are not kept whose responses a node remembers; the oldest are forgotten before their time.

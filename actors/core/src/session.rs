@@ -12,6 +12,7 @@ use crate::{
     invocation::{Invocation, Outcome},
     moment::Moment,
     offer::Service,
+    transaction::{OutcomeKind, Refusal},
 };
 use serde::{Deserialize, Serialize};
 
@@ -144,6 +145,19 @@ pub enum FromSession {
         signal: SignalName,
         /// What there is to say about it: the output of the operation that waits.
         document: Text,
+    },
+    /// An answer came that is none, and was refused: whoever waits for the right one records that. It hears no answer.
+    Strayed {
+        /// Which invocation it names.
+        invocation: InvocationId,
+        /// Which service was asked for that.
+        service: ServiceName,
+        /// As which it was given.
+        from: ServiceName,
+        /// What it seems to say.
+        outcome: OutcomeKind,
+        /// Why it was refused.
+        refusal: Refusal,
     },
     /// An invocation was performed, or could not be.
     Answer {

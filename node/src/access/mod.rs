@@ -85,7 +85,12 @@ impl Doorkeeper {
         }
         let denied = || {
             let shown: String = visitor.name.chars().take(60).collect();
-            Fault::new(Code::AccessDenied, format!("{shown} is not let in: account, password or certificate is wrong"))
+            // Programs that act for many, as this one's commands do, have a name that says nothing.
+            let who = match visitor.account {
+                Some(account) if account.as_str() != visitor.name => format!("account {account} (of {shown})"),
+                _ => shown,
+            };
+            Fault::new(Code::AccessDenied, format!("{who} is not let in: account, password or certificate is wrong"))
                 .help("the node's operator adds accounts with `hansa access add`")
         };
         if let Some(certified) = visitor.certified {
@@ -243,6 +248,11 @@ mod tests {
         }
         let as_other = Visitor { account: Some(&erp), ..visitor("credit", Some(&right), None) };
         assert_eq!(door.admit(&accounts, as_other).await.unwrap(), Some(erp));
+        // Whoever comes as an account is told which.
+        let root: AccountName = "root".parse().unwrap();
+        let as_root = Visitor { account: Some(&root), ..visitor("hansa", Some(&wrong), None) };
+        let fault = door.admit(&accounts, as_root).await.unwrap_err();
+        assert!(fault.message.starts_with("account root (of hansa) is not let in"), "{}", fault.message);
         for refused in [
             visitor("erp", Some(&wrong), None),
             visitor("erp", None, None),

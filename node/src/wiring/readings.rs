@@ -39,6 +39,11 @@ impl Machines {
                 statistics.topics_bytes as f64,
             ),
             Reading::counter("hansa_inputs_refused", "Inputs that machines refused.", statistics.refused as f64),
+            Reading::counter(
+                "hansa_answers_unknown",
+                "Answers of services that were refused and that no transaction records: nobody asked, or too many of them came.",
+                statistics.strays as f64,
+            ),
             Reading::gauge("hansa_sessions", "Connections of services and clients.", self.ways.sessions.count() as f64),
             Reading::gauge(
                 "hansa_cxip_arriving_bytes",

@@ -103,6 +103,7 @@ impl Machines {
                     topics: 0,
                     topics_bytes: 0,
                     refused: 0,
+                    strays: 0,
                     tallies: Vec::new(),
                 }
             }

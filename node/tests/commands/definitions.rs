@@ -74,6 +74,29 @@ fn what_comes_on_standard_input_is_checked_too_and_what_is_no_xml_has_its_place(
     }
 }
 
+// T2: a file that is not even read is told of in the same form, and so is why that matters.
+#[test]
+fn what_is_too_large_or_is_no_document_for_a_definition_is_shown_like_every_other_fault() {
+    let place = Place::new();
+    let nested = format!("{}{}", "<a>".repeat(100_000), "</a>".repeat(100_000));
+    for (name, text, code, where_to) in [
+        ("large.xml", " ".repeat(16 * 1024 * 1024 + 1), "document-too-large", ""),
+        ("nested.xml", nested, "document-too-deep", ":1:"),
+        ("entity.xml", format!("<!DOCTYPE TRANSACTION>\n{PURCHASE}"), "document-doctype", ":1:1"),
+        ("latin.xml", PURCHASE.replacen("UTF-8", "latin1", 1), "document-encoding", ":1:"),
+    ] {
+        let file = file(&place, name, &text);
+        for arguments in [&["transaction", "check", &file][..], &["transaction", "define", &file]] {
+            let said = place.say(arguments);
+            assert_eq!(said.code, 1, "{}", said.err);
+            let arrow = format!("--> {file}{where_to}");
+            for part in [&*format!("error[{code}]: "), &arrow, "  = why: ", "  = help: ", "has 1 fault"] {
+                assert!(said.err.contains(part), "{arguments:?}: no '{part}' in {}", said.err);
+            }
+        }
+    }
+}
+
 // T2: whatever the file is, the answer is a list of faults that say what is wrong with it, and the exit code is 1.
 #[test]
 fn a_check_of_what_is_no_definition_says_so_in_the_same_form() {

@@ -235,6 +235,16 @@ fn a_dry_run_shows_what_the_transaction_would_be() {
     assert!(said.code == 1 && said.out.contains("no answer for operation 1 check-credit of purchase"), "{}", said.out);
     let wrong = shop.file("wrong.json", "{ \"operations\": { \"check-credit\": 7 } }");
     assert_eq!(shop.fault(&["dry-run", "purchase", "--input", &order, "--answers", &wrong]), "message-malformed");
+    // What would never be answered is told with where it is, and so is a list in place of an object.
+    let typo = shop.file("typo.json", "{\n  \"signals\": [],\n  \"operations\": {\n    \"check-credits\": {}\n  }\n}");
+    let said = shop.say(&["dry-run", "purchase", "--input", &order, "--answers", &typo]);
+    for part in ["message-malformed", "typo.json", "operations.check-credits", "line 4", "did you mean 'check-credit'?"]
+    {
+        assert!(said.code == 1 && said.err.contains(part), "no '{part}' in {}", said.err);
+    }
+    let list = shop.file("list.json", "[]");
+    let said = shop.say(&["dry-run", "purchase", "--input", &order, "--answers", &list]);
+    assert!(said.code == 1 && said.err.contains("expected an object") && said.err.contains("line 1"), "{}", said.err);
     assert_eq!(shop.fault(&["dry-run", "sale", "--input", &order, "--answers", &answers]), "definition-unknown");
 }
 

@@ -37,6 +37,9 @@ async fn transactions_of_every_shape_and_size_end() {
     let figures = size::measure(&executable(), &options, Screen::new(true)).await.unwrap();
     assert_eq!(figures.points.iter().map(|point| point.operations).collect::<Vec<_>>(), [10, 30].repeat(4));
     assert!(figures.points.iter().all(|point| point.journal_bytes_per_operation > 0.0));
+    let ends = figures.linearity.iter().map(|it| (it.operations_min, it.operations_max));
+    assert_eq!(ends.collect::<Vec<_>>(), [(10, 30); 4]);
+    assert!(figures.linearity.iter().all(|it| it.time_ratio > 0.0 && it.ratio_max > 1.0), "{:?}", figures.linearity);
 }
 
 // T12, T17: those that wait for a service or for a signal are woken one by one, and a killed node has every one of the others again.
@@ -48,6 +51,7 @@ async fn those_that_wait_are_woken_and_outlive_the_process() {
     assert_eq!((figures.waiting, figures.waiting_for_signals, figures.woken), (200, 100, 120));
     assert!((20..=100).contains(&figures.signalled) && figures.signal_ms_max > 0.0, "both kinds are woken");
     assert!(figures.memory_bytes > 0 && figures.wake_ms_max >= figures.wake_ms_p50);
+    assert!(figures.memory_ratio > 0.0 && figures.wake_ratio_max >= figures.wake_ratio_p50, "each beside its limit");
     assert!(figures.restart_ready_ms <= figures.restart_resumed_ms);
 }
 

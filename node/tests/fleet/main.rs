@@ -15,6 +15,12 @@ fn executable() -> Executable {
     Executable(env!("CARGO_BIN_EXE_hansa").into())
 }
 
+/// What the environment says, if anything. A slip in it would test something else than was meant.
+fn number<T: std::str::FromStr>(name: &str) -> Option<T> {
+    let said = std::env::var(name).ok()?;
+    Some(said.parse().unwrap_or_else(|_| panic!("{name} is '{said}', and no number")))
+}
+
 /// One federation at a time: more would only compete for the processors, and time limits are for one.
 static ALONE: Mutex<()> = Mutex::const_new(());
 

@@ -1,6 +1,6 @@
 //! Twenty kills in a row while orders are on their way: nothing acknowledged is lost, nothing is done twice.
 
-use super::{ALONE, executable};
+use super::{ALONE, executable, number};
 use hansa_testnet::storm::{self, Options};
 
 const KILLS: usize = 20;
@@ -9,7 +9,7 @@ const KILLS: usize = 20;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_kills_lose_nothing_that_was_acknowledged_and_do_nothing_twice() {
     let _alone = ALONE.lock().await;
-    let seed = std::env::var("HANSA_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(4711);
+    let seed = number("HANSA_TEST_SEED").unwrap_or(4711);
     let options = Options { kills: KILLS, orders_at_once: 8, seed };
     let report = storm::raise(&executable(), &options).await.unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
     println!("seed {seed}: {report:?}");

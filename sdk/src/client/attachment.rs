@@ -143,6 +143,7 @@ impl Attachment {
                 // Longer than asked for, by chance: not everybody shall come back at once.
                 self.ledger.refused(message, refusal, |pause_ms| approach.cut(pause_ms * 2));
             }
+            Incoming::Unread(_) => (),
             Incoming::Message { number, correlation, message } => {
                 let fits = match message {
                     Message::Response(response) => self.ledger.responded(correlation, response),

@@ -4,7 +4,7 @@
 //! What a header claims is never believed: memory is taken as content comes, out of a [`Budget`] that many connections may
 //! share. A message for which there is none left is refused; then what it held is free again, so that others get on.
 
-use super::{Frame, Framing, HEADER_BYTES, Header, Kind, read};
+use super::{Frame, Framing, HEADER_BYTES, Header, Kind, Message, Unread, read};
 use bytes::{Buf, Bytes, BytesMut};
 use hansa_core::{
     code::{Code, Fault},
@@ -17,6 +17,15 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
 };
+
+/// A content that was read, or what is wrong with it and what it was to answer.
+type Read = (Result<Message, Fault>, Option<Unread>);
+
+fn read_whole(kind: Kind, content: &[u8]) -> Read {
+    let message = read::message(kind, content);
+    let unread = if message.is_err() { read::unread(kind, content) } else { None };
+    (message, unread)
+}
 
 /// A message on its way out in fragments.
 #[derive(Debug)]
@@ -187,24 +196,19 @@ impl Assembly {
             self.credit = header.credit;
             let is_new = header.number > self.received;
             let message = if is_new && !header.more {
-                Some(read::message(header.kind, &buffer[HEADER_BYTES..end]))
+                Some(read_whole(header.kind, &buffer[HEADER_BYTES..end]))
             } else {
                 self.fragment(&header, is_new, &buffer[HEADER_BYTES..end])?
             };
             self.received = self.received.max(header.number);
             buffer.advance(end);
-            if let Some(message) = message {
-                return Ok(Some(Frame { header, message }));
+            if let Some((message, unread)) = message {
+                return Ok(Some(Frame { header, message, unread }));
             }
         }
     }
 
-    fn fragment(
-        &mut self,
-        header: &Header,
-        is_new: bool,
-        piece: &[u8],
-    ) -> Result<Option<Result<super::Message, Fault>>, Framing> {
+    fn fragment(&mut self, header: &Header, is_new: bool, piece: &[u8]) -> Result<Option<Read>, Framing> {
         let lost = |code, message: String| Framing { number: header.number, fault: Fault::new(code, message) };
         if is_new {
             if header.kind == Kind::Acknowledge {
@@ -235,12 +239,12 @@ impl Assembly {
             partial.content = None;
         }
         if header.more {
-            return Ok(refused.map(Err));
+            return Ok(refused.map(|fault| (Err(fault), None)));
         }
         let whole = self.partial.remove(&header.number).and_then(|partial| partial.content);
         Ok(match whole {
-            Some(held) => Some(read::message(header.kind, &held.bytes)),
-            None => refused.map(Err),
+            Some(held) => Some(read_whole(header.kind, &held.bytes)),
+            None => refused.map(|fault| (Err(fault), None)),
         })
     }
 

@@ -43,6 +43,7 @@ use hansa_core::{
     invocation::Invocation,
     limit, offer,
     session::{Notification, Response, Status, Tracking},
+    transaction::OutcomeKind,
 };
 use std::fmt;
 
@@ -275,6 +276,19 @@ pub struct Frame {
     pub header: Header,
     /// The content, or what is wrong with it. The connection goes on either way.
     pub message: Result<Message, Fault>,
+    /// Of a content that cannot be read: what it was to answer, as far as it says.
+    pub unread: Option<Unread>,
+}
+
+/// What an answer was to answer whose content cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// The invocation that it names.
+    pub invocation: InvocationId,
+    /// As which service it was given.
+    pub service: ServiceName,
+    /// What it seems to say.
+    pub outcome: OutcomeKind,
 }
 
 /// Bytes that are no message. Nobody knows where the next one would begin, so the connection ends.

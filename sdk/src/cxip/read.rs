@@ -2,7 +2,7 @@
 //! name of what is wrong; nothing is guessed.
 
 use super::{
-    Acknowledgement, Kind, Message, NAMESPACE, Password, Refusal, VERSION, administration,
+    Acknowledgement, Kind, Message, NAMESPACE, Password, Refusal, Unread, VERSION, administration,
     envelope::{Envelope, is_declared, trim},
     topics, whereabouts,
 };
@@ -14,6 +14,7 @@ use hansa_core::{
     moment::Moment,
     offer,
     session::{Ending, Response, Status, Tracking},
+    transaction::OutcomeKind,
 };
 use std::{borrow::Cow, str::FromStr};
 
@@ -32,6 +33,25 @@ pub(super) fn message(kind: Kind, content: &[u8]) -> Result<Message, Fault> {
         return Err(envelope.fault(message));
     }
     Ok(message)
+}
+
+/// What an answer was to answer that cannot be read: its first tag is enough for that.
+pub(super) fn unread(kind: Kind, content: &[u8]) -> Option<Unread> {
+    if kind != Kind::Reply {
+        return None;
+    }
+    let content = match std::str::from_utf8(content) {
+        Ok(content) => content,
+        Err(flaw) => std::str::from_utf8(&content[..flaw.valid_up_to()]).ok()?,
+    };
+    let mut envelope = Envelope::open(content).ok()?;
+    let outcome = match envelope.local {
+        "Completed" => OutcomeKind::Completed,
+        "Failed" => OutcomeKind::Failed,
+        _ => return None,
+    };
+    let (invocation, service) = (needed(&mut envelope, "invocation").ok()?, needed(&mut envelope, "service").ok()?);
+    Some(Unread { invocation, service, outcome })
 }
 
 fn of_envelope(envelope: &mut Envelope, content: &str) -> Result<Message, Fault> {

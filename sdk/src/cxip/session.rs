@@ -3,7 +3,7 @@
 //! [`crate::test`] one for each stream. What a message brings about is the machines' business, and what carries the bytes
 //! the caller's.
 
-use super::{Acknowledgement, Budget, Ended, Incoming, Message, Password, Refusal, Stream, Wire};
+use super::{Acknowledgement, Budget, Ended, Incoming, Message, Password, Refusal, Stream, Unread, Wire};
 use crate::reach::Welcome;
 use hansa_core::{
     code::{Code, Fault},
@@ -11,6 +11,7 @@ use hansa_core::{
     invocation::Outcome,
     limit,
     session::{Asker, Ending, FromSession, SessionId, Taken, ToSession, Tracking},
+    transaction::{OutcomeKind, Refusal as Why},
 };
 use std::{
     collections::{HashMap, VecDeque},
@@ -216,6 +217,7 @@ pub async fn serve<D: Door>(arrival: Arrival, door: &D, room: &Room, stop: &Canc
         large: VecDeque::new(),
         waiting: Waiting { room, bytes: 0 },
         performs: HashMap::new(),
+        given: HashMap::new(),
         notifies: HashMap::new(),
     };
     let end = session.serve(from_machines, stop).await;
@@ -343,6 +345,8 @@ struct Session<'d, D: Door> {
     waiting: Waiting<'d>,
     /// Performs that are not acknowledged, by number.
     performs: HashMap<u64, (InvocationId, ServiceName)>,
+    /// Invocations that were given to this session, and are neither answered nor withdrawn: of which services.
+    given: HashMap<InvocationId, ServiceName>,
     /// Notifications that are not acknowledged, by number: of which topic, to whom, and the publication's number.
     notifies: HashMap<u64, (TopicAddress, SubscriberName, u64)>,
 }
@@ -437,8 +441,10 @@ impl<D: Door> Session<'_, D> {
             let sent = self.door.coding(|| self.wire.send(correlation, &message));
             match (sent, message) {
                 (Ok(number), Message::Perform { service, invocation }) => {
+                    self.given.insert(invocation.id, service.clone());
                     self.performs.insert(number, (invocation.id, service));
                 }
+                (Ok(_), Message::Withdraw { invocation }) => drop(self.given.remove(&invocation)),
                 (Ok(number), Message::Notify { topic, subscriber, notification }) => {
                     self.notifies.insert(number, (topic, subscriber, notification.number));
                 }
@@ -461,13 +467,30 @@ impl<D: Door> Session<'_, D> {
         match incoming {
             Incoming::Message { number, message, .. } => {
                 let delivered = match input(message) {
-                    Ok(input) => self.door.deliver(Asker { session: self.id, message: number }, input),
+                    Ok(FromSession::Answer { invocation, service, outcome })
+                        if self.given.get(&invocation).is_some_and(|given| *given != service) =>
+                    {
+                        let what = Unread { invocation, service, outcome: OutcomeKind::of(&outcome) };
+                        let fault = Fault::new(
+                            Code::ResponseRefused,
+                            format!("service {} was not asked for invocation {invocation}", what.service),
+                        );
+                        self.strayed(what, Why::Foreign);
+                        Err(fault)
+                    }
+                    Ok(input) => {
+                        if let FromSession::Answer { invocation, .. } = &input {
+                            self.given.remove(invocation);
+                        }
+                        self.door.deliver(Asker { session: self.id, message: number }, input)
+                    }
                     Err(fault) => Err(fault),
                 };
                 if let Err(fault) = delivered {
                     self.wire.refuse(number, fault);
                 }
             }
+            Incoming::Unread(unread) => self.strayed(unread, Why::Malformed),
             Incoming::Acknowledged { message, .. } => {
                 self.performs.remove(&message);
                 if let Some((topic, subscriber, number)) = self.notifies.remove(&message) {
@@ -495,8 +518,22 @@ impl<D: Door> Session<'_, D> {
         }
     }
 
+    /// An answer that is none was refused: whoever waits for the right one records it.
+    fn strayed(&self, what: Unread, refusal: Why) {
+        let Unread { invocation, service: from, outcome } = what;
+        let (service, refusal) = match self.given.get(&invocation) {
+            Some(given) if *given != from => (given.clone(), Why::Foreign),
+            _ => (from.clone(), refusal),
+        };
+        let input = FromSession::Strayed { invocation, service, from, outcome, refusal };
+        if let Err(fault) = self.door.deliver(Asker { session: self.id, message: 0 }, input) {
+            tracing::warn!(session = self.id.0, %invocation, %fault, "an answer that is none could not be recorded");
+        }
+    }
+
     /// The session does not perform this: for the machines that is its answer.
     fn fail(&mut self, invocation: InvocationId, service: ServiceName, fault: Fault) {
+        self.given.remove(&invocation);
         let answer = FromSession::Answer { invocation, service, outcome: Outcome::Failed(fault) };
         if let Err(fault) = self.door.deliver(Asker { session: self.id, message: 0 }, answer) {
             // Its owner asks again or gives up at the deadline.

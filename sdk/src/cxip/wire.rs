@@ -8,7 +8,8 @@
 //! Acknowledges wait, for everything else is held back long before; and Acknowledges are bounded by the credit granted.
 
 use super::{
-    Acknowledgement, Assembly, Budget, Frame, Framing, Message, Refusal, encode, encode_piece, fragments::Fragments,
+    Acknowledgement, Assembly, Budget, Frame, Framing, Message, Refusal, Unread, encode, encode_piece,
+    fragments::Fragments,
 };
 use bytes::{Buf, BytesMut};
 use hansa_core::{
@@ -92,6 +93,8 @@ pub enum Incoming {
         /// Its content.
         message: Message,
     },
+    /// An answer came whose content cannot be read; it was refused already.
+    Unread(Unread),
     /// A message of this end was taken.
     Acknowledged {
         /// Its number.
@@ -276,7 +279,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 
     /// Wait for what comes next, and send what is queued meanwhile. Dropped before it is ready, nothing is lost.
     ///
-    /// What is wrong in itself is refused here and not shown: contents that mean nothing, and messages beyond the credit.
+    /// What is wrong in itself is refused here and not shown: contents that mean nothing, but for what an answer among them was
+    /// to answer, and messages beyond the credit.
     ///
     /// # Errors
     /// The connection is over; call [`Wire::finish`] so that the other side gets to hear the last words.
@@ -331,7 +335,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         let _ = timeout(Duration::from_millis(FAREWELL_MS_MAX), farewell).await;
     }
 
-    fn take_in(&mut self, Frame { header, message }: Frame) -> Result<Option<Incoming>, Ended> {
+    fn take_in(&mut self, Frame { header, message, unread }: Frame) -> Result<Option<Incoming>, Ended> {
         let message = match message {
             Ok(Message::Probe) => {
                 if header.correlation == 0 {
@@ -363,7 +367,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
             Err(fault) => {
                 self.put_refused(header.number, fault);
-                return Ok(None);
+                return Ok(unread.map(Incoming::Unread));
             }
         };
         self.owed.insert(header.number);

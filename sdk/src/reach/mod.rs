@@ -137,7 +137,7 @@ pub(crate) async fn settle(
         match wire.receive().await.map_err(&ended)? {
             Incoming::Acknowledged { message, acknowledgement } if message == number => return Ok(acknowledgement),
             Incoming::Refused { refusal, .. } => return Err(refusal),
-            Incoming::Acknowledged { .. } => (),
+            Incoming::Acknowledged { .. } | Incoming::Unread(_) => (),
             Incoming::Message { number, .. } => {
                 let words = "nothing was asked for yet on this connection";
                 wire.refuse(number, Fault::new(Code::MessageOutOfOrder, words));

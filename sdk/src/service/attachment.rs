@@ -318,6 +318,7 @@ impl Attachment {
                 }
                 self.memory.withdraw(invocation);
             }
+            Incoming::Unread(_) => (),
             Incoming::Message { number, .. } => {
                 let fault = Fault::new(Code::MessageOutOfOrder, "a service is asked to perform, and to withdraw");
                 line.wire.refuse(number, fault);

@@ -180,6 +180,7 @@ impl Attachment {
                 self.approach.succeeded();
                 self.notified(wire, number, notification);
             }
+            Incoming::Unread(_) => (),
             Incoming::Message { number, .. } => {
                 wire.refuse(
                     number,

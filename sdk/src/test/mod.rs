@@ -50,6 +50,8 @@ mod asked;
 #[cfg(test)]
 mod pair_tests;
 #[cfg(test)]
+mod stray_tests;
+#[cfg(test)]
 mod tests;
 mod world;
 

@@ -194,6 +194,7 @@ impl Voice {
                 self.counts.send_modify(|count| *count += 1);
             }
             Incoming::Message { number, .. } => self.wire.acknowledge(number, Acknowledgement::default()),
+            Incoming::Unread(_) => (),
             Incoming::Acknowledged { message, .. } => drop(sent.remove(&message)),
             Incoming::Refused { message, refusal } if refusal.fault.code == Code::Busy => {
                 sleep(Duration::from_millis(refusal.retry_after_ms.unwrap_or(limit::BUSY_RETRY_MS))).await;

@@ -29,6 +29,8 @@ const OPERATION: &str = "bench-work";
 const SERVICES_PER_CONNECTION: usize = 512;
 /// Each point runs so many operations at least, in as many transactions as that takes, and repeats them for so long.
 const OPERATIONS_MIN: u32 = 1_000;
+/// An operation of the largest transaction may cost so many times what it costs in the smallest.
+const RATIO_MAX: f64 = 2.0;
 /// No transaction of the benchmark takes longer.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(300);
 
@@ -92,6 +94,47 @@ pub struct Point {
 pub struct Figures {
     /// The curves, one shape after the other.
     pub points: Vec<Point>,
+    /// Of each curve with more than one point, how its ends lie to each other.
+    pub linearity: Vec<Linearity>,
+}
+
+/// What an operation costs in the largest transaction of a shape over what it costs in the smallest.
+#[derive(Clone, Debug, Serialize)]
+pub struct Linearity {
+    /// The shape.
+    pub shape: Shape,
+    /// Operations of the smallest transaction.
+    pub operations_min: u32,
+    /// Operations of the largest.
+    pub operations_max: u32,
+    /// By the time from submission to response.
+    pub time_ratio: f64,
+    /// By the node's processor time.
+    pub node_cpu_ratio: f64,
+    /// What each may be: more is more than linear.
+    pub ratio_max: f64,
+}
+
+impl Linearity {
+    fn of(points: &[Point]) -> Vec<Self> {
+        let curves = points.chunk_by(|one, other| one.shape == other.shape);
+        let ends = curves.filter_map(|curve| match curve {
+            [smallest, .., largest] => Some((smallest, largest)),
+            _ => None,
+        });
+        let ratio = |figure: fn(&Point) -> f64, (smallest, largest): (&Point, &Point)| {
+            rounded(figure(largest) / figure(smallest))
+        };
+        ends.map(|ends| Self {
+            shape: ends.0.shape,
+            operations_min: ends.0.operations,
+            operations_max: ends.1.operations,
+            time_ratio: ratio(|point| point.ms_per_operation, ends),
+            node_cpu_ratio: ratio(|point| point.node_cpu_ms_per_operation, ends),
+            ratio_max: RATIO_MAX,
+        })
+        .collect()
+    }
 }
 
 /// Measure and print.
@@ -109,6 +152,21 @@ pub async fn run(executable: &Executable, options: &Options, screen: Screen) -> 
             format!("{:.3} ms", point.ms_per_operation),
             format!("{:.3} ms", point.node_cpu_ms_per_operation),
             format!("{:.0} B", point.journal_bytes_per_operation),
+        ]
+    }));
+    for (place, line) in table(&rows).iter().enumerate() {
+        screen.say(&if place == 0 { screen.tone(Tone::Strong, line) } else { line.clone() });
+    }
+    screen.say("");
+    let heading =
+        ["an operation in the largest transaction over one in the smallest", "limit", "time", "processor time"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    rows.extend(figures.linearity.iter().map(|linearity| {
+        vec![
+            format!("{}, {} over {}", linearity.shape.word(), linearity.operations_max, linearity.operations_min),
+            format!("{:.0}", linearity.ratio_max),
+            format!("{:.2}", linearity.time_ratio),
+            format!("{:.2}", linearity.node_cpu_ratio),
         ]
     }));
     for (place, line) in table(&rows).iter().enumerate() {
@@ -145,7 +203,8 @@ pub async fn measure(executable: &Executable, options: &Options, screen: Screen)
             points.push(point(&laboratory, &client, shape, operations).await?);
         }
     }
-    Ok(Figures { points })
+    let linearity = Linearity::of(&points);
+    Ok(Figures { points, linearity })
 }
 
 async fn choir_of(laboratory: &Laboratory, services: u32) -> Result<Choir> {
@@ -276,5 +335,27 @@ mod tests {
                 input(shape, operations).unwrap();
             }
         }
+    }
+    #[test]
+    fn the_ends_of_each_curve_are_compared() {
+        let point = |shape, operations, ms_per_operation| Point {
+            shape,
+            operations,
+            transactions: 1,
+            ms_per_operation,
+            node_cpu_ms_per_operation: 1.0 / ms_per_operation,
+            journal_bytes_per_operation: 1.0,
+        };
+        let points = [
+            point(Shape::Row, 10, 2.0),
+            point(Shape::Row, 100, 9.0),
+            point(Shape::Row, 1_000, 3.0),
+            point(Shape::Broadcast, 10, 1.0),
+            point(Shape::Iteration, 10, 4.0),
+            point(Shape::Iteration, 20, 1.0),
+        ];
+        let told = Linearity::of(&points).into_iter().map(|it| (it.shape, it.operations_max, it.time_ratio));
+        assert_eq!(told.collect::<Vec<_>>(), [(Shape::Row, 1_000, 1.5), (Shape::Iteration, 20, 0.25)]);
+        assert_eq!(Linearity::of(&points)[1].node_cpu_ratio, 4.0);
     }
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     demo::event::milliseconds,
     process::Executable,
-    screen::{Screen, table},
+    screen::{Screen, Tone, table},
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
@@ -45,6 +45,9 @@ const SETTLING: Duration = Duration::from_secs(5);
 const WAIT_MAX: Duration = Duration::from_secs(1_800);
 /// One that is woken takes no longer.
 const WAKE_MAX: Duration = Duration::from_secs(20);
+/// The memory that a node with a million of them may have, and how soon one of them that is woken must have ended.
+const MEMORY_LIMIT_BYTES: u64 = 4 << 30;
+const WAKE_LIMIT_MS: f64 = 5.0;
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 /// What to measure.
@@ -73,6 +76,10 @@ pub struct Figures {
     pub submitted_per_second: f64,
     /// Memory of the node while all of them wait and nothing else happens.
     pub memory_bytes: u64,
+    /// What it may have.
+    pub memory_limit_bytes: u64,
+    /// The one over the other.
+    pub memory_ratio: f64,
     /// The most that it had until then.
     pub memory_bytes_max: u64,
     /// What one that waits takes.
@@ -82,6 +89,12 @@ pub struct Figures {
     /// From the service's answer, or the client's signal, until the client has heard the end: half of those that were woken
     /// took so long.
     pub wake_ms_p50: f64,
+    /// How long that may take.
+    pub wake_limit_ms: f64,
+    /// The half of them over that.
+    pub wake_ratio_p50: f64,
+    /// The longest over that.
+    pub wake_ratio_max: f64,
     /// All but one in a hundred took at most so long.
     pub wake_ms_p99: f64,
     /// The longest.
@@ -110,23 +123,33 @@ pub struct Figures {
 /// A transaction was lost, the node does not do what it must, or the options are out of bounds.
 pub async fn run(executable: &Executable, options: &Options, screen: Screen) -> Result<()> {
     let figures = measure(executable, options, screen).await?;
-    let row = |what: &str, figure: String| vec![what.to_owned(), figure];
+    let row = |what: &str, figure: String| vec![what.to_owned(), figure, String::new(), String::new()];
     let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20));
+    let limited = |what: &str, figure: String, limit: String, ratio: f64| {
+        vec![what.to_owned(), figure, limit, format!("{ratio:.2}")]
+    };
+    let wake = |what: &str, ms: f64| {
+        limited(what, format!("{ms:.2} ms"), format!("{:.0} ms", figures.wake_limit_ms), ms / figures.wake_limit_ms)
+    };
     let rows = [
+        vec![String::new(), "figure".into(), "limit".into(), "ratio".into()],
         row("transactions that wait", figures.waiting.to_string()),
         row("  of them for a signal", figures.waiting_for_signals.to_string()),
         row("taken a second while they came", format!("{:.0}", figures.submitted_per_second)),
-        row("memory of the node (limit 4,096 MiB)", mib(figures.memory_bytes)),
+        limited("memory of the node", mib(figures.memory_bytes), mib(figures.memory_limit_bytes), figures.memory_ratio),
         row("  the most it had", mib(figures.memory_bytes_max)),
         row("  a transaction", format!("{:.0} B", figures.memory_bytes_per_transaction)),
-        row("woken, p50 (limit 5 ms)", format!("{:.2} ms", figures.wake_ms_p50)),
-        row("  p99", format!("{:.2} ms", figures.wake_ms_p99)),
-        row("  by a signal, p50", format!("{:.2} ms", figures.signal_ms_p50)),
+        wake("woken, p50", figures.wake_ms_p50),
+        wake("  p99", figures.wake_ms_p99),
+        wake("  the longest", figures.wake_ms_max),
+        wake("  by a signal, p50", figures.signal_ms_p50),
         row("restart after SIGKILL: listens", format!("{:.0} ms", figures.restart_ready_ms)),
         row("  every transaction was told", format!("{:.0} ms", figures.restart_resumed_ms)),
         row("  every operation is at its service again", format!("{:.0} ms", figures.restart_delivered_ms)),
     ];
-    table(&rows).iter().for_each(|line| screen.say(line));
+    for (place, line) in table(&rows).iter().enumerate() {
+        screen.say(&if place == 0 { screen.tone(Tone::Strong, line) } else { line.clone() });
+    }
     screen.object(&figures);
     Ok(())
 }
@@ -197,10 +220,15 @@ pub async fn measure(executable: &Executable, options: &Options, screen: Screen)
         waiting_for_signals: for_signals,
         submitted_per_second: rounded(instances as f64 / submitted.as_secs_f64()),
         memory_bytes: memory.resident_bytes,
+        memory_limit_bytes: MEMORY_LIMIT_BYTES,
+        memory_ratio: rounded(memory.resident_bytes as f64 / MEMORY_LIMIT_BYTES as f64),
         memory_bytes_max: memory.resident_bytes_max,
         memory_bytes_per_transaction: rounded(each),
         woken,
         wake_ms_p50: rounded(latencies.percentile_ms(50.0)),
+        wake_limit_ms: WAKE_LIMIT_MS,
+        wake_ratio_p50: rounded(latencies.percentile_ms(50.0) / WAKE_LIMIT_MS),
+        wake_ratio_max: rounded(latencies.percentile_ms(100.0) / WAKE_LIMIT_MS),
         wake_ms_p99: rounded(latencies.percentile_ms(99.0)),
         wake_ms_max: rounded(latencies.percentile_ms(100.0)),
         signalled,

@@ -103,7 +103,7 @@ impl Rights {
                 format!("submit transactions of {definition}"),
                 format!("--definition {definition}"),
             ),
-            FromSession::Answer { service, .. } => {
+            FromSession::Answer { service, .. } | FromSession::Strayed { service, .. } => {
                 (self.services.has(service), format!("answer as the service {service}"), format!("--service {service}"))
             }
             FromSession::Publish { topic, .. } => self.topic("publish to", topic),

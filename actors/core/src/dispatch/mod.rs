@@ -202,6 +202,10 @@ pub fn from_session(asker: Asker, message: FromSession, fresh: TransactionId) ->
         FromSession::Answer { invocation, service, outcome } => {
             Input::Mailbox(service, mailbox::Input::Answer { asker, invocation, outcome })
         }
+        FromSession::Strayed { invocation, service, from, outcome, refusal } => {
+            let session = asker.session;
+            Input::Mailbox(service, mailbox::Input::Strayed { session, invocation, from, outcome, refusal })
+        }
         FromSession::Publish { topic, publication, public, document } => {
             let publication = publication.unwrap_or(PublicationId(fresh.0));
             let input = topic::Input::Publish { asker, publication, public, document };

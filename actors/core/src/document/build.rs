@@ -95,7 +95,15 @@ impl<'a> Handler<'a> for Builder<'a> {
             })
             .collect();
         let name = self.name(name, scope.of_element());
-        self.open.push(Element { name, attributes, namespaces, children: Vec::new(), place, scope: inside });
+        self.open.push(Element {
+            name,
+            attributes,
+            namespaces,
+            children: Vec::new(),
+            place,
+            text_place: None,
+            scope: inside,
+        });
     }
 
     fn end(&mut self) {
@@ -107,16 +115,22 @@ impl<'a> Handler<'a> for Builder<'a> {
         }
     }
 
-    fn text(&mut self, raw: &'a str) {
-        if let Some(element) = self.open.last_mut() {
-            element.push_text(&normalized_lines(raw));
+    fn text(&mut self, at: usize, raw: &'a str) {
+        let Some(element) = self.open.last_mut() else { return };
+        if element.text_place.is_none()
+            && let Some(within) = raw.find(|character: char| !character.is_ascii_whitespace())
+        {
+            element.text_place = Some(self.places.advance(self.text, at + within));
         }
+        element.push_text(&normalized_lines(raw));
     }
 
-    fn character(&mut self, character: char) {
-        if let Some(element) = self.open.last_mut() {
-            element.push_text(character.encode_utf8(&mut [0; 4]));
+    fn character(&mut self, at: usize, character: char) {
+        let Some(element) = self.open.last_mut() else { return };
+        if element.text_place.is_none() && !character.is_ascii_whitespace() {
+            element.text_place = Some(self.places.advance(self.text, at));
         }
+        element.push_text(character.encode_utf8(&mut [0; 4]));
     }
 }
 

@@ -30,17 +30,17 @@ pub(super) trait Handler<'a> {
     /// The element that began last and has not ended yet ends.
     fn end(&mut self);
     /// Character data as written, without references; line ends are not yet normalized. Runs may come in pieces.
-    fn text(&mut self, raw: &'a str);
+    fn text(&mut self, at: usize, raw: &'a str);
     /// A character that was written as a reference.
-    fn character(&mut self, character: char);
+    fn character(&mut self, at: usize, character: char);
 }
 
 /// The handler of those who want the verdict alone.
 impl Handler<'_> for () {
     fn start(&mut self, _: usize, _: Written<'_>, _: Scope<'_, '_>) {}
     fn end(&mut self) {}
-    fn text(&mut self, _: &str) {}
-    fn character(&mut self, _: char) {}
+    fn text(&mut self, _: usize, _: &str) {}
+    fn character(&mut self, _: usize, _: char) {}
 }
 
 /// A namespace declaration: the prefix, empty for the default, and the namespace, empty for none.
@@ -405,7 +405,7 @@ impl<'a, 'l> Checker<'a, 'l> {
             self.count(from)?;
             self.in_text = true;
         }
-        handler.character(character);
+        handler.character(from, character);
         Ok(())
     }
 
@@ -415,7 +415,7 @@ impl<'a, 'l> Checker<'a, 'l> {
                 self.count(from)?;
                 self.in_text = true;
             }
-            handler.text(&self.text[from..to]);
+            handler.text(from, &self.text[from..to]);
         }
         Ok(())
     }

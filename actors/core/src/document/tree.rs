@@ -58,6 +58,8 @@ pub struct Element {
     pub children: Vec<Node>,
     /// Where its `<` is; line 0 if it was not parsed.
     pub place: Place,
+    /// Where the first text right in it is that is not white space alone; none if there is none, or it was not parsed.
+    pub text_place: Option<Place>,
     /// Every namespace in scope here when it was parsed.
     pub(super) scope: Option<Arc<Scope>>,
 }
@@ -237,6 +239,7 @@ impl Element {
             namespaces: Vec::new(),
             children: Vec::new(),
             place: NOWHERE,
+            text_place: None,
             scope: None,
         }
     }

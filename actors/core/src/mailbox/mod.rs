@@ -7,12 +7,13 @@
 use crate::{
     code::{Code, Fault},
     dice::Dice,
-    ident::{InvocationId, ServiceName},
+    ident::{InvocationId, ServiceName, TransactionId},
     invocation::{Caller, Invocation, Outcome},
     limit,
     machine::{Decision, Machine},
     moment::Moment,
     session::{Asker, SessionId},
+    transaction::{OutcomeKind, Refusal},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -105,6 +106,19 @@ pub enum Input {
         /// What came of it.
         outcome: Outcome,
     },
+    /// A session's answer was refused before it came here: its content cannot be read, or it was given as another service.
+    Strayed {
+        /// Which session.
+        session: SessionId,
+        /// Which invocation it names.
+        invocation: InvocationId,
+        /// As which service it was given.
+        from: ServiceName,
+        /// What it seems to say.
+        outcome: OutcomeKind,
+        /// Why it was refused.
+        refusal: Refusal,
+    },
     /// Give waiting invocations to sessions that have credit.
     Assign,
     /// Nothing: a mailbox sets no timers.
@@ -176,6 +190,26 @@ pub enum Effect {
         outcome: Outcome,
         /// Whom to acknowledge.
         asker: Option<Asker>,
+    },
+    /// Tell the caller that an answer came which is none.
+    Stray {
+        /// Which transaction waits, or waited.
+        caller: TransactionId,
+        /// For which invocation.
+        invocation: InvocationId,
+        /// As which service it was given.
+        from: ServiceName,
+        /// What it seems to say.
+        outcome: OutcomeKind,
+        /// Why it is refused.
+        refusal: Refusal,
+    },
+    /// Refuse an answer.
+    Refuse {
+        /// Whose.
+        asker: Asker,
+        /// Why.
+        fault: Fault,
     },
     /// Acknowledge the attaching.
     Acknowledge {
@@ -250,26 +284,48 @@ impl Mailbox {
             let caller = caller.clone();
             return Ok(Decision::nothing().effect(Effect::Return { caller, invocation, outcome, asker: Some(asker) }));
         }
-        let entry = self.entries.get(&invocation).ok_or_else(|| {
-            Fault::new(
-                Code::ResponseRefused,
-                format!(
-                    "service {} was not asked for invocation {invocation}, or nobody waits for it any more",
-                    self.service
-                ),
-            )
-        })?;
         if !is_registered {
-            return Err(Fault::new(
+            let fault = Fault::new(
                 Code::ResponseRefused,
                 format!("this connection is not registered as service {}, so it cannot answer for it", self.service),
-            ));
+            );
+            // Whoever waits for it learns that somebody else answered.
+            let (from, kind) = (self.service.clone(), OutcomeKind::of(&outcome));
+            let stray = self.strayed(asker.session, invocation, from, kind, Refusal::Foreign);
+            return stray
+                .map(|decision| decision.effect(Effect::Refuse { asker, fault: fault.clone() }))
+                .map_err(|_| fault);
         }
+        let entry = self.entries.get(&invocation).ok_or_else(|| self.not_asked(invocation))?;
         let mut decision = Decision::nothing().record(Record::Left { invocation }).then(Input::Assign);
         // A session that came back may answer what another was given meanwhile: that one need not go on.
         let other = entry.holder.filter(|holder| *holder != asker.session);
         decision.effects.extend(other.map(|session| Effect::Withdraw { session, invocation }));
         Ok(decision.effect(Effect::Return { caller: entry.caller.clone(), invocation, outcome, asker: Some(asker) }))
+    }
+}
+
+impl Mailbox {
+    fn not_asked(&self, invocation: InvocationId) -> Fault {
+        let service = &self.service;
+        let message =
+            format!("service {service} was not asked for invocation {invocation}, or nobody waits for it any more");
+        Fault::new(Code::ResponseRefused, message)
+    }
+
+    /// An answer that is none goes to the transaction that waits for the right one. Of a peer's, this node has none.
+    fn strayed(
+        &self,
+        session: SessionId,
+        invocation: InvocationId,
+        from: ServiceName,
+        outcome: OutcomeKind,
+        refusal: Refusal,
+    ) -> Result<Decision<Self>, Fault> {
+        let caller = self.entries.get(&invocation).map(|entry| &entry.caller).or_else(|| self.left.get(&invocation));
+        let Some(Caller::Transaction(caller)) = caller else { return Err(self.not_asked(invocation)) };
+        let refusal = if self.sessions.contains_key(&session) { refusal } else { Refusal::Foreign };
+        Ok(Decision::nothing().effect(Effect::Stray { caller: *caller, invocation, from, outcome, refusal }))
     }
 }
 
@@ -325,6 +381,9 @@ impl Machine for Mailbox {
                 Decision::nothing().record(Record::Detached { session }).then(Input::Assign)
             }
             Input::Answer { asker, invocation, outcome } => self.answer(asker, invocation, outcome)?,
+            Input::Strayed { session, invocation, from, outcome, refusal } => {
+                self.strayed(session, invocation, from, outcome, refusal)?
+            }
             Input::Assign => self.assign(),
             Input::Detach { .. } | Input::Due | Input::Resumed => Decision::nothing(),
         })

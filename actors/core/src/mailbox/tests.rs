@@ -44,6 +44,10 @@ fn told(came: &Came<Mailbox>) -> Vec<String> {
         Effect::Return { invocation, outcome, .. } => {
             format!("{} not done: {}", number(invocation), outcome.fault().unwrap().code)
         }
+        Effect::Stray { invocation, from, refusal, .. } => {
+            format!("{} has a stray answer of {from}: {refusal:?}", number(invocation))
+        }
+        Effect::Refuse { asker, fault } => format!("{} refused: {}", asker.session.0, fault.code),
         Effect::Acknowledge { asker } => format!("{} registered", asker.session.0),
     });
     words.collect()
@@ -141,6 +145,37 @@ fn only_a_session_that_registered_the_service_answers_for_it() {
     mailbox.give(offer(1));
     assert_eq!(mailbox.refused(answer(8, 1)).code, Code::ResponseRefused);
     assert_eq!(mailbox.machine.in_flight(), 1);
+}
+
+#[test]
+fn an_answer_that_is_none_is_told_to_the_transaction_that_waits_for_the_right_one() {
+    // T8
+    let mut mailbox = mailbox();
+    mailbox.give(attach(7, 5));
+    let caller = Caller::Transaction(crate::ident::TransactionId(4));
+    mailbox.give(Input::Offer { caller, invocation: invocation(1, "check-credit", 1) });
+    let strayed = |session, number, from: &str| Input::Strayed {
+        session: SessionId(session),
+        invocation: invocation(1, "check-credit", number).id,
+        from: from.parse().unwrap(),
+        outcome: OutcomeKind::Completed,
+        refusal: Refusal::Malformed,
+    };
+    assert_eq!(told(&mailbox.give(strayed(7, 1, "credit"))), ["1 has a stray answer of credit: Malformed"]);
+    assert_eq!(told(&mailbox.give(strayed(8, 1, "other"))), ["1 has a stray answer of other: Foreign"]);
+    assert_eq!(
+        told(&mailbox.give(answer(8, 1))),
+        ["1 has a stray answer of credit: Foreign", "8 refused: response-refused"],
+        "a connection that is not registered"
+    );
+    assert_eq!(mailbox.machine.in_flight(), 1, "the right answer is waited for all the same");
+    mailbox.give(answer(7, 1));
+    assert_eq!(told(&mailbox.give(strayed(7, 1, "credit"))), ["1 has a stray answer of credit: Malformed"]);
+    // Of what nobody asked for there is nothing to tell; and a peer's transaction is not here.
+    mailbox.give(offer(3));
+    for number in [2, 3] {
+        assert_eq!(mailbox.refused(strayed(7, number, "credit")).code, Code::ResponseRefused);
+    }
 }
 
 #[test]

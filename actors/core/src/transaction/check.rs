@@ -1,16 +1,17 @@
 //! Whether the operations of a definition make a graph that can run: from head to tail, without a circle, every variable
 //! known before it is used (T2).
 //!
-//! [`Definition::parse`] calls it with what `parse` read. Every pass is iterative, and linear in operations and links; the
-//! last makes one pass for each 64 operations whose documents are used.
+//! [`Definition::parse`] calls it with what `parse` read. A fault hides no other that can be known in spite of it. Every pass
+//! is iterative, and linear in operations and links; that of references makes one pass for each 64 operations whose documents
+//! are used.
 
 mod choices;
+mod order;
 
 use super::{
     definition::{Definition, HEAD, Join, Operation, TAIL},
-    expression::Side,
     faults::Faults,
-    parse::{Draft, Own},
+    parse::Draft,
 };
 use crate::{
     code::{Code, Fault, Place},
@@ -23,25 +24,15 @@ pub(super) fn definition(draft: Option<Draft>, text: &Text, faults: &mut Faults)
     reserved(&draft, faults);
     connect(&mut draft.operations);
     let order = topological(&draft.operations);
+    let mut groups: Vec<Vec<usize>> = order.iter().map(|&index| vec![index]).collect();
     if order.len() < draft.operations.len() {
-        cycles(&draft, &order, faults);
+        let knots = knots(&draft.operations, &order);
+        cycles(&draft, &knots, faults);
+        groups.extend(knots);
     }
-    // With a link missing, half of the graph may be out of reach: what follows from one fault is not told as others.
-    let ends = |name| {
-        let named: Vec<usize> =
-            (0..draft.operations.len()).filter(|&index| is_named(&draft.operations[index], name)).collect();
-        if let [only] = named[..] { Some(only) } else { None }
-    };
-    let ends = ends(HEAD) == Some(0) && ends(TAIL) == draft.operations.len().checked_sub(1);
-    if draft.whole && ends {
-        reachability(&draft.operations, faults);
-        if order.len() == draft.operations.len() {
-            references(&draft, &order, faults);
-            if draft.statements_read {
-                choices::check(&draft.operations, &order, faults);
-            }
-        }
-    }
+    order::reachability(&draft, faults);
+    order::references(&draft, &groups, faults);
+    choices::check(&draft, &order, faults);
     if draft.operations.is_empty() {
         return None;
     }
@@ -63,6 +54,12 @@ fn add(faults: &mut Faults, code: Code, place: Place, message: String, help: imp
 
 fn is_named(operation: &Operation, name: &str) -> bool {
     operation.name.as_str() == name
+}
+
+/// The one operation of this name; `None` if there are none or several.
+fn only(operations: &[Operation], name: &str) -> Option<usize> {
+    let mut named = (0..operations.len()).filter(|&index| is_named(&operations[index], name));
+    named.next().filter(|_| named.next().is_none())
 }
 
 /// "operation 3 (check-stock)".
@@ -138,19 +135,22 @@ fn topological(operations: &[Operation]) -> Vec<usize> {
 }
 
 /// Names one circle in every knot, that is, in every set of operations that all reach each other.
-fn cycles(draft: &Draft, order: &[usize], faults: &mut Faults) {
+fn cycles(draft: &Draft, knots: &[Vec<usize>], faults: &mut Faults) {
     let operations = &draft.operations;
-    let knots = knots(operations, order);
+    let mut knot_of: Vec<Option<usize>> = vec![None; operations.len()];
+    for (knot, members) in knots.iter().enumerate() {
+        members.iter().for_each(|&member| knot_of[member] = Some(knot));
+    }
     let mut walked: Vec<Option<usize>> = vec![None; operations.len()];
-    let mut told = vec![false; operations.len()];
+    let mut told = vec![false; knots.len()];
     for start in 0..operations.len() {
-        let Some(knot) = knots[start].filter(|&knot| !std::mem::replace(&mut told[knot], true)) else { continue };
+        let Some(knot) = knot_of[start].filter(|&knot| !std::mem::replace(&mut told[knot], true)) else { continue };
         // A walk that stays in the knot always goes on, so it comes back to where it has been.
         let (mut walk, mut at) = (Vec::new(), start);
         while walked[at].is_none() {
             walked[at] = Some(walk.len());
             walk.push(at);
-            let Some(&next) = operations[at].links.iter().find(|&&target| knots[target] == Some(knot)) else { break };
+            let Some(&next) = operations[at].links.iter().find(|&&target| knot_of[target] == Some(knot)) else { break };
             at = next;
         }
         if operations[walk[walk.len() - 1]].links.contains(&at) {
@@ -159,13 +159,13 @@ fn cycles(draft: &Draft, order: &[usize], faults: &mut Faults) {
     }
 }
 
-/// For every operation outside `order`, the knot that it belongs to, named by one of its members (Kosaraju's algorithm).
-fn knots(operations: &[Operation], order: &[usize]) -> Vec<Option<usize>> {
+/// The operations outside `order`, each with all that it reaches and is reached by, in an order in which the links between
+/// these sets lead forward (Kosaraju's algorithm).
+fn knots(operations: &[Operation], order: &[usize]) -> Vec<Vec<usize>> {
     let mut seen = vec![false; operations.len()];
     for &index in order {
         seen[index] = true;
     }
-    let mut knots = vec![None; operations.len()];
     let mut unassigned: Vec<bool> = seen.iter().map(|&seen| !seen).collect();
     let mut ended = Vec::new();
     for start in 0..operations.len() {
@@ -186,13 +186,17 @@ fn knots(operations: &[Operation], order: &[usize]) -> Vec<Option<usize>> {
             }
         }
     }
+    let mut knots = Vec::new();
     for &root in ended.iter().rev() {
-        let mut waiting = vec![root];
+        let (mut knot, mut waiting) = (Vec::new(), vec![root]);
         while let Some(index) = waiting.pop() {
             if std::mem::replace(&mut unassigned[index], false) {
-                knots[index] = Some(root);
+                knot.push(index);
                 waiting.extend_from_slice(&operations[index].predecessors);
             }
+        }
+        if !knot.is_empty() {
+            knots.push(knot);
         }
     }
     knots
@@ -216,111 +220,4 @@ fn tell_cycle(draft: &Draft, circle: &[usize], faults: &mut Faults) {
     let place = back.map_or(draft.operations[from].place, |link| draft.link_places[from][link]);
     let message = format!("the links run in a circle: {} → {}", shown.join(" → "), ids[0]);
     add(faults, Code::DefinitionCycle, place, message, "remove one of these links; a transaction goes forward only");
-}
-
-/// Every operation must be on a way from head to tail.
-fn reachability(operations: &[Operation], faults: &mut Faults) {
-    let from_head = reached(operations, 0, |operation| &operation.links);
-    let to_tail = reached(operations, operations.len() - 1, |operation| &operation.predecessors);
-    for (index, operation) in operations.iter().enumerate() {
-        if !from_head[index] {
-            let message = format!("{} cannot be reached from {HEAD}", words(operation));
-            add(
-                faults,
-                Code::DefinitionUnreachable,
-                operation.place,
-                message,
-                "link it from an operation before it, or remove it",
-            );
-        }
-        if !to_tail[index] {
-            let message = format!("{} cannot reach {TAIL}", words(operation));
-            let id = operations[operations.len() - 1].id;
-            add(
-                faults,
-                Code::DefinitionUnreachable,
-                operation.place,
-                message,
-                format!("give it an OPLINK, to {id} if nothing follows it"),
-            );
-        }
-    }
-}
-
-fn reached(operations: &[Operation], start: usize, next: impl Fn(&Operation) -> &Vec<usize>) -> Vec<bool> {
-    let mut reached = vec![false; operations.len()];
-    reached[start] = true;
-    let mut waiting = vec![start];
-    while let Some(index) = waiting.pop() {
-        for &target in next(&operations[index]) {
-            if !std::mem::replace(&mut reached[target], true) {
-                waiting.push(target);
-            }
-        }
-    }
-    reached
-}
-
-/// A document can be used only behind the operation that it belongs to.
-fn references(draft: &Draft, order: &[usize], faults: &mut Faults) {
-    let operations = &draft.operations;
-    let mut far = Vec::new();
-    for reference in &draft.references {
-        let operation = &operations[reference.by];
-        if reference.by == reference.of {
-            let there = match reference.own {
-                Own::Both => true,
-                Own::Line => reference.side != Some(Side::Output),
-                Own::Neither => false,
-            };
-            if !there {
-                let message = format!("{} uses its own document to build its request", words(operation));
-                add(
-                    faults,
-                    Code::DefinitionVariable,
-                    reference.place,
-                    message,
-                    "use a document of an operation before it",
-                );
-            }
-        } else if reference.of != 0 {
-            far.push(reference);
-        }
-    }
-    let mut used: Vec<usize> = far.iter().map(|reference| reference.of).collect();
-    used.sort_unstable();
-    used.dedup();
-    far.sort_by_key(|reference| reference.of);
-    let mut far = far.into_iter().peekable();
-    for batch in used.chunks(u64::BITS as usize) {
-        let behind = behind(operations, order, batch);
-        while let Some(reference) = far.next_if(|reference| Some(&reference.of) <= batch.last()) {
-            let bit = batch.binary_search(&reference.of).expect("the batch was made of the references");
-            if behind[reference.by] & (1 << bit) == 0 {
-                let message = format!(
-                    "{} does not come before {}",
-                    words(&operations[reference.of]),
-                    words(&operations[reference.by])
-                );
-                let help = "use a document of an operation before it, or add the links that bring the other before it";
-                add(faults, Code::DefinitionVariable, reference.place, message, help);
-            }
-        }
-    }
-}
-
-/// For every operation, one bit for each of `batch` that comes before it.
-fn behind(operations: &[Operation], order: &[usize], batch: &[usize]) -> Vec<u64> {
-    let mut own = vec![0u64; operations.len()];
-    for (bit, &index) in batch.iter().enumerate() {
-        own[index] = 1 << bit;
-    }
-    let mut behind = vec![0u64; operations.len()];
-    for &index in order {
-        let passed = behind[index] | own[index];
-        for &target in &operations[index].links {
-            behind[target] |= passed;
-        }
-    }
-    behind
 }

@@ -6,10 +6,14 @@
 mod elements;
 mod expressions;
 mod extensions;
+mod identities;
 mod joins;
 
-pub(super) use self::elements::key;
-use self::elements::{Fields, own_text};
+pub(super) use self::{elements::key, identities::Identity};
+use self::{
+    elements::{Fields, own_text},
+    identities::Nowhere,
+};
 use super::{
     definition::{ANY, Broadcast, HEAD, Join, Operation, Split, Statement, TAIL},
     expression::Side,
@@ -23,7 +27,7 @@ use crate::{
     ident::{DefinitionName, LibraryHash, LibraryName, OperationName, ServiceName},
     limit,
 };
-use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was read, sound or not.
 pub(super) struct Draft {
@@ -39,10 +43,12 @@ pub(super) struct Draft {
     pub(super) references: Vec<Reference>,
     /// The versions of the libraries that are called.
     pub(super) libraries: BTreeMap<LibraryName, LibraryHash>,
-    /// Whether every OPID and every link could be read, so that the graph is the one that was meant.
-    pub(super) whole: bool,
-    /// Whether every statement could be read, so that what none leads to was meant so.
-    pub(super) statements_read: bool,
+    /// How well each operation is known by its number.
+    pub(super) identities: Vec<Identity>,
+    /// Of each operation, whether it has a link that may lead to any other, for where it leads cannot be told.
+    pub(super) open: Vec<bool>,
+    /// Of each operation, whether all statements of its SPLIT could be read.
+    pub(super) statements_read: Vec<bool>,
 }
 
 /// The use of a document.
@@ -90,9 +96,10 @@ pub(super) fn draft(root: &Element, libraries: &Libraries, faults: &mut Faults) 
         references: Vec::new(),
         libraries,
         called: BTreeMap::new(),
-        whole: true,
-        statements_read: true,
-        ids_read: true,
+        ambiguous: BTreeSet::new(),
+        unidentified: 0,
+        nowhere: Vec::new(),
+        links_left: limit::LINKS_MAX,
     };
     let fields = reader.fields(root, "TRANSACTION");
     reader.name = fields.one("NAME").and_then(|name| reader.parsed(name));
@@ -110,26 +117,32 @@ pub(super) fn draft(root: &Element, libraries: &Libraries, faults: &mut Faults) 
 
     let operation_fields: Vec<Fields<'_>> =
         elements.iter().map(|element| reader.fields(element, "OPERATION")).collect();
-    let ids = reader.identify(&elements, &operation_fields);
-    let mut operations = Vec::new();
-    let mut link_places = Vec::new();
-    let mut links_left = limit::LINKS_MAX;
+    let identities = reader.identify(&elements, &operation_fields);
+    let (mut operations, mut link_places, mut open, mut statements_read) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (index, (element, fields)) in elements.iter().zip(&operation_fields).enumerate() {
-        let (links, places) = reader.links(fields, ids[index], &mut links_left);
-        let targets: BTreeSet<usize> = links.iter().copied().collect();
+        let links = reader.links(fields, identities[index]);
+        let (split, split_read) = match fields.one("SPLIT") {
+            None => (None, true),
+            Some(split) => {
+                let (split, is_read) = reader.split(split, index, &links.targets);
+                (Some(split), is_read)
+            }
+        };
         reader.combinations(fields, index);
         let iteration = fields.one("hx:ITERATE").and_then(|iterate| reader.iteration(iterate, index));
         let own = if fields.one("hx:ITERATE").is_some() { Own::Line } else { Own::Neither };
         let timeout_ms = fields.one("TIMEOUT").and_then(|timeout| reader.timeout(timeout));
+        let service = fields.one("CXCNAME").and_then(|name| reader.service(name, index));
         operations.push(Operation {
-            id: ids[index].unwrap_or_default(),
+            id: identities[index].number().unwrap_or_default(),
             name: reader.names[index].clone(),
             performs: reader.performs(fields, index),
             work: reader.work(fields),
-            service: fields.one("CXCNAME").and_then(|name| reader.service(name, index)),
             timeout_ms,
-            broadcast: fields.one("BROADCAST").map(|broadcast| reader.broadcast(broadcast, index)),
-            split: fields.one("SPLIT").map(|split| reader.split(split, index, &targets)),
+            broadcast: fields.one("BROADCAST").map(|broadcast| reader.broadcast(broadcast, index, service.as_ref())),
+            split,
+            service,
             join: fields.one("JOIN").map_or(Join::Default, |join| reader.join(join, Scope { operation: index, own })),
             organization: fields
                 .one("hx:ORGANIZATION")
@@ -140,12 +153,15 @@ pub(super) fn draft(root: &Element, libraries: &Libraries, faults: &mut Faults) 
                 .and_then(|compensation| reader.compensation(compensation, index)),
             iteration,
             priority: fields.one("hx:PRIORITY").map_or(Some(priority), |own| reader.priority(own)).unwrap_or(priority),
-            links,
+            links: links.sure,
             predecessors: Vec::new(),
             place: element.place,
         });
-        link_places.push(places);
+        link_places.push(links.places);
+        open.push(links.open);
+        statements_read.push(split_read);
     }
+    reader.tell_nowhere();
     Some(Draft {
         place: root.place,
         timeout_ms: fields.one("TIMEOUT").and_then(|timeout| reader.timeout(timeout)),
@@ -156,8 +172,9 @@ pub(super) fn draft(root: &Element, libraries: &Libraries, faults: &mut Faults) 
         link_places,
         references: reader.references,
         libraries: reader.called,
-        whole: reader.whole && reader.ids_read,
-        statements_read: reader.statements_read,
+        identities,
+        open,
+        statements_read,
     })
 }
 
@@ -171,10 +188,25 @@ struct Reader<'f> {
     /// What may be called, and what is.
     libraries: &'f Libraries,
     called: BTreeMap<LibraryName, LibraryHash>,
-    whole: bool,
-    statements_read: bool,
-    /// Whether every operation has an OPID of its own, so that one that is not found is not there.
-    ids_read: bool,
+    /// The OPIDs that more than one operation has.
+    ambiguous: BTreeSet<u32>,
+    /// How many operations there are whose number nothing tells.
+    unidentified: usize,
+    /// What leads nowhere.
+    nowhere: Vec<Nowhere>,
+    links_left: usize,
+}
+
+/// The links of one operation.
+#[derive(Default)]
+struct Links {
+    /// Those that lead where they say, and where they stand.
+    sure: Vec<usize>,
+    places: Vec<Place>,
+    /// All operations that they may lead to.
+    targets: BTreeSet<usize>,
+    /// Whether there is one that may lead to any operation.
+    open: bool,
 }
 
 /// The operation whose documents an expression may use.
@@ -190,51 +222,6 @@ impl Reader<'_> {
         self.faults.add(Fault::new(code, message).at(place).help(help));
     }
 
-    /// Finds out who is who before anything else, for links and variables may lead to operations later in the text.
-    fn identify(&mut self, elements: &[&Element], fields: &[Fields<'_>]) -> Vec<Option<u32>> {
-        let mut ids = Vec::new();
-        let mut lines: BTreeMap<OperationName, u32> = BTreeMap::new();
-        for (index, (element, fields)) in elements.iter().zip(fields).enumerate() {
-            let name = fields.one("NAME").and_then(|at| {
-                let name = self.parsed::<OperationName>(at)?;
-                if ![HEAD, TAIL].contains(&name.as_str())
-                    && let Some(line) = lines.insert(name.clone(), element.place.line)
-                {
-                    let message = format!("the operation in line {line} has the name {name} already");
-                    let help = format!(
-                        "give it a NAME of its own; with <hx:PERFORMS>{name}</hx:PERFORMS> the same services perform it"
-                    );
-                    self.add(Code::DefinitionDuplicate, at.place, message, help);
-                    lines.insert(name.clone(), line);
-                }
-                Some(name)
-            });
-            // What stands in is never performed: its fault is noted, so the definition is refused.
-            self.names.push(name.unwrap_or_else(|| "unnamed".parse().expect("it has letters alone")));
-            let mut id = fields.one("OPID").and_then(|id| self.identity(id));
-            if let Some(number) = id {
-                match self.indexes.entry(number) {
-                    Entry::Vacant(vacant) => drop(vacant.insert(index)),
-                    Entry::Occupied(first) => {
-                        let line = elements[*first.get()].place.line;
-                        let place = fields.one("OPID").map_or(element.place, |at| at.place);
-                        let message = format!("OPID {number} is the operation's in line {line} already");
-                        self.add(Code::DefinitionDuplicate, place, message, "give every operation an OPID of its own");
-                        id = None;
-                    }
-                }
-            }
-            self.ids_read &= id.is_some();
-            ids.push(id);
-            let performed = ["CXCNAME", "hx:TRANSACTION", "hx:SIGNAL"].iter().any(|name| fields.one(name).is_some());
-            if !performed && ![HEAD, TAIL].contains(&self.names[index].as_str()) {
-                let message = format!("<OPERATION> {} has no <CXCNAME>", self.names[index]);
-                self.faults.invalid(element.place, message, "name the service that performs it, or write ANY");
-            }
-        }
-        ids
-    }
-
     fn service(&mut self, element: &Element, index: usize) -> Option<ServiceName> {
         // No service performs head and tail; what stands there is a custom of the source's examples.
         if [HEAD, TAIL].contains(&self.names[index].as_str()) || own_text(element).trim() == ANY {
@@ -243,17 +230,18 @@ impl Reader<'_> {
         self.parsed(element)
     }
 
-    fn links(&mut self, fields: &Fields<'_>, id: Option<u32>, left: &mut usize) -> (Vec<usize>, Vec<Place>) {
+    fn links(&mut self, fields: &Fields<'_>, identity: Identity) -> Links {
+        let id = identity.number();
         let shown_id = id.map_or_else(String::new, |id| format!(" {id}"));
-        let (mut links, mut places, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let mut links = Links::default();
         for element in fields.all("OPLINK") {
-            if *left == 0 {
+            if self.links_left == 0 {
                 let message = format!("there are more links than the limit of {}", limit::LINKS_MAX);
                 self.faults.invalid(element.place, message, "divide the work into several transactions");
-                self.whole = false;
+                links.open = true;
                 break;
             }
-            *left -= 1;
+            self.links_left -= 1;
             let link = self.fields(element, "OPLINK");
             if let Some(source) = link.one("SRCOPID")
                 && let Some(number) = self.identity(source)
@@ -269,41 +257,33 @@ impl Reader<'_> {
                 );
             }
             let Some((destination, number)) = link.one("DSTOPID").and_then(|at| Some((at, self.identity(at)?))) else {
-                self.whole = false;
+                links.open = true;
                 continue;
             };
             match self.indexes.get(&number) {
-                Some(&target) if seen.insert(target) => {
-                    links.push(target);
-                    places.push(element.place);
+                Some(&target) if links.targets.insert(target) => {
+                    if self.ambiguous.contains(&number) {
+                        links.open = true;
+                    } else {
+                        links.sure.push(target);
+                        links.places.push(element.place);
+                    }
                 }
                 Some(_) => {
                     let message = format!("operation{shown_id} has two links to operation {number}");
                     self.add(Code::DefinitionLink, element.place, message, "remove one of them");
                 }
                 None => {
-                    self.nowhere(
-                        Code::DefinitionLink,
-                        destination.place,
-                        &format!("a link of operation{shown_id}"),
-                        number,
-                    );
-                    self.whole = false;
+                    let whose = format!("a link of operation{shown_id}");
+                    self.nowhere(Code::DefinitionLink, destination.place, &whose, number);
+                    links.open = true;
                 }
             }
         }
-        (links, places)
+        links
     }
 
-    /// Notes that an OPID leads nowhere, unless it may be one that could not be read.
-    fn nowhere(&mut self, code: Code, place: Place, whose: &str, number: u32) {
-        if self.ids_read {
-            let message = format!("{whose} leads to operation {number}, which is not there");
-            self.add(code, place, message, "correct the OPID, or add the operation");
-        }
-    }
-
-    fn broadcast(&mut self, element: &Element, index: usize) -> Broadcast {
+    fn broadcast(&mut self, element: &Element, index: usize, only: Option<&ServiceName>) -> Broadcast {
         let fields = self.fields(element, "BROADCAST");
         let minimum = fields.one("RESPONSE").and_then(|response| {
             let minimum = self.fields(response, "RESPONSE").one("MIN")?;
@@ -328,28 +308,46 @@ impl Reader<'_> {
                 _ => None,
             })
         });
-        let local = federation != Some(true);
-        if let Some((number, place)) = minimum.filter(|(number, _)| local && *number as usize > services.len())
-            && !services.is_empty()
+        if let Some(only) = only {
+            self.never_asked(&fields, only);
+        }
+        // Names of services are unique here, but every member may have a service of the same name.
+        let asked_max = match only {
+            _ if federation == Some(true) => None,
+            Some(_) => Some(1),
+            None => Some(services.len()).filter(|&named| named > 0),
+        };
+        if let (Some((number, place)), Some(asked_max)) = (minimum, asked_max)
+            && number as usize > asked_max
         {
-            let message = format!("<MIN> asks for {number} responses, and {} are asked", services.len());
-            let help = "lower MIN, name more services, or ask the FEDERATION with hx:SCOPE";
+            let asked = if asked_max == 1 { "one service is".to_owned() } else { format!("{asked_max} services are") };
+            let message = format!("<MIN> asks for {number} responses, and at most {asked} asked");
+            let help = match only {
+                Some(_) => "lower MIN, write ANY as CXCNAME, or ask the FEDERATION with hx:SCOPE",
+                None => "lower MIN, name more services, or ask the FEDERATION with hx:SCOPE",
+            };
             self.add(Code::DefinitionCombination, place, message, help);
         }
         let minimum = minimum.map(|(number, _)| number);
         Broadcast { minimum, expression, federation: federation.unwrap_or(false), services }
     }
 
-    fn split(&mut self, element: &Element, index: usize, links: &BTreeSet<usize>) -> Split {
+    /// Reads a SPLIT; also whether all of it could be read, so that what no statement leads to was meant so.
+    fn split(&mut self, element: &Element, index: usize, links: &BTreeSet<usize>) -> (Split, bool) {
         let mut statements = Vec::new();
+        let mut is_read = true;
         for statement in self.fields(element, "SPLIT").all("STMT") {
             let fields = self.fields(statement, "STMT");
             let scope = Scope { operation: index, own: Own::Both };
             let expression = fields.one("EXPR").and_then(|element| self.condition(element, scope, "a statement"));
-            let mut targets = Vec::new();
+            let (mut targets, mut seen) = (Vec::new(), BTreeSet::new());
             for target in fields.all("OPID") {
                 let Some(number) = self.identity(target) else { continue };
                 match self.indexes.get(&number) {
+                    Some(index) if !seen.insert(*index) => {
+                        let message = format!("the statement names operation {number} twice");
+                        self.add(Code::DefinitionDuplicate, target.place, message, "remove one of them");
+                    }
                     Some(index) if links.contains(index) => targets.push(*index),
                     Some(_) => {
                         let message =
@@ -364,12 +362,12 @@ impl Reader<'_> {
                     None => self.nowhere(Code::DefinitionLink, target.place, "the statement", number),
                 }
             }
-            self.statements_read &= targets.len() == fields.all("OPID").count();
+            is_read &= targets.len() == fields.all("OPID").count();
             match expression {
                 Some(expression) => statements.push(Statement { expression, targets }),
-                None => self.statements_read = false,
+                None => is_read = false,
             }
         }
-        Split { statements }
+        (Split { statements }, is_read)
     }
 }

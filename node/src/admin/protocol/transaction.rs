@@ -147,7 +147,7 @@ pub struct RefusedAnswer {
     pub from: String,
     /// What it says: `completed`, `failed`, `expired` or `cancelled`.
     pub outcome: String,
-    /// Why it was refused: `late`, `duplicate` or `foreign`.
+    /// Why it was refused: `late`, `duplicate`, `foreign` or `malformed`.
     pub why: String,
     /// The invocation that it names.
     pub invocation: InvocationId,

@@ -33,7 +33,10 @@ pub struct Check {
 impl Check {
     pub fn perform(self, context: &Context) -> Result<(), Failure> {
         let libraries = self.libraries.load().map_err(|fault| unread(fault, context))?;
-        let bytes = read(&self.file).map_err(|fault| unread(fault, context))?;
+        let bytes = read(&self.file).map_err(|fault| match fault.code {
+            Code::DocumentTooLarge if !context.json => told(&self.file, "", &[fault]),
+            _ => unread(fault, context),
+        })?;
         let (_, definition) = checked(&self.file, &bytes, &libraries, context)?;
         let none: [Fault; 0] = [];
         context.show(&none[..], |_| {
@@ -51,7 +54,11 @@ impl Check {
 
 /// The text of a file and the definition that it is where these libraries are, or all its faults, which are shown already.
 pub fn sound(file: &Path, libraries: &Libraries, context: &Context) -> Result<(String, Definition), Failure> {
-    checked(file, &read(file)?, libraries, context)
+    let bytes = read(file).map_err(|fault| match fault.code {
+        Code::DocumentTooLarge if !context.json => told(file, "", &[fault]),
+        _ => fault.into(),
+    })?;
+    checked(file, &bytes, libraries, context)
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Fault> {
@@ -76,11 +83,16 @@ fn checked(
     if context.json {
         print_list(&faults, Some(Place { line: 1, column: 1 }));
     } else {
-        let _ = io::stderr()
-            .lock()
-            .write_all(render::definition_faults(&name_of(file), &source, &faults, look()).as_bytes());
+        return Err(told(file, &source, &faults));
     }
     Err(Failure::Told)
+}
+
+/// Shows the faults of a file with this text to a person.
+fn told(file: &Path, source: &str, faults: &[Fault]) -> Failure {
+    let shown = render::definition_faults(&name_of(file), source, faults, look());
+    let _ = io::stderr().lock().write_all(shown.as_bytes());
+    Failure::Told
 }
 
 /// There is no text in which a fault could have a place: it is a list all the same, as the answers of a check are.

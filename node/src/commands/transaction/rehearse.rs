@@ -24,8 +24,12 @@ use hansa_core::{
     offer::{Offers, PeerOffer},
     transaction::{
         Around, Definition, Definitions, Teller, Work,
-        rehearsal::{Rehearsal, Script, dry_run},
+        rehearsal::{Rehearsal, Script, Unknown, dry_run},
     },
+};
+use serde::{
+    Deserializer,
+    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor},
 };
 use std::{
     collections::BTreeSet,
@@ -39,8 +43,8 @@ use std::{
 /// transaction. The exit code is 1 unless it completes. docs/transactions.md describes the answers' file.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    hansa transaction dry-run purchase --input order.xml --answers answers.xml\n  \
-    hansa transaction dry-run purchase --input order.xml --answers answers.xml --definition purchase.xml")]
+    hansa transaction dry-run purchase --input order.xml --answers answers.json\n  \
+    hansa transaction dry-run purchase --input order.xml --answers answers.json --definition purchase.xml")]
 pub struct DryRunCommand {
     /// The definition
     #[arg(value_name = "NAME")]
@@ -64,7 +68,7 @@ pub struct DryRunCommand {
 impl DryRunCommand {
     pub async fn perform(self, context: &Context) -> Result<(), Failure> {
         let input = parsed(&self.input, Code::DocumentMalformed)?;
-        let script = script(&self.answers)?;
+        let (script, written) = script(&self.answers)?;
         let libraries = self.libraries.load()?;
         let mut definitions = Vec::new();
         for file in &self.definition {
@@ -79,6 +83,21 @@ impl DryRunCommand {
             offers = organizations(context).await?;
         }
         let around = Around { definitions: Definitions::of(definitions), offers, ..Around::default() };
+        let unknown = script.unknown(&around.definitions, &self.name);
+        if !unknown.is_empty() && around.definitions.named(&self.name).is_some() {
+            let faults = unknown.into_iter().map(|Unknown { path, message }| {
+                let fault = Fault::new(
+                    Code::MessageMalformed,
+                    format!("{}, {}: {message}", self.answers.display(), path.join(".")),
+                );
+                let fault = fault.help("correct the key, or remove it: what stands there would never be answered");
+                match place_of(&written, &path) {
+                    Some(place) => fault.at(place),
+                    None => fault,
+                }
+            });
+            return Err(several("the answers' file", &self.answers, faults.collect()));
+        }
         let began = Time::now();
         let rehearsal = dry_run(&around, &self.name, input, &script, began.0)?;
         let told = told(&rehearsal, &around, began, self.history);
@@ -87,14 +106,45 @@ impl DryRunCommand {
     }
 }
 
-/// What is answered, from a JSON file.
-fn script(file: &Path) -> Result<Script, Fault> {
+/// What is answered, from a JSON file, and its text.
+fn script(file: &Path) -> Result<(Script, String), Fault> {
     let text = read_document(file, Code::MessageMalformed)?;
-    serde_json::from_str(&text).map_err(|error| {
+    let script = serde_json::from_str(&text).map_err(|error| {
         let place = Place { line: error.line() as u32, column: error.column() as u32 };
         let message = format!("the answers' file {} is not what it must be: {error}", file.display());
         Fault::new(Code::MessageMalformed, message).at(place).help("docs/transactions.md describes it, under Dry runs.")
-    })
+    })?;
+    Ok((script, text))
+}
+
+/// Where in a JSON text the last of these keys ends, each in the object that the one before leads to.
+fn place_of(text: &str, path: &[String]) -> Option<Place> {
+    /// Reads as far as that, and fails there: then the reader says where it is.
+    struct Way<'p>(&'p [String]);
+    impl<'de> DeserializeSeed<'de> for Way<'_> {
+        type Value = ();
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+            deserializer.deserialize_map(self)
+        }
+    }
+    impl<'de> Visitor<'de> for Way<'_> {
+        type Value = ();
+        fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            out.write_str("an object")
+        }
+        fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
+            while let Some(key) = map.next_key::<String>()? {
+                match self.0 {
+                    [last] if *last == key => return Err(M::Error::custom("here it is")),
+                    [first, rest @ ..] if *first == key => map.next_value_seed(Way(rest))?,
+                    _ => drop(map.next_value::<IgnoredAny>()?),
+                }
+            }
+            Ok(())
+        }
+    }
+    let error = Way(path).deserialize(&mut serde_json::Deserializer::from_str(text)).err()?;
+    Some(Place { line: error.line() as u32, column: error.column() as u32 })
 }
 
 /// The organizations that the node knows, for operations that name one.

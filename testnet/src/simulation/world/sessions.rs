@@ -133,6 +133,7 @@ fn word(said: &FromSession) -> &'static str {
         FromSession::Unsubscribe { .. } => "unsubscribe",
         FromSession::Taken { .. } => "taken",
         FromSession::Answer { .. } => "answer",
+        FromSession::Strayed { .. } => "stray answer",
     }
 }
 

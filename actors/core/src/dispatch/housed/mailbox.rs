@@ -38,6 +38,14 @@ impl Housed for Mailbox {
             Effect::Return { caller: Caller::Peer(organization), invocation, outcome, asker } => {
                 Delivery::Inward(Input::Link(organization, link::Input::Answer { invocation, outcome, asker }))
             }
+            Effect::Stray { caller, invocation, from, outcome, refusal } => {
+                let from = Performer::Local(from);
+                let stray = transaction::Input::Strayed { invocation, from, outcome, refusal };
+                Delivery::Inward(Input::Transaction(caller, stray))
+            }
+            Effect::Refuse { asker, fault } => {
+                Delivery::Outward(Outward::Session(asker.session, ToSession::Refused { message: asker.message, fault }))
+            }
             // A mailbox and who performs for it live with the process.
             Effect::Acknowledge { asker } => acknowledge(asker, noted("registered")),
         }

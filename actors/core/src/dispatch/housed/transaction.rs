@@ -136,6 +136,7 @@ impl Housed for Instance {
             | Input::Signal { asker, .. } => Some(*asker),
             Input::Answer { asker, .. } => *asker,
             Input::Begin { .. }
+            | Input::Strayed { .. }
             | Input::Inquire { .. }
             | Input::Withdraw { .. }
             | Input::Settle { .. }

@@ -1,35 +1,46 @@
 //! What the choices of a definition exclude: statements that are never true, operations that are therefore never
 //! performed, and documents that are never there where they are used (T2, T7).
 //!
-//! `check` calls it for graphs that run forward. For every operation it works out what must be so where the operation is
-//! performed: what all ways to it from the head have in common. It tells only what holds for every transaction; one pass
-//! over the links, with a bounded number of facts at each operation.
+//! `check` calls it. For every operation it works out what must be so where the operation is performed: what all ways to it
+//! from the head have in common. It tells only what holds for every transaction: nothing of operations on or behind circles,
+//! and where a link may lead anywhere, only of statements that contradict themselves. One pass over the links, with a bounded
+//! number of facts at each operation.
 
-use super::{add, words};
+use super::{add, only, words};
 use crate::{
     code::{Code, Place},
     transaction::{
-        definition::{Join, Operation, Source},
+        definition::{HEAD, Join, Operation, Source},
         faults::Faults,
+        parse::Draft,
     },
 };
 use facts::{Conflict, Facts, Things};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 mod facts;
 
-/// Checks the choices of operations whose links lead forward in `order`.
-pub(super) fn check(operations: &[Operation], order: &[usize], faults: &mut Faults) {
+/// How many operations are looked at to name the one that excludes another.
+const LOOKED_AT_MAX: usize = 64;
+
+/// Checks the choices of a draft, of whose operations those in `order` have links that lead forward.
+pub(super) fn check(draft: &Draft, order: &[usize], faults: &mut Faults) {
+    let operations = &draft.operations;
     if operations.iter().all(|operation| operation.split.is_none() && operation.broadcast.is_none()) {
         return;
     }
     let mut things = Things::default();
-    let chosen: Vec<Option<BTreeMap<usize, Facts>>> =
-        operations.iter().map(|operation| chosen(operation, &mut things, faults)).collect();
+    let chosen: Vec<Option<BTreeMap<usize, Facts>>> = operations
+        .iter()
+        .zip(&draft.statements_read)
+        // Where a statement could not be read, any link may be followed.
+        .map(|(operation, is_read)| chosen(operation, &mut things, faults).filter(|_| *is_read))
+        .collect();
+    let Some(head) = only(operations, HEAD).filter(|_| !draft.open.contains(&true)) else { return };
     // What must be so where an operation is performed; none for one that never is.
     let mut performed: Vec<Option<Facts>> = vec![None; operations.len()];
     for &index in order {
-        if index == 0 {
+        if index == head {
             performed[index] = Some(Facts::default());
         } else {
             performed[index] = reached(operations, index, &performed, &chosen);
@@ -39,23 +50,67 @@ pub(super) fn check(operations: &[Operation], order: &[usize], faults: &mut Faul
         }
         statements(&operations[index], performed[index].as_ref(), &mut things, faults);
     }
-    for (index, operation) in operations.iter().enumerate() {
-        let Some(here) = &performed[index] else { continue };
-        for (of, place) in needed(operation) {
-            let Some(there) = performed.get(of).and_then(Option::as_ref).filter(|_| of != index) else { continue };
-            if let Some(Conflict::Thing(thing, one, other)) = here.conflict(there) {
-                let message = format!(
-                    "{} is never performed where {} is, so its document is never there: {} would have to be {} and {}",
-                    words(&operations[of]),
-                    words(operation),
-                    things.words(thing),
-                    one.words(),
-                    other.words()
-                );
-                let help = "make the argument OPTIONAL, use another document, or correct the SPLIT";
-                add(faults, Code::DefinitionContradiction, place, message, help);
-            }
+    for index in 0..operations.len() {
+        documents(operations, index, &performed, &things, faults);
+    }
+}
+
+/// Tells of documents that an operation needs and that are never there: because whoever makes them is never performed
+/// where it is, or two of them never together.
+fn documents(
+    operations: &[Operation],
+    index: usize,
+    performed: &[Option<Facts>],
+    things: &Things,
+    faults: &mut Faults,
+) {
+    let Some(here) = &performed[index] else { return };
+    let operation = &operations[index];
+    // What must be so where all that was looked at is there, and whose documents that were.
+    let mut together = here.clone();
+    let mut before: BTreeSet<usize> = BTreeSet::new();
+    for (of, place) in needed(operation) {
+        let Some(there) = performed.get(of).and_then(Option::as_ref).filter(|_| of != index) else { continue };
+        if let Some(Conflict::Thing(thing, one, other)) = here.conflict(there) {
+            let message = format!(
+                "{} is never performed where {} is, so its document is never there: {} would have to be {} and {}",
+                words(&operations[of]),
+                words(operation),
+                things.words(thing),
+                one.words(),
+                other.words()
+            );
+            let help = "make the argument OPTIONAL, use another document, or correct the SPLIT";
+            add(faults, Code::DefinitionContradiction, place, message, help);
+            continue;
         }
+        if before.contains(&of) {
+            continue;
+        }
+        if let Some(Conflict::Thing(thing, one, other)) = together.conflict(there) {
+            let excluded = before
+                .iter()
+                .take(LOOKED_AT_MAX)
+                .find(|&&earlier| performed[earlier].as_ref().is_some_and(|earlier| earlier.conflict(there).is_some()));
+            let excluded = excluded.map_or_else(
+                || "the others whose documents it needs".to_owned(),
+                |&earlier| words(&operations[earlier]),
+            );
+            let message = format!(
+                "{} needs documents that are never there together: {} is never performed where {excluded} is, for {} would \
+                 have to be {} and {}",
+                words(operation),
+                words(&operations[of]),
+                things.words(thing),
+                other.words(),
+                one.words()
+            );
+            let help = "make both arguments OPTIONAL, use other documents, or correct the SPLIT";
+            add(faults, Code::DefinitionContradiction, place, message, help);
+            continue;
+        }
+        together = together.and(there);
+        before.insert(of);
     }
 }
 

@@ -126,6 +126,31 @@ impl Instance {
         }))
     }
 
+    /// Record that an answer came which is none, as long as that does not become too many.
+    pub(super) fn strayed(
+        begun: Option<&Begun>,
+        now: Moment,
+        invocation: InvocationId,
+        from: Performer,
+        outcome: OutcomeKind,
+        refusal: Refusal,
+    ) -> Result<Decision<Self>, Fault> {
+        let begun = begun.ok_or_else(|| Self::not_waiting(invocation))?;
+        let part = begun.invocations.get(&invocation).copied().ok_or_else(|| Self::not_waiting(invocation))?;
+        let is_alike = |refused: &&Refused| {
+            matches!(refused.refusal, Refusal::Foreign | Refusal::Malformed)
+                && refused.leg.is_some_and(|(operation, _)| operation == part.operation)
+        };
+        let alike = begun.refused.iter().filter(is_alike).count();
+        if alike >= limit::ANSWERS_STRAYED_MAX || begun.refused.len() >= limit::ANSWERS_REFUSED_MAX {
+            let message = format!("{alike} answers to this operation that are none are recorded already");
+            return Err(Fault::new(Code::ResponseRefused, message));
+        }
+        let leg = Some((part.operation, part.leg));
+        let refused = Refused { invocation, leg, from, outcome, refusal, at: now };
+        Ok(Decision::nothing().record(Record::AnswerRefused(refused)))
+    }
+
     /// End an operation, if nothing more is to be waited for.
     pub(super) fn judge(
         &self,

@@ -49,11 +49,9 @@ impl Instance {
         let lines = lines(iteration, &view)?;
         if lines.len() > iteration.lines_max as usize {
             let name = &definition.operations[index as usize].name;
-            let message = format!(
-                "operation {name} may iterate over {} lines, and there are {}",
-                iteration.lines_max,
-                lines.len()
-            );
+            // No more lines are looked for than it takes to know that there are too many.
+            let most = iteration.lines_max;
+            let message = format!("operation {name} may iterate over {most} lines, and there are more than {most}");
             return Err(Fault::new(Code::IterationTooLong, message).at(iteration.place));
         }
         line_documents(definition, index as usize, &view, &lines)

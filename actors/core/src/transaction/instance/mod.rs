@@ -125,6 +125,17 @@ pub enum Input {
         /// Whom to acknowledge once it is recorded.
         asker: Option<Asker>,
     },
+    /// An answer came that is none, and was refused already: it is recorded, and nothing else.
+    Strayed {
+        /// Which invocation it names.
+        invocation: InvocationId,
+        /// As whom it was given.
+        from: Performer,
+        /// What it seems to say.
+        outcome: OutcomeKind,
+        /// Why it was refused.
+        refusal: Refusal,
+    },
     /// A link or a sub-transaction asks, after a restart, whether this is still waited for.
     Inquire {
         /// Which invocation.
@@ -314,6 +325,9 @@ impl Machine for Instance {
             Input::Signal { asker, signal, document } => self.signal(around, begun, now, asker, signal, document),
             Input::Answer { invocation, outcome, from, asker } => {
                 self.answer(around, begun, now, dice, Answer { invocation, outcome, from, asker })
+            }
+            Input::Strayed { invocation, from, outcome, refusal } => {
+                Self::strayed(begun, now, invocation, from, outcome, refusal)
             }
             Input::Inquire { invocation, performer } => {
                 let waiting = open.is_some_and(|open| open.waiting_for(invocation).is_some());

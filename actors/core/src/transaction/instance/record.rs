@@ -123,6 +123,8 @@ pub enum Refusal {
     Duplicate,
     /// The transaction never asked for it, or asked somebody else.
     Foreign,
+    /// It came from whom it was asked of, and what it says cannot be read.
+    Malformed,
 }
 
 /// What an outcome is, without its document.

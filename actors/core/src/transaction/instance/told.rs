@@ -106,6 +106,7 @@ impl<'a> Teller<'a> {
                     Refusal::Late => "nobody waited any more",
                     Refusal::Duplicate => "another answer came before",
                     Refusal::Foreign => "it was not asked",
+                    Refusal::Malformed => "what it says cannot be read",
                 };
                 let what = what.unwrap_or_else(|| "no operation".to_owned());
                 format!("{what}: {} said {said}, which was refused: {why}", self.performer(from))

@@ -60,7 +60,7 @@ impl Reader<'_> {
         if !own_text(element).trim().is_empty() {
             let message = format!("<{name}> has text between its elements");
             self.faults.invalid(
-                element.place,
+                element.text_place.unwrap_or(element.place),
                 message,
                 "remove the text, or put it into the element that it belongs to",
             );

@@ -55,12 +55,17 @@ impl Reader<'_> {
             );
         }
         let place = element.place;
-        match *kinds.first()? {
-            "VALUE" => self.value(fields.one("VALUE")?, fields.one("VALTYPE"), place),
-            "OPERATOR" => self.operator(fields.one("OPERATOR")?, scope, depth, place),
-            "FUNCTION" => self.function(fields.one("FUNCTION")?, scope, depth, place),
-            _ => self.variable(fields.one("VAR")?, scope, place),
-        }
+        // Of several, all are read, so that one fault does not hide those in them.
+        let mut read =
+            kinds.into_iter().filter_map(|kind| Some((kind, fields.one(kind)?))).map(|(kind, at)| match kind {
+                "VALUE" => self.value(at, fields.one("VALTYPE"), place),
+                "OPERATOR" => self.operator(at, scope, depth, place),
+                "FUNCTION" => self.function(at, scope, depth, place),
+                _ => self.variable(at, scope, place),
+            });
+        let first = read.next()?;
+        read.for_each(drop);
+        first
     }
 
     fn value(&mut self, element: &Element, value_type: Option<&Element>, place: Place) -> Option<Expression> {
@@ -103,12 +108,13 @@ impl Reader<'_> {
                 Some(at.and_then(|at| self.chosen(at, Code::DefinitionType, &names, Function::named)))
             }
         };
-        let declared = match fields.one("VALTYPE") {
-            None => None,
-            Some(at) => Some((self.value_type(at)?, at.place)),
-        };
+        let declared = fields.one("VALTYPE").map(|at| self.value_type(at).map(|value_type| (value_type, at.place)));
         let arguments: Vec<_> =
             fields.all("EXPR").map(|argument| self.expression(argument, scope, depth + 1)).collect();
+        let declared = match declared {
+            None => None,
+            Some(read) => Some(read?),
+        };
         let arguments = arguments.into_iter().collect::<Option<Vec<_>>>()?;
         let namespace = |prefix: &str| element.namespace_of(prefix).map(str::to_owned);
         let site = Site { place, declared, namespace: &namespace };
@@ -175,7 +181,10 @@ impl Reader<'_> {
             self.nowhere(Code::DefinitionVariable, element.place, "the variable", id);
             return None;
         };
-        self.references.push(Reference { by: scope.operation, of, side, own: scope.own, place: element.place });
+        // Which of the two operations with this number is meant, nobody knows.
+        if !self.ambiguous.contains(&id) {
+            self.references.push(Reference { by: scope.operation, of, side, own: scope.own, place: element.place });
+        }
         Some((of, id))
     }
 

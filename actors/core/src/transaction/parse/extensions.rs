@@ -2,11 +2,11 @@
 //!
 //! The reader of operations calls it. What a retry, a compensation, an iteration or a signal does is the instance's matter.
 
-use super::{Fields, Own, Reader, Scope};
+use super::{Fields, Own, Reader, Scope, elements::own_text};
 use crate::{
     code::Code,
     document::Element,
-    ident::{DefinitionName, OperationName, ServiceName},
+    ident::{DefinitionName, OperationName, ServiceName, SignalName},
     limit,
     transaction::{
         definition::{ANY, Compensation, HEAD, Iteration, Join, Retry, TAIL, Work},
@@ -53,6 +53,14 @@ impl Reader<'_> {
                 let message = format!("{name} cannot have <{element_name}>: nobody is asked to perform it");
                 self.add(Code::DefinitionReserved, element.place, message, format!("remove the <{element_name}>"));
             }
+            // Zero is none, here as everywhere.
+            let timeout =
+                fields.one("TIMEOUT").filter(|at| own_text(at).trim().parse().is_ok_and(|seconds: u32| seconds > 0));
+            if let Some(timeout) = timeout {
+                let message = format!("{name} cannot have <TIMEOUT>: it ends at once");
+                let help = "remove it; the TIMEOUT of the TRANSACTION is over all operations";
+                self.add(Code::DefinitionReserved, timeout.place, message, help);
+            }
             return;
         }
         for (one, other, why) in APART {
@@ -73,6 +81,9 @@ impl Reader<'_> {
                     format!("{} runs itself, and so would never end", shown(&self.text(at).unwrap_or_default()));
                 let help = "name another definition; hx:ITERATE repeats an operation";
                 self.add(Code::DefinitionCycle, at.place, message, help);
+            }
+            if let Some(signal) = fields.one("hx:SIGNAL") {
+                let _: Option<SignalName> = self.parsed(signal);
             }
             return name.map_or(Work::Service, Work::Transaction);
         }
@@ -211,6 +222,19 @@ impl Reader<'_> {
             concurrent_max: concurrent_max.unwrap_or(limit::ITERATION_CONCURRENT.min(lines_max?)),
             place: element.place,
         })
+    }
+
+    /// Notes which services a broadcast names although its operation is bound to another.
+    pub(super) fn never_asked(&mut self, fields: &Fields<'_>, only: &ServiceName) {
+        for at in fields.all("hx:SERVICE") {
+            let named = own_text(at);
+            let Ok(named) = named.trim().parse::<ServiceName>() else { continue };
+            if named != *only && named.as_str() != ANY {
+                let message = format!("<hx:SERVICE> {named} is never asked: <CXCNAME> says that {only} alone is");
+                let help = "write ANY as CXCNAME, or remove the hx:SERVICE";
+                self.add(Code::DefinitionCombination, at.place, message, help);
+            }
+        }
     }
 
     /// The services that a broadcast is limited to.

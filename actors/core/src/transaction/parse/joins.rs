@@ -95,7 +95,8 @@ impl Reader<'_> {
                 );
                 return None;
             }
-            (Some(_), Some(at)) => {
+            (Some(expression), Some(at)) => {
+                let _ = (self.expression(expression, scope, 1), self.mapping(at, scope));
                 self.faults.invalid(at.place, "<ARG> has both <EXPR> and <DOCUMENT>", "keep one of them");
                 return None;
             }

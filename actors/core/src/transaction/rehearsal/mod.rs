@@ -14,4 +14,4 @@ mod tests;
 
 pub use dry_run::{Rehearsal, Unanswered, dry_run};
 pub use replay::{Difference, Replayed, replay};
-pub use script::{Script, ScriptedAnswer, ScriptedFailure, ScriptedOperation, ScriptedSignal};
+pub use script::{Script, ScriptedAnswer, ScriptedFailure, ScriptedOperation, ScriptedSignal, Unknown};

@@ -7,14 +7,20 @@ use crate::{
     document::Text,
     ident::{DefinitionName, SignalName},
     invocation::Outcome,
-    transaction::Operation,
+    transaction::{Definitions, Operation, Work, grammar::meant},
 };
-use serde::{Deserialize, Deserializer, de::Error as _};
-use std::collections::BTreeMap;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// A whole script.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, remote = "Self")]
 pub struct Script {
     /// What operations answer, by name or OPID.
     pub operations: BTreeMap<String, ScriptedOperation>,
@@ -31,7 +37,7 @@ pub struct Script {
 /// Each time it is asked for, the first answer counts that fits the leg and the attempt. One that names neither is used
 /// once; the last of these is used from then on.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, remote = "Self")]
 pub struct ScriptedOperation {
     /// The answers.
     pub answers: Vec<ScriptedAnswer>,
@@ -43,7 +49,7 @@ pub struct ScriptedOperation {
 
 /// One answer. With neither document nor failure, none comes.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, remote = "Self")]
 pub struct ScriptedAnswer {
     /// What is answered.
     #[serde(deserialize_with = "checked")]
@@ -60,7 +66,7 @@ pub struct ScriptedAnswer {
 
 /// Why something is not done.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct ScriptedFailure {
     /// The code.
     #[serde(default = "operation_failed")]
@@ -72,7 +78,7 @@ pub struct ScriptedFailure {
 
 /// A signal that comes.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct ScriptedSignal {
     /// Its name.
     pub name: SignalName,
@@ -82,6 +88,38 @@ pub struct ScriptedSignal {
     /// When, counted from the beginning of the transaction.
     #[serde(default)]
     pub after_ms: u64,
+}
+
+/// Lists are no substitute for objects: derived readers would take an empty one for an object without fields.
+macro_rules! objects {
+    ($($name:ident),*) => {$(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Object;
+                impl<'de> Visitor<'de> for Object {
+                    type Value = $name;
+                    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        out.write_str("an object")
+                    }
+                    fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<$name, M::Error> {
+                        $name::deserialize(MapAccessDeserializer::new(map))
+                    }
+                }
+                deserializer.deserialize_map(Object)
+            }
+        }
+    )*};
+}
+
+objects!(Script, ScriptedOperation, ScriptedAnswer, ScriptedFailure, ScriptedSignal);
+
+/// Something in a script that nothing in the definitions answers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// The keys that lead to it, the outermost first.
+    pub path: Vec<String>,
+    /// What is wrong, in words.
+    pub message: String,
 }
 
 fn operation_failed() -> Code {
@@ -98,6 +136,60 @@ fn needed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> 
 }
 
 impl Script {
+    /// The operations and definitions that the script names, and that are not among those which a dry run of `root` runs by
+    /// it: their answers would never be given.
+    #[must_use]
+    pub fn unknown(&self, definitions: &Definitions, root: &DefinitionName) -> Vec<Unknown> {
+        let mut unknown = Vec::new();
+        let mut scripts: Vec<(&Self, Vec<String>, BTreeSet<&DefinitionName>)> =
+            vec![(self, Vec::new(), BTreeSet::from([root]))];
+        while let Some((script, path, roots)) = scripts.pop() {
+            // This script is that of sub-transactions too, as far as it has none of their own.
+            let (mut shared, mut next) = (BTreeSet::new(), Vec::from_iter(roots));
+            let mut own = BTreeSet::new();
+            let (mut keys, mut is_whole) = (BTreeSet::new(), true);
+            while let Some(name) = next.pop() {
+                if !shared.insert(name) {
+                    continue;
+                }
+                let Some(definition) = definitions.named(name) else {
+                    is_whole = false;
+                    continue;
+                };
+                for operation in &definition.operations {
+                    keys.extend([operation.name.to_string(), operation.id.to_string()]);
+                    match &operation.work {
+                        Work::Transaction(inner) => match script.transactions.get_key_value(inner) {
+                            Some(_) => {
+                                own.insert(inner);
+                            }
+                            None => next.push(inner),
+                        },
+                        Work::Service | Work::Signal(_) => {}
+                    }
+                }
+            }
+            let at = |keys: [&str; 2]| path.iter().cloned().chain(keys.map(str::to_owned)).collect::<Vec<_>>();
+            // What a definition has that is not there, nobody knows.
+            for key in script.operations.keys().filter(|key| is_whole && !keys.contains(*key)) {
+                let meant =
+                    meant(key, keys.iter().map(String::as_str)).map(|meant| format!("; did you mean '{meant}'?"));
+                let message = format!("no operation has the NAME or OPID '{key}'{}", meant.unwrap_or_default());
+                unknown.push(Unknown { path: at(["operations", key]), message });
+            }
+            for (name, inner) in &script.transactions {
+                let path = at(["transactions", name.as_str()]);
+                if own.contains(name) {
+                    scripts.push((inner, path, BTreeSet::from([name])));
+                } else if is_whole {
+                    let message = format!("no operation runs the definition '{name}' as a sub-transaction");
+                    unknown.push(Unknown { path, message });
+                }
+            }
+        }
+        unknown
+    }
+
     /// What an operation answers, if the script says.
     pub(super) fn operation(&self, operation: &Operation) -> Option<&ScriptedOperation> {
         self.operations.get(operation.name.as_str()).or_else(|| self.operations.get(&operation.id.to_string()))

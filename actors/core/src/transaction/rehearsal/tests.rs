@@ -185,3 +185,40 @@ fn a_replay_names_the_first_record_that_is_not_what_the_machine_decides() {
     assert!(replay(id, &around(), &missing).is_err());
     assert!(crate::transaction::Instance::new(&id).is_same_as(&crate::transaction::Instance::new(&id)));
 }
+
+#[test]
+fn what_a_script_names_that_no_definition_has_is_told_with_where_it_is() {
+    let unknown = |json: &str| {
+        let script = script(json);
+        let unknown = script.unknown(&around().definitions, &"purchase".parse().unwrap());
+        unknown.into_iter().map(|unknown| (unknown.path.join("/"), unknown.message)).collect::<Vec<_>>()
+    };
+    // By NAME or OPID; those of a sub-transaction too, as long as it has no script of its own.
+    let carry = around().definitions.named(&"transport".parse().unwrap()).unwrap().operations[1].name.to_string();
+    assert_eq!(unknown(&format!(r#"{{"operations": {{"quote": {{}}, "2": {{}}, "{carry}": {{}}}}}}"#)), []);
+    let told = unknown(r#"{"operations": {"qoute": {}, "77": {}}, "transactions": {"transprot": {}}}"#);
+    assert_eq!(told.len(), 3, "{told:#?}");
+    assert_eq!(told[0], ("operations/77".to_owned(), "no operation has the NAME or OPID '77'".to_owned()));
+    assert_eq!(told[1].0, "operations/qoute");
+    assert!(told[1].1.ends_with("did you mean 'quote'?"), "{told:#?}");
+    assert_eq!(told[2].0, "transactions/transprot");
+    let told = unknown(&format!(
+        r#"{{"operations": {{"{carry}": {{}}}}, "transactions": {{"transport": {{"operations": {{"quote": {{}}}}}}}}}}"#
+    ));
+    let places: Vec<_> = told.iter().map(|(place, _)| place.as_str()).collect();
+    assert_eq!(places, [&format!("operations/{carry}"), "transactions/transport/operations/quote"]);
+}
+
+#[test]
+fn a_list_is_no_script() {
+    for (json, column) in [
+        ("[]", 0),
+        (r#"{"operations": {"quote": []}}"#, 25),
+        (r#"{"operations": {"quote": {"answers": [[]]}}}"#, 38),
+        (r#"{"transactions": {"transport": []}}"#, 31),
+    ] {
+        let error = serde_json::from_str::<Script>(json).unwrap_err();
+        assert!(error.to_string().contains("expected an object"), "{json}: {error}");
+        assert!(error.column() >= column, "{json}: {error}");
+    }
+}

@@ -218,7 +218,7 @@ fn a_minimum_that_cannot_be_reached_is_a_fault() {
     assert!(parse(&multicast(2, "")).is_ok());
     let told = parse(&multicast(3, "")).unwrap_err();
     assert_eq!((told.len(), told[0].code), (1, Code::DefinitionCombination));
-    assert!(told[0].message.contains("asks for 3 responses, and 2 are asked"), "{told:#?}");
+    assert!(told[0].message.contains("asks for 3 responses, and at most 2 services are asked"), "{told:#?}");
     assert!(
         parse(&multicast(3, "<hx:SCOPE>FEDERATION</hx:SCOPE>")).is_ok(),
         "members may have services of these names"
@@ -247,4 +247,74 @@ fn twenty_thousand_choices_are_checked_one_after_the_other() {
     lines.push(format!("{tail} CXtsTailOp"));
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     only(&parse(&define(&lines)).unwrap_err(), "this statement is never true");
+}
+
+#[test]
+fn a_broadcast_that_nobody_can_ever_answer_is_a_fault() {
+    // T8, T13: CXCNAME binds it to one service, which counts once here.
+    let bound = |inside: &str| {
+        let ask = format!("1 ask > 9 | <BROADCAST>{inside}</BROADCAST>");
+        let text = define(&["0 CXtsHeadOp > 1", &ask, "9 CXtsTailOp"]);
+        text.replace("<OPID>1</OPID><CXCNAME>ANY<", "<OPID>1</OPID><CXCNAME>svc<")
+    };
+    let minimum = "<RESPONSE><MIN>2</MIN></RESPONSE>";
+    let own = "<hx:SERVICE>svc</hx:SERVICE>";
+    let other = "<hx:SERVICE>north</hx:SERVICE>";
+    let federation = "<hx:SCOPE>FEDERATION</hx:SCOPE>";
+    for (inside, words) in [
+        (minimum.to_owned(), "<MIN> asks for 2 responses, and at most one service is asked"),
+        (minimum.to_owned() + own, "<MIN> asks for 2 responses, and at most one service is asked"),
+        (other.to_owned(), "<hx:SERVICE> north is never asked: <CXCNAME> says that svc alone is"),
+        (own.to_owned() + other, "<hx:SERVICE> north is never asked"),
+        (other.to_owned() + federation, "<hx:SERVICE> north is never asked"),
+    ] {
+        let told = parse(&bound(&inside)).unwrap_err();
+        assert_eq!((told.len(), told[0].code), (1, Code::DefinitionCombination), "{inside}: {told:#?}");
+        assert!(told[0].message.contains(words) && told[0].help.is_some(), "{inside}: {told:#?}");
+    }
+    for inside in
+        [String::new(), own.to_owned(), minimum.to_owned() + federation, minimum.to_owned() + own + federation]
+    {
+        assert!(parse(&bound(&inside)).is_ok(), "{inside}: every member may have a service of this name");
+    }
+}
+
+#[test]
+fn documents_that_are_never_there_together_are_a_fault() {
+    let argument = |of: u32, optional: &str| {
+        let value = variable(of, "Name", "STRVALUE");
+        format!("<ARG><NAME>a{of}</NAME><VALTYPE>STRVALUE</VALTYPE>{optional}{value}</ARG>")
+    };
+    let join = |one: &str, other: &str| format!("<JOIN>{}{}</JOIN>", argument(2, one), argument(3, other));
+    let apart = split(&[(&weight("GREATER", "5"), "2"), (&weight("LESSOREQUAL", "5"), "3")]);
+    let words = "operation 3 (light) is never performed where operation 2 (heavy) is";
+    only(&faults(&apart, &join("", "")), words);
+    assert_eq!(faults(&apart, &join("<OPTIONAL>YES</OPTIONAL>", "")), []);
+    assert_eq!(faults(&apart, &join("<OPTIONAL>YES</OPTIONAL>", "<OPTIONAL>YES</OPTIONAL>")), []);
+    let together = split(&[(&weight("GREATER", "5"), "2"), (&weight("LESSOREQUAL", "50"), "3")]);
+    assert_eq!(faults(&together, &join("", "")), [], "what weighs 20 has both");
+}
+
+#[test]
+fn a_statement_that_names_an_operation_twice_is_a_fault() {
+    let told = faults(&split(&[(&weight("GREATER", "5"), "2 3 2")]), "");
+    assert_eq!((told.len(), told[0].code), (1, Code::DefinitionDuplicate), "{told:#?}");
+    assert!(told[0].message.contains("names operation 2 twice"), "{told:#?}");
+}
+
+#[test]
+fn head_and_tail_have_no_time_of_their_own() {
+    let text = |timeout: &str| {
+        define(&[&format!("0 CXtsHeadOp > 1 | {timeout}"), "1 ask > 9", &format!("9 CXtsTailOp | {timeout}")])
+    };
+    let told = parse(&text("<TIMEOUT>3</TIMEOUT>")).unwrap_err();
+    let messages: Vec<_> = told.iter().map(|fault| (fault.code, &*fault.message)).collect();
+    assert_eq!(
+        messages,
+        [
+            (Code::DefinitionReserved, "CXtsHeadOp cannot have <TIMEOUT>: it ends at once"),
+            (Code::DefinitionReserved, "CXtsTailOp cannot have <TIMEOUT>: it ends at once"),
+        ]
+    );
+    assert!(parse(&text("<TIMEOUT>0</TIMEOUT>")).is_ok(), "zero is none");
 }

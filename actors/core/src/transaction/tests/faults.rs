@@ -90,7 +90,14 @@ fn every_fault_is_told_with_its_code_and_its_place() {
             &[(Invalid, "<EXPR><VALUE>1</VALUE></EXPR>")],
             "no <VALTYPE> beside it",
         ),
-        ("<VALUE>1</VALUE>", "loose<VALUE>1</VALUE>", &[(Invalid, "<EXPR>loose")], "text between its elements"),
+        ("<VALUE>1</VALUE>", "\n\n  ¶loose<VALUE>1</VALUE>", &[(Invalid, MARK)], "text between its elements"),
+        ("<SAVE>NO</SAVE>", "<SAVE>NO</SAVE>\n ¶&amp; stray", &[(Invalid, MARK)], "text between its elements"),
+        (
+            "<SAVE>NO</SAVE>",
+            "<SAVE>NO</SAVE><![CDATA[\n ]]><![CDATA[\n ¶stray]]>",
+            &[(Invalid, MARK)],
+            "text between its elements",
+        ),
         ("<OPDOCIOTYPE>INPUT<", "¶<OPDOCIOTYPE>BOTH<", &[(Invalid, MARK)], "cannot be 'BOTH'"),
         (
             "    <JOIN>\n      <ARG>",
@@ -197,13 +204,17 @@ fn every_fault_is_told_with_its_code_and_its_place() {
         (
             "  <OPERATION>\n    <NAME>CXtsHeadOp<",
             "<OPERATION><NAME>early</NAME><OPID>8</OPID><CXCNAME>ANY</CXCNAME></OPERATION>¶<OPERATION>\n    <NAME>CXtsHeadOp<",
-            &[(Reserved, MARK)],
+            &[(Unreachable, "<OPERATION><NAME>early<"), (Unreachable, "<OPERATION><NAME>early<"), (Reserved, MARK)],
             "CXtsHeadOp is not the first",
         ),
         (
             "</OPERATION>\n</TRANSACTION>",
             "</OPERATION><OPERATION><NAME>late</NAME><OPID>8</OPID><CXCNAME>ANY</CXCNAME></OPERATION></TRANSACTION>",
-            &[(Reserved, "<OPERATION>\n    <NAME>CXtsTailOp<")],
+            &[
+                (Reserved, "<OPERATION>\n    <NAME>CXtsTailOp<"),
+                (Unreachable, "<OPERATION><NAME>late<"),
+                (Unreachable, "<OPERATION><NAME>late<"),
+            ],
             "CXtsTailOp is not the last",
         ),
         (
@@ -448,4 +459,120 @@ fn more_operations_links_or_faults_than_the_limit_are_answered_with_the_limit() 
 fn a_document_of_another_kind_is_no_definition() {
     check("¶<DEFINITION/>", &[(Code::DefinitionInvalid, MARK)], "the root element is <DEFINITION>");
     check("¶<TRANSACTION xmlns='urn:other'/>", &[(Code::DefinitionInvalid, MARK)], "the root element is <TRANSACTION>");
+}
+
+/// The codes and messages of a definition's faults.
+fn told(text: &str) -> Vec<(Code, String)> {
+    parse(text).err().unwrap_or_default().into_iter().map(|fault| (fault.code, fault.message)).collect()
+}
+
+#[test]
+fn one_bad_opid_hides_no_other_fault() {
+    use Code::{DefinitionDuplicate as Duplicate, DefinitionInvalid as Invalid, DefinitionLink as Link};
+    // Two links lead nowhere, whatever becomes of the operation whose OPID is bad.
+    let text = |opid: &str, links: &str| {
+        around(&format!(
+            "<OPLINK><SRCOPID>1</SRCOPID><DSTOPID>77</DSTOPID></OPLINK>\
+             <SPLIT><STMT><EXPR><VALUE>true</VALUE><VALTYPE>BOOLVALUE</VALTYPE></EXPR><OPID>55</OPID></STMT></SPLIT>\
+             </OPERATION><OPERATION><NAME>c</NAME>{opid}<CXCNAME>ANY</CXCNAME>{links}"
+        ))
+    };
+    let own = "<OPLINK><SRCOPID>3</SRCOPID><DSTOPID>2</DSTOPID></OPLINK>";
+    for (opid, links, code) in [
+        ("<OPID>1</OPID>", "<OPLINK><SRCOPID>1</SRCOPID><DSTOPID>2</DSTOPID></OPLINK>", Duplicate),
+        ("<OPID>1</OPID>", own, Duplicate),
+        ("<OPID>three</OPID>", own, Invalid),
+        ("", own, Invalid),
+        // Its links do not say which number it has, but it cannot have both that lead nowhere.
+        ("", "<OPLINK><SRCOPID>x</SRCOPID><DSTOPID>2</DSTOPID></OPLINK>", Invalid),
+    ] {
+        let told = told(&text(opid, links));
+        let nowhere: Vec<_> = told.iter().filter(|(code, _)| *code == Link).map(|(_, message)| &**message).collect();
+        let wanted = [
+            "a link of operation 1 leads to operation 77, which is not there",
+            "the statement leads to operation 55, which is not there",
+        ];
+        assert_eq!(nowhere, wanted, "{opid}{links}: {told:#?}");
+        assert!(told.iter().any(|(told, _)| *told == code), "{told:#?}");
+    }
+}
+
+#[test]
+fn what_may_lead_to_the_operation_whose_opid_is_bad_is_no_fault_of_its_own() {
+    // The tail has no links that could tell its number.
+    let sound = SOUND.replace("<OPID>9</OPID>\n  </OPERATION>", "<OPID>nine</OPID></OPERATION>");
+    assert_eq!(told(&sound).len(), 1, "{:#?}", told(&sound));
+    // Of two with one number, either may be meant by what leads to it.
+    let text = around(
+        "</OPERATION><OPERATION><NAME>c</NAME><OPID>1</OPID><CXCNAME>ANY</CXCNAME><OPLINK><SRCOPID>1</SRCOPID><DSTOPID>2</DSTOPID></OPLINK>",
+    );
+    let told = told(&text);
+    assert!(matches!(&told[..], [(Code::DefinitionDuplicate, _)]), "{told:#?}");
+}
+
+#[test]
+fn a_circle_or_a_broken_link_hides_no_document_that_does_not_come_before() {
+    use Code::{DefinitionCycle as Cycle, DefinitionLink as Link, DefinitionVariable as Variable};
+    let link = |from: &str, to: &str| format!("<OPLINK><SRCOPID>{from}</SRCOPID><DSTOPID>{to}</DSTOPID></OPLINK>");
+    // 0 → 1 → 2 (tail); 1 → 3 → 4 → 3, 4 → 2; 1 → 5 → 2. Operation 3 uses what is not before it.
+    let text = |of: &str, back: &str| {
+        let operation = |id: &str, inside: &str| {
+            format!("<OPERATION><NAME>o{id}</NAME><OPID>{id}</OPID><CXCNAME>ANY</CXCNAME>{inside}</OPERATION>")
+        };
+        let join = format!("<JOIN><DOCUMENT><OPID>{of}</OPID><OPDOCIOTYPE>OUTPUT</OPDOCIOTYPE></DOCUMENT></JOIN>");
+        let more = [
+            operation("3", &(link("3", "4") + &join)),
+            operation("4", &(link("4", back) + &link("4", "2"))),
+            operation("5", &link("5", "2")),
+        ]
+        .concat();
+        let tail = "<OPERATION><NAME>CXtsTailOp<";
+        around(&(link("1", "3") + &link("1", "5"))).replace(tail, &format!("{more}{tail}"))
+    };
+    let codes = |text: &str| told(text).into_iter().map(|(code, _)| code).collect::<Vec<_>>();
+    assert_eq!(codes(&text("5", "3")), [Variable, Cycle], "5 is on no way to 3, whichever link of the circle goes");
+    assert_eq!(codes(&text("4", "3")), [Cycle], "4 may come before 3, if the other link of the circle goes");
+    assert_eq!(codes(&text("1", "3")), [Cycle]);
+    assert_eq!(codes(&text("5", "77")), [Variable, Link], "5 has no broken link before it");
+    assert_eq!(codes(&text("4", "77")), [Link], "the broken link of 4 may lead to 3");
+    // A statement that contradicts itself does so in any graph.
+    let never = "<SPLIT><STMT><EXPR><VALUE>0</VALUE><VALTYPE>NUMVALUE</VALTYPE></EXPR><OPID>4</OPID></STMT></SPLIT>";
+    for back in ["3", "77"] {
+        let text = text("1", back).replace("<NAME>o3</NAME>", &format!("<NAME>o3</NAME>{never}"));
+        assert!(codes(&text).contains(&Code::DefinitionContradiction), "{:#?}", told(&text));
+    }
+}
+
+#[test]
+fn a_broken_link_hides_no_operation_that_is_out_of_reach_all_the_same() {
+    let lost = "<OPERATION><NAME>lost</NAME><OPID>5</OPID><CXCNAME>ANY</CXCNAME></OPERATION>";
+    let tail = "<OPERATION><NAME>CXtsTailOp<";
+    let text =
+        around("<OPLINK><SRCOPID>1</SRCOPID><DSTOPID>77</DSTOPID></OPLINK>").replace(tail, &format!("{lost}{tail}"));
+    let told = told(&text);
+    let messages: Vec<_> = told.iter().map(|(_, message)| &**message).collect();
+    assert_eq!(
+        messages,
+        [
+            "a link of operation 1 leads to operation 77, which is not there",
+            "operation 5 (lost) cannot reach CXtsTailOp"
+        ],
+        "the broken link may lead to it, but nothing leads from it"
+    );
+}
+
+#[test]
+fn what_stands_in_a_faulty_expression_is_read_all_the_same() {
+    let wrong = "<EXPR><VALUE>ten</VALUE><VALTYPE>NUMVALUE</VALTYPE></EXPR>";
+    for expression in [
+        format!("<EXPR><FUNCTION><FUNCNAME>NOT</FUNCNAME><VALTYPE>LOGICAL</VALTYPE>{wrong}</FUNCTION></EXPR>"),
+        format!(
+            "<EXPR><VALUE>1</VALUE><VALTYPE>NUMVALUE</VALTYPE><FUNCTION><FUNCNAME>NOT</FUNCNAME>{wrong}</FUNCTION></EXPR>"
+        ),
+    ] {
+        let text = around(&format!("<SPLIT><STMT>{expression}<OPID>2</OPID></STMT></SPLIT>"));
+        let told = told(&text);
+        assert_eq!(told.len(), 2, "{told:#?}");
+        assert!(told.iter().any(|(_, message)| message.contains("'ten' is no number")), "{told:#?}");
+    }
 }

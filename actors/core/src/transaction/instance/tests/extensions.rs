@@ -278,6 +278,13 @@ fn too_many_lines_fail_an_iteration_no_lines_complete_it_and_one_failed_line_fai
     let mut run = one(ITERATE);
     run.give(submit_lines(&["a", "b", "c", "d", "e"]));
     assert_eq!(run.failure(), Code::IterationTooLong);
+    // However many there are: no more of them are looked for than the fault can know.
+    for count in [5, 600] {
+        let mut run = one(ITERATE);
+        run.give(submit_lines(&vec!["x"; count]));
+        let Some(Ending::Failed(fault)) = run.machine.ending() else { panic!("{:?}", run.machine.ending()) };
+        assert!(fault.message.contains("may iterate over 4 lines, and there are more than 4"), "{fault:?}");
+    }
 
     let mut run = one(ITERATE);
     run.give(submit_lines(&[]));
@@ -500,4 +507,32 @@ fn answers_that_nobody_asked_for_are_recorded_up_to_a_bound() {
     let foreign = Input::Answer { invocation: run.invocation(1, 0), outcome: completed("<No/>"), from, asker: None };
     run.give(foreign);
     assert_eq!(run.state(1), Some(OperationState::Running), "it was not asked");
+}
+
+#[test]
+fn answers_that_are_none_are_recorded_up_to_a_bound_for_each_operation() {
+    // T8: a service that answers nonsense, or for another, leaves its trace, and cannot fill the journal.
+    let mut run = one("");
+    run.give(submit());
+    let invocation = *run.begun().invocations.keys().next().unwrap();
+    let strayed = |invocation, refusal| Input::Strayed {
+        invocation,
+        from: Performer::Local("desk".parse().unwrap()),
+        outcome: OutcomeKind::Completed,
+        refusal,
+    };
+    for number in 0..limit::ANSWERS_STRAYED_MAX {
+        let refusal = if number % 2 == 0 { Refusal::Malformed } else { Refusal::Foreign };
+        run.give(strayed(invocation, refusal));
+    }
+    let length = run.journal.len();
+    assert_eq!(run.refused(strayed(invocation, Refusal::Malformed)).code, Code::ResponseRefused, "only counted");
+    assert_eq!(run.refused(strayed(InvocationId(77), Refusal::Foreign)).code, Code::ResponseRefused, "nobody asked");
+    assert_eq!(run.journal.len(), length);
+    let picture = run.machine.picture(&run.definition()).unwrap();
+    let malformed = picture.refused.iter().filter(|refused| refused.refusal == Refusal::Malformed).count();
+    assert_eq!((picture.refused.len(), malformed), (limit::ANSWERS_STRAYED_MAX, limit::ANSWERS_STRAYED_MAX / 2));
+    // The right answer counts all the same.
+    run.give(answer(invocation, completed("<Done/>")));
+    assert!(matches!(run.machine.ending(), Some(Ending::Completed(_))), "{:?}", run.machine.ending());
 }
