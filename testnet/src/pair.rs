@@ -245,8 +245,15 @@ impl Cluster {
     /// It is not in time.
     pub async fn wait_until_whole(&self, organization: usize) -> Result<(Side, Duration)> {
         let began = Instant::now();
+        let (mut lag_min, mut nearer) = (u64::MAX, began);
         loop {
             let both = self.both(organization).await?;
+            // One that has much to catch up with is waited for as long as it comes nearer.
+            if let Some(lag) = both.iter().flatten().map(|status| status.lag_entries).min()
+                && lag < lag_min
+            {
+                (lag_min, nearer) = (lag, Instant::now());
+            }
             if let [Some(first), Some(second)] = &both {
                 for (side, active, other) in [(Side::First, first, second), (Side::Second, second, first)] {
                     if PairStatus::are_whole(active, other) {
@@ -254,9 +261,9 @@ impl Cluster {
                     }
                 }
             }
-            if began.elapsed() > WHOLE_WAIT_MAX {
+            if nearer.elapsed() > WHOLE_WAIT_MAX {
                 let (name, waited) = (&self.nodes[organization].home.organization, WHOLE_WAIT_MAX.as_secs());
-                bail!("the pair of {name} was not whole within {waited} s: {both:?}");
+                bail!("the pair of {name} was not whole within {waited} s, nor nearer to it: {both:?}");
             }
             sleep(LOOK_PAUSE).await;
         }

@@ -2,7 +2,7 @@
 //! order, also when the one that publishes or the one that follows is killed meanwhile.
 
 use crate::node::{Node, PATIENCE};
-use hansa_sdk::{Client, OrganizationId, Subscription, Text};
+use hansa_sdk::{Client, Code, OrganizationId, Subscription, Text};
 use hansa_testnet::ports::free_ports;
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -63,8 +63,13 @@ async fn two_nodes_that_follow_each_other_get_what_is_public_once_and_in_order()
 
     let at_acme = Client::connect(&acme.address(), "acme").await.unwrap();
     let at_birch = Client::connect(&birch.address(), "birch").await.unwrap();
-    let follow =
-        async |client: &Client, of| client.subscription("prices", "audit").unwrap().of(of).begin().await.unwrap();
+    // A member is connected a moment before its papers are in the directory.
+    let follow = async |client: &Client, of| loop {
+        match client.subscription("prices", "audit").unwrap().of(of).begin().await {
+            Err(fault) if fault.code == Code::MemberUnknown => tokio::time::sleep(Duration::from_millis(50)).await,
+            begun => break begun.unwrap(),
+        }
+    };
     let mut of_birch = follow(&at_acme, organization(&birch)).await;
     let mut of_acme = follow(&at_birch, organization(&acme)).await;
     until("each follows the other", || is_followed(&acme) && is_followed(&birch)).await;

@@ -1,5 +1,6 @@
 //! What a mirror costs (M1): the load of `hansa testnet bench transactions` on a node with a mirror, beside what the same load came to
-//! without one in the same run. Both sub-nodes are on this machine, and share its processors and its disk.
+//! without one in the same run. Both sub-nodes are on this machine, and share its processors and its disk; a second pair has a line
+//! between them that is as long as between two cities.
 
 use super::{
     Laboratory, document_of,
@@ -9,18 +10,28 @@ use super::{
     usage::Usage,
 };
 use crate::{
+    cities::City,
+    cluster::Distances,
     pair::Side,
     process::Executable,
     screen::{Screen, Tone, table},
 };
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use hansa_core::document::Text;
 use serde::Serialize;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
 /// Which part of the throughput without a mirror there shall be at least with one.
 const THROUGHPUT_RATIO_MIN: f64 = 0.75;
 /// How many times one sync and one round trip an acknowledgement may take longer.
 const ADDED_RATIO_MAX: f64 = 1.2;
+
+/// Where the mirror is not on this machine, as it were: where the two sub-nodes are.
+const ACTIVE_CITY: &str = "Hamburg";
+const MIRROR_CITY: &str = "London";
+/// How long the node may take until it has measured the way to its witness.
+const MEASURED_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// What was measured with a mirror.
 #[derive(Clone, Debug, Serialize)]
@@ -49,6 +60,12 @@ pub struct Mirrored {
     pub added_ratio: f64,
     /// How many times it shall be at most.
     pub added_ratio_max: f64,
+    /// How long a word from one city to another and back takes, where the mirror is in another.
+    pub apart_round_trip_ms: f64,
+    /// How much longer an acknowledgement takes there than without a mirror.
+    pub apart_added_ms_p50: f64,
+    /// How many times one sync and one round trip that is.
+    pub apart_added_ratio: f64,
     /// How much longer a whole transaction takes, for each of its durable steps, one after the other.
     pub added_each_step_ms_p50: f64,
     /// Processor time a transaction, of both sub-nodes and of services and clients.
@@ -86,10 +103,45 @@ pub(super) async fn measure(
         "the pair was not whole all the time, so that nothing was measured: {pair:?}"
     );
     drop((clients, services, laboratory));
-    Ok(figures(limits, without, (&window, &alone), used))
+    let apart = Apart::measure(executable, &document, aside).await?;
+    Ok(figures(limits, without, (&window, &alone), used, &apart))
 }
 
-fn figures(limits: &Limits, without: (&Window, &Alone), with: (&Window, &Alone), mirror: Duration) -> Mirrored {
+/// One client alone, whose node has its mirror in another city.
+struct Apart {
+    alone: Alone,
+    round_trip_ms: f64,
+}
+
+impl Apart {
+    async fn measure(executable: &Executable, document: &Text, measured: Duration) -> Result<Self> {
+        let city = |name| City::named(name).with_context(|| format!("{name} is no city that is known here"));
+        let cities = [city(ACTIVE_CITY)?, city(MIRROR_CITY)?];
+        let laboratory = Laboratory::open_pair_in(executable, DEFINITION, cities, Distances::OfCities).await?;
+        let address = laboratory.address();
+        let services = attach(&address).await?;
+        let clients = clients(&address, 1).await?;
+        let alone = Alone::measure(&clients[0], document, measured).await?;
+        let began = Instant::now();
+        let round_trip_ms = loop {
+            match laboratory.round_trip_ms().await? {
+                Some(measured) => break measured,
+                None if began.elapsed() > MEASURED_WAIT_MAX => bail!("the node did not measure the way to its witness"),
+                None => sleep(Duration::from_millis(100)).await,
+            }
+        };
+        drop((clients, services, laboratory));
+        Ok(Self { alone, round_trip_ms })
+    }
+}
+
+fn figures(
+    limits: &Limits,
+    without: (&Window, &Alone),
+    with: (&Window, &Alone),
+    mirror: Duration,
+    apart: &Apart,
+) -> Mirrored {
     let rate = |window: &Window| window.latencies.count() as f64 / window.seconds;
     let p50 = |samples: &Samples| samples.percentile_ms(50.0);
     let each = |window: &Window, processor: Duration| {
@@ -99,6 +151,8 @@ fn figures(limits: &Limits, without: (&Window, &Alone), with: (&Window, &Alone),
     let ((window_alone, single_alone), (window, single)) = (without, with);
     let added = p50(&single.acknowledged) - p50(&single_alone.acknowledged);
     let added_limit = (limits.fdatasync_p50 + limits.loopback_rtt_p50).as_secs_f64() * 1_000.0;
+    let apart_added = p50(&apart.alone.acknowledged) - p50(&single_alone.acknowledged);
+    let apart_limit = limits.fdatasync_p50.as_secs_f64() * 1_000.0 + apart.round_trip_ms;
     let added_whole = p50(&single.answered) - p50(&single_alone.answered);
     Mirrored {
         transactions_per_second: rounded(rate(window)),
@@ -113,6 +167,9 @@ fn figures(limits: &Limits, without: (&Window, &Alone), with: (&Window, &Alone),
         added_limit_ms: rounded(added_limit),
         added_ratio: rounded(added / added_limit),
         added_ratio_max: ADDED_RATIO_MAX,
+        apart_round_trip_ms: rounded(apart.round_trip_ms),
+        apart_added_ms_p50: rounded(apart_added),
+        apart_added_ratio: rounded(apart_added / apart_limit),
         added_each_step_ms_p50: rounded(added_whole / f64::from(DURABLE_STEPS)),
         cpu_ms_per_transaction: each(window, cpu(window) + mirror),
         mirror_cpu_ms_per_transaction: each(window, mirror),
@@ -156,6 +213,15 @@ pub(super) fn show(figures: &Mirrored, screen: Screen) {
             none(),
         ),
         row(
+            "  the same with the mirror in another city, p50",
+            format!("{:.3} ms", figures.apart_added_ms_p50),
+            format!(
+                "one sync and one round trip of {:.3} ms ({ACTIVE_CITY} to {MIRROR_CITY}), at most {:.1} times",
+                figures.apart_round_trip_ms, figures.added_ratio_max
+            ),
+            format!("{:.2}", figures.apart_added_ratio),
+        ),
+        row(
             "processor time a transaction",
             format!("{:.3} ms", figures.cpu_ms_per_transaction),
             format!(
@@ -194,7 +260,9 @@ mod tests {
             answered: Samples::new(vec![Duration::from_micros(answered)]),
         };
         let without = (&window(0.5), &alone(300, 1_200));
-        let figures = figures(&limits, without, (&window(1.0), &alone(480, 2_000)), Duration::from_millis(100));
+        let apart = Apart { alone: alone(12_600, 50_000), round_trip_ms: 12.2 };
+        let figures = figures(&limits, without, (&window(1.0), &alone(480, 2_000)), Duration::from_millis(100), &apart);
+        assert_eq!((figures.apart_added_ms_p50, figures.apart_added_ratio), (12.3, 1.0));
         assert_eq!((figures.transactions_per_second, figures.throughput_ratio), (1_000.0, 0.5));
         assert_eq!((figures.added_ms_p50, figures.added_limit_ms, figures.added_ratio), (0.18, 0.15, 1.2));
         assert_eq!(figures.added_each_step_ms_p50, 0.2);

@@ -16,7 +16,7 @@ pub mod usage;
 pub mod waiting;
 
 use crate::{
-    cities::CITIES,
+    cities::{CITIES, City},
     cluster::{Cluster, Distances, Member, Plan},
     pair::{PairStatus, ensure_known},
     process::{Executable, Lifetime, Node},
@@ -39,7 +39,7 @@ impl Laboratory {
     /// Start a node with these settings and give it `definition`.
     async fn open(executable: &Executable, settings: toml::Table, definition: &str) -> Result<Self> {
         let member = Member::single("Bench", &CITIES[0]);
-        let cluster = Self::started(executable, settings, vec![member]).await?;
+        let cluster = Self::started(executable, settings, vec![member], Distances::None).await?;
         let laboratory = Self { cluster };
         laboratory.define(definition).await?;
         Ok(laboratory)
@@ -48,10 +48,20 @@ impl Laboratory {
     /// Start a node that has a mirror, and a witness of theirs, all as near to each other as this machine is to itself; and give it
     /// `definition`.
     async fn open_pair(executable: &Executable, definition: &str) -> Result<Self> {
+        Self::open_pair_in(executable, definition, [&CITIES[0]; 2], Distances::None).await
+    }
+
+    /// Start a node in the first of these cities that has a mirror in the second, where a witness is as well.
+    async fn open_pair_in(
+        executable: &Executable,
+        definition: &str,
+        [active, mirror]: [&'static City; 2],
+        distances: Distances,
+    ) -> Result<Self> {
         ensure_known(executable).await?;
-        let pair = Member { mirror: Some(&CITIES[0]), ..Member::single("Bench", &CITIES[0]) };
-        let members = vec![pair, Member::single(WITNESS, &CITIES[0])];
-        let mut cluster = Self::started(executable, toml::Table::new(), members).await?;
+        let pair = Member { mirror: Some(mirror), ..Member::single("Bench", active) };
+        let members = vec![pair, Member::single(WITNESS, mirror)];
+        let mut cluster = Self::started(executable, toml::Table::new(), members, distances).await?;
         cluster.federate().await?;
         cluster.make_pair(0, &[WITNESS]).await?;
         let laboratory = Self { cluster };
@@ -59,12 +69,23 @@ impl Laboratory {
         Ok(laboratory)
     }
 
-    async fn started(executable: &Executable, settings: toml::Table, members: Vec<Member>) -> Result<Cluster> {
-        let distances = Distances::None;
+    async fn started(
+        executable: &Executable,
+        settings: toml::Table,
+        members: Vec<Member>,
+        distances: Distances,
+    ) -> Result<Cluster> {
         let plan = Plan { members, folder: None, lifetime: Lifetime::OfStarter, settings, distances };
         let mut cluster = Cluster::prepare(executable, plan).await?;
         cluster.start().await?;
         Ok(cluster)
+    }
+
+    /// How long a word to the witness and back takes, as the node measured it last; none before it did.
+    async fn round_trip_ms(&self) -> Result<Option<f64>> {
+        let status = self.node().ask("status", json!({})).await?;
+        let witness = status["peers"].as_array().into_iter().flatten().find(|peer| peer["name"] == WITNESS);
+        Ok(witness.and_then(|witness| witness["rtt_ms"].as_f64()))
     }
 
     /// How the node sees its pair.
