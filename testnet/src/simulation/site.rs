@@ -58,7 +58,11 @@ pub enum Did {
     /// It does not serve any more.
     Follow,
     /// Entries count up to here.
-    Commit { through: u64 },
+    Commit {
+        through: u64,
+        /// Whether it served when it said so: what came of that later in the same moment is not to be confused with it.
+        served: bool,
+    },
     /// It begins to put a snapshot in place.
     Install,
     /// It cut these entries off its log.
@@ -444,7 +448,7 @@ impl Site {
                 if !self.serves {
                     self.take_in();
                 }
-                did.push(Did::Commit { through });
+                did.push(Did::Commit { through, served: self.serves });
             }
             pair::Effect::Serve { epoch } => {
                 self.writing.epoch = epoch;

@@ -79,15 +79,15 @@ impl Invariants {
         }
     }
 
-    /// A sub-node says that its entries count up to here.
-    pub fn committed(&mut self, site: &Site, sites: &[Site], through: u64) -> Result<(), Violation> {
+    /// A sub-node says that its entries count up to here; `served`: as one that serves.
+    pub fn committed(&mut self, site: &Site, sites: &[Site], through: u64, served: bool) -> Result<(), Violation> {
         let truth = self.truths.get_mut(&site.organization).expect("an organization of this world");
-        if site.serves {
+        if served {
             solo_recorded::check(site, sites, truth, &self.lost, through)?;
         }
         let before = truth.acknowledged.len() as u64;
-        one_value::check(site, truth, through)?;
-        if site.serves {
+        one_value::check(site, truth, through, served)?;
+        if served {
             for entry in site.disk().entries(before as usize, through as usize) {
                 let follows = entry.position.sequence == truth.acknowledged.len() as u64 + 1;
                 hold!(follows, "one acknowledged value for each sequence", "entry {} is not kept", before + 1);

@@ -3,11 +3,11 @@
 use super::{Truth, Violation, hold};
 use crate::simulation::site::Site;
 
-pub fn check(site: &Site, truth: &Truth, through: u64) -> Result<(), Violation> {
+pub fn check(site: &Site, truth: &Truth, through: u64, served: bool) -> Result<(), Violation> {
     let disk = site.disk();
     let known = truth.acknowledged.len() as u64;
     hold!(
-        site.serves || through <= known,
+        served || through <= known,
         "one acknowledged value for each sequence",
         "follower {} takes in entry {through}, and {known} are acknowledged",
         site.member()

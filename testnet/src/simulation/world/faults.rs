@@ -6,7 +6,7 @@ use crate::simulation::{
     options::{Fault, SiteName},
     site::Site,
 };
-use hansa_core::mirror::{Message, pair::Input};
+use hansa_core::mirror::{MemberId, Message, pair::Input};
 
 impl World {
     fn place(&self, name: SiteName) -> usize {
@@ -131,7 +131,11 @@ impl World {
         }
         let decided = &self.invariants.truths[&self.sites[site].organization].decided;
         let Some((_, latest)) = decided.last_key_value() else { return false };
-        if self.may_change(site, latest.epoch()) {
+        // What a witness that is down has accepted is not seen from here.
+        let witnesses = &latest.configuration.witnesses.members;
+        let is_up =
+            |witness: &MemberId| self.sites.iter().any(|site| site.is_up && site.member().subnode == witness.subnode);
+        if !witnesses.iter().all(is_up) || self.may_change(site, latest.epoch()) {
             return false;
         }
         let mode = latest.configuration.mode;

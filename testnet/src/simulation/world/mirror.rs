@@ -86,7 +86,7 @@ impl World {
             }
             if self.sites[site].is_single() && self.sites[site].serves {
                 let through = self.sites[site].committed as u64;
-                self.invariants.committed(&self.sites[site], &self.sites, through)?;
+                self.invariants.committed(&self.sites[site], &self.sites, through, true)?;
             }
             if did.is_empty() {
                 break;
@@ -162,9 +162,9 @@ impl World {
                 self.note([13, site as u64], |world| format!("{} follows", world.names[site]));
                 self.let_go(site)?;
             }
-            Did::Commit { through } => {
+            Did::Commit { through, served } => {
                 self.note([14, through], |world| format!("{}: entries up to {through} count", world.names[site]));
-                self.invariants.committed(&self.sites[site], &self.sites, through)?;
+                self.invariants.committed(&self.sites[site], &self.sites, through, served)?;
             }
             Did::Install => {
                 self.note([18, site as u64], |world| format!("{} begins to install a snapshot", world.names[site]));
