@@ -168,8 +168,14 @@ async fn a_node_that_does_not_serve_has_no_peers_and_all_of_them_once_it_does() 
     let known = [address];
     let (mut one, _) = subnode(&members[0], 1, &known).await;
     let (mut two, _) = subnode(&members[1], 7, &known).await;
-    for member in [&mut one, &mut two] {
-        node.pair_up(member.subnode).await;
+    // In whatever order they come.
+    let mut missing = vec![one.subnode, two.subnode];
+    while !missing.is_empty() {
+        let up = |event| if let DutyEvent::PairUp { subnode, .. } = event { Some(subnode) } else { None };
+        let up = node.wait_duty("a link with each", up).await;
+        missing.retain(|subnode| *subnode != up);
+    }
+    for member in [&one, &two] {
         assert_eq!(node.handle.send(member.id, Frame::Digest(vec![])), Err(Unsent::Disconnected));
     }
     let names = [(&founder, "node"), (&members[0], "one"), (&members[1], "two")];
