@@ -3,7 +3,7 @@
 //! batches, so that each finds everything sealed durable, and nothing comes in between. It must not know why somebody leads.
 //!
 //! While the disk is full the writer cannot come to an order; it refuses it then ([`Code::DiskFull`]), and whoever gave it may
-//! give it again. No order may be given on the writer's own thread, that is by a [`Release`] or a [`Watch`].
+//! give it again. No order may be given on the writer's own thread, that is by a [`super::Release`] or a [`Watch`].
 
 use super::{
     Journal, Queue, Shared,
