@@ -249,7 +249,7 @@ impl Cluster {
         loop {
             let both = self.both(organization).await?;
             // One that has much to catch up with is waited for as long as it comes nearer.
-            if let Some(lag) = both.iter().flatten().map(|status| status.lag_entries).min()
+            if let Some(lag) = both.iter().flatten().map(|status| status.lag_entries).max()
                 && lag < lag_min
             {
                 (lag_min, nearer) = (lag, Instant::now());
