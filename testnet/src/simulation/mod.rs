@@ -49,7 +49,10 @@ mod tests {
     // DESIGN invariants 1 to 4; M1 to M4, F5, F6, T4, T10, T11, T12, X2.
     #[test]
     fn everything_acknowledged_ends_as_it_should_whatever_goes_wrong() {
-        let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
+        let number = |name: &str| -> Option<u64> {
+            let number = std::env::var(name).ok()?;
+            Some(number.parse().unwrap_or_else(|_| panic!("{name} is '{number}', and no number")))
+        };
         let first = number("HANSA_SEED_FIRST").unwrap_or(0);
         for seed in first..first + number("HANSA_SEEDS").unwrap_or(20) {
             told(&Schedule::drawn(seed, None));

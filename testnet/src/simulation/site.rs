@@ -23,7 +23,7 @@ use hansa_core::{
     membership::Certificate,
     mirror::{
         Flaw, History, MemberId, Message, Pair, Position, Witness,
-        pair::{self, OnMirrorLost, Site as PairSite, Timing},
+        pair::{self, OnMirrorLost, Site as PairSite, State, Timing},
         witness::{self, Bench},
     },
     moment::Moment,
@@ -99,6 +99,8 @@ pub struct Site {
     pub serves: bool,
     pub takes_work: bool,
     held: bool,
+    /// Until when what counts may leave, as the journal of a node knows it, too; by its own steady clock.
+    lease_until: Option<Moment>,
     /// A snapshot is being put in the place of everything.
     installing: Option<(History, Vec<u8>)>,
     /// How many entries count, as far as it knows.
@@ -173,6 +175,7 @@ impl Site {
             serves: false,
             takes_work: false,
             held: false,
+            lease_until: None,
             installing: None,
             committed: 0,
             told: 0,
@@ -251,6 +254,7 @@ impl Site {
         self.sessions.clear();
         (self.taken_in, self.committed, self.told) = (0, 0, 0);
         (self.is_up, self.serves, self.takes_work, self.held) = (false, false, false, false);
+        self.lease_until = None;
         self.stopped_until = Moment(0);
         if self.installing.take().is_some() {
             // A snapshot that was not put in place wholly has left nothing that could be gone on from.
@@ -307,7 +311,15 @@ impl Site {
             writing.disk.duty.extend(journaled.map(Duty::Pair));
             let behind = writing.disk.duty.len();
             pending.extend(effects.into_iter().map(|effect| (behind, Pending::Pair(effect))));
-        })
+        })?;
+        let picture = self.pair.picture();
+        match picture.state {
+            State::ActivePair | State::Switching => self.lease_until = Some(picture.lease_until.unwrap_or_default()),
+            State::Single | State::ActiveSolo | State::Joining => self.lease_until = None,
+            // It is held already, or nothing leaves.
+            _ => {}
+        }
+        Ok(())
     }
 
     fn witness_input(
@@ -459,6 +471,7 @@ impl Site {
             pair::Effect::Follow { tail } => {
                 // Its machines ran ahead of what counts.
                 (self.serves, self.takes_work, self.held) = (false, false, false);
+                self.lease_until = None;
                 self.forget_machines();
                 self.writing.outward.clear();
                 self.sessions.clear();

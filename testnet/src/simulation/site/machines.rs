@@ -87,9 +87,10 @@ impl Site {
     }
 
     /// What may leave, because all before it counts. Without a pair, what is durable counts.
-    pub fn released(&mut self) -> Vec<Outward> {
+    pub fn released(&mut self, now: Moment) -> Vec<Outward> {
         let mut released = Vec::new();
-        if self.held || !self.serves {
+        let has_lapsed = self.lease_until.is_some_and(|until| until <= self.clock.steady(now));
+        if self.held || has_lapsed || !self.serves {
             return released;
         }
         while self.writing.outward.front().is_some_and(|(behind, _)| *behind <= self.committed) {

@@ -440,7 +440,7 @@ impl World {
 
     /// What may leave leaves.
     fn release(&mut self, site: usize) -> Result<(), Violation> {
-        for outward in self.sites[site].released() {
+        for outward in self.sites[site].released(self.now) {
             let organization = self.sites[site].organization;
             self.invariants.truths[&organization].effects.released(&outward)?;
             match outward {
