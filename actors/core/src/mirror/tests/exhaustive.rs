@@ -154,7 +154,7 @@ fn explore(first: World, worlds_max: usize) -> (bool, usize) {
 // M3: never two actives.
 #[test]
 fn in_no_order_are_two_configurations_decided() {
-    let worlds_max = std::env::var("HANSA_WORLDS").ok().and_then(|worlds| worlds.parse().ok()).unwrap_or(4_000);
+    let worlds_max = worlds().unwrap_or(4_000);
     let (twice, worlds) = explore(World::new(2, 2, false), worlds_max);
     assert!(!twice);
     println!("{worlds} worlds were looked at");

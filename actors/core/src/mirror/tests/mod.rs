@@ -21,6 +21,12 @@ use crate::{
 };
 use ed25519_dalek::SigningKey;
 
+/// How many worlds are to be looked at, if somebody says so.
+fn worlds() -> Option<usize> {
+    let read = |worlds: String| worlds.parse().unwrap_or_else(|_| panic!("HANSA_WORLDS is '{worlds}', and no number"));
+    std::env::var("HANSA_WORLDS").ok().map(read)
+}
+
 fn key(number: u8) -> SigningKey {
     SigningKey::from_bytes(&[number; 32])
 }

@@ -160,7 +160,7 @@ fn left(far: Far) -> Left {
 fn explored(start: Start, rules: Rules, left: Left, far: Far, most: usize) -> Found {
     let mut world = start(rules);
     world.left = left;
-    let worlds_max = std::env::var("HANSA_WORLDS").ok().and_then(|worlds| worlds.parse().ok());
+    let worlds_max = super::worlds();
     let most = if worlds_max.is_some() && rules.flaw.is_none() { 40 } else { most };
     let worlds_max = worlds_max.filter(|_| rules.flaw.is_none());
     search(&world, Extent { far, most, worlds_max: worlds_max.unwrap_or(usize::MAX) })
