@@ -160,9 +160,10 @@ impl Desk {
         is_paced.then(|| self.pace.wait(Instant::now())).flatten()
     }
 
-    /// Whether what is shipped is for one that catches up. Nobody waits for it, as for what a mirror has to have.
+    /// Whether what is shipped is for one that catches up. Nobody waits for it, as for what a mirror has to have, or the last that one
+    /// has to have before it is a mirror.
     fn feeds_learner(&self) -> bool {
-        self.durability() == Durability::OneSite
+        self.pair.picture().state == pair::State::ActiveSolo
     }
 
     /// Whether it is known where the last entry is that was shipped.
