@@ -1,6 +1,6 @@
 //! Decides what counts: on its own what is durable; in a pair what is durable and was said to count, by `Journal::commit`. Effects wait
-//! here until what they rest on counts; the writer lets them out, or whoever says that it counts, and whoever needs an entry to be durable or to count waits here. It must not know who
-//! says what counts, and why.
+//! here until what they rest on counts, and whoever needs an entry to be durable or to count waits here, too. Effects are let out by the
+//! writer, or by whoever says that they count. It must not know who says what counts, and why.
 
 use super::{Journal, Release, Shared, locked};
 use crate::clock;

@@ -48,6 +48,10 @@ fn a_configuration_is_believed_by_a_quorum_of_the_right_witnesses_alone() {
     let none = founded(whole(), quorum);
     assert!(decided(&[], &none, 2).verify(None).is_err(), "a quorum of none");
 
+    let named = |witnesses: usize| founded(whole(), Witnesses::new((11..).take(witnesses).map(member).collect()));
+    assert!(named(WITNESSES_MAX).verify(None).is_ok());
+    assert!(named(WITNESSES_MAX + 1).verify(None).is_err(), "more witnesses than a pair may have");
+
     let mut changed = decided(&[11, 12, 13], &base, 2);
     changed.configuration.mode = Mode::Solo { active: member(1) };
     assert!(changed.verify(None).is_err(), "the seals are for another");
