@@ -251,6 +251,10 @@ impl Desk {
                 let partnered = self.partnered(partner);
                 let _ = answer.send(partnered);
             }
+            Arrival::Switch(answer) if self.is_single() || self.is_out() => {
+                let fault = Fault::new(Code::PairNotReady, "this node is of no pair, so there is no other to serve");
+                drop(answer.send(Err(fault.help("`hansa pair init` begins a pair"))));
+            }
             Arrival::Switch(answer) => match self.pair_refusable(pair::Input::Switch)? {
                 Ok(()) => self.switching = Some((clock::steady().plus_ms(SWITCHING_MS), answer)),
                 Err(fault) => drop(answer.send(Err(fault))),

@@ -276,6 +276,7 @@ async fn a_pair_that_ends_leaves_one_node_that_nobody_takes_over_from() {
     let single = again(&lines, active, 0);
     let status = single.duties.status().await.unwrap();
     assert_eq!((status.state, status.mode, status.retired), (State::Single, None, Some(epoch)));
+    assert!(single.duties.switch().await.unwrap_err().message.contains("no pair"));
     write(&single, 5);
     single.until_released(5).await;
     assert_eq!(single.entries().last().unwrap().position.epoch, epoch);
