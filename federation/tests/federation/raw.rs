@@ -76,13 +76,22 @@ impl Raw {
 
     /// One with a larger id than `other`, so that the other decides which connection becomes the link.
     pub fn larger_than(other: SubnodeId) -> Self {
-        // The largest ids are rare; another key is only a hash away.
+        Self::that(|own| own > other)
+    }
+
+    /// One with a smaller id than `other`, so that it decides.
+    pub fn smaller_than(other: SubnodeId) -> Self {
+        Self::that(|own| own < other)
+    }
+
+    /// The other's id may be nearly the largest, or the smallest; another key is only a hash away.
+    fn that(is_wanted: impl Fn(SubnodeId) -> bool) -> Self {
         let numbered = |number: u32| {
             let mut seed = [100; 32];
             seed[..4].copy_from_slice(&number.to_be_bytes());
             Self { key: SigningKey::from_bytes(&seed) }
         };
-        (0..1_000_000).map(numbered).find(|raw| raw.subnode() > other).expect("one of a million ids is larger")
+        (0..1_000_000).map(numbered).find(|raw| is_wanted(raw.subnode())).expect("one of a million ids is")
     }
 
     pub fn subnode(&self) -> SubnodeId {

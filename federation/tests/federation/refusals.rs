@@ -15,17 +15,11 @@ fn key(seed: u8) -> SigningKey {
 #[tokio::test]
 async fn a_member_is_accepted_whichever_of_the_two_has_the_smaller_id() {
     let mut scene = Scene::new().await;
-    let (mut smaller, mut larger) = (false, false);
-    for seed in 40.. {
-        let raw = Raw::new(seed);
-        let decides = raw.subnode() < scene.founder.keys.subnode_id();
-        *(if decides { &mut smaller } else { &mut larger }) = true;
+    let founder = scene.founder.keys.subnode_id();
+    for (raw, decides) in [(Raw::smaller_than(founder), true), (Raw::larger_than(founder), false)] {
         let mut connection = raw.connect(&scene.address).await;
         connection.link(scene.honest(&raw, &scene.member), decides).await;
         scene.node.up(scene.member_id()).await;
-        if smaller && larger {
-            break;
-        }
     }
     assert_eq!(scene.node.handle.counters().refused_here, 0);
 }
