@@ -128,8 +128,8 @@ impl Common {
             let mut old = Vec::new();
             for (key, value) in page.into_iter().take_while(|(key, _)| *key < end) {
                 // What cannot be read is left to whoever can; the others need not wait for that.
-                let slot = decode::<Instance>(&value).ok().filter(|slot| !slot.machine.is_open());
-                let ended = slot.and_then(|slot| slot.machine.ended_at());
+                let slot = TransactionId::from_bytes(&key).and_then(|id| decode::<Instance>(&id, &value).ok());
+                let ended = slot.filter(|slot| !slot.machine.is_open()).and_then(|slot| slot.machine.ended_at());
                 if ended.is_some_and(|ended| ended < before) {
                     old.push(Change { kind, key, value: None });
                 }

@@ -2,12 +2,13 @@
 //! how a machine lies in the store. Shards, checkpoints and standby use it; it knows no actor.
 
 use crate::{
+    gathering::Story,
     house::World,
     journal::{Journal, Release},
     recovery,
     shard::Slot,
     store::{Change, RedbStore, Store as _, WriteBehind},
-    stored::encode,
+    stored::{encode, encode_told},
     switchboard::Switchboard,
 };
 use hansa_core::{
@@ -15,6 +16,7 @@ use hansa_core::{
     code::{Code, Fault},
     dispatch::{Change as Redrawn, Housed, Outward, Surroundings, Tally},
     durability::Durability,
+    ident::TransactionId,
     moment::Moment,
     transaction::Loader,
 };
@@ -188,6 +190,12 @@ impl Common {
     /// The store cannot be read, or holds what is no machine.
     pub(crate) fn stored<M: Housed>(&self, key: &[u8]) -> Result<Option<Slot<M>>, Fault> {
         recovery::stored(&self.store, key)
+    }
+
+    /// Put a transaction that has ended into the store as it was told: nothing of it was there before but what was the same.
+    pub(crate) fn keep_told(&self, id: &TransactionId, story: &Story) {
+        let kind = Kind::Transaction as u8 | ENDED;
+        self.store.change(vec![Change { kind, key: id.to_bytes(), value: Some(encode_told(story)) }]);
     }
 
     /// Take the machine out of the store; durable with the next checkpoint.

@@ -435,7 +435,8 @@ fn stored_too<M: Housed>(common: &Common, machines: &mut Recovered<M>) -> Result
         if let Some(key) = M::Key::from_bytes(&bytes)
             && !machines.contains_key(&key)
         {
-            machines.insert(key, decode(&value)?);
+            let slot = decode(&key, &value)?;
+            machines.insert(key, slot);
         }
     }
     Ok(())

@@ -10,6 +10,7 @@ pub mod clock;
 mod common;
 mod difference;
 pub mod duties;
+mod gathering;
 pub mod history;
 pub mod house;
 pub mod journal;

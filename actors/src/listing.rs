@@ -61,7 +61,7 @@ impl House {
                 let page = self.common.store.scan(Kind::Transaction as u8 | kind, &from, true, count_max + 1)?;
                 let others = page.into_iter().filter(|(key, _)| *key != from).take(count_max);
                 let read = others.filter_map(|(key, bytes)| Some((TransactionId::from_bytes(&key)?, bytes)));
-                let decoded = read.map(|(id, bytes)| Ok((id, decode::<Instance>(&bytes)?.machine)));
+                let decoded = read.map(|(id, bytes)| Ok((id, decode::<Instance>(&id, &bytes)?.machine)));
                 pages.push(decoded.collect::<Result<Vec<_>, Fault>>()?);
             }
         }

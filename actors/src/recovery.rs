@@ -120,8 +120,10 @@ fn read<M: Housed>(sequence: u64, record: &[u8]) -> Result<Vec<M::Record>, Fault
 /// A machine as the store has it.
 pub(crate) fn stored<M: Housed>(store: &WriteBehind, key: &[u8]) -> Result<Option<Slot<M>>, Fault> {
     for kind in [M::KIND as u8, M::KIND as u8 | crate::common::ENDED] {
-        if let Some(bytes) = store.get(kind, key)? {
-            return decode(&bytes).map(Some);
+        if let Some(bytes) = store.get(kind, key)?
+            && let Some(key) = M::Key::from_bytes(key)
+        {
+            return decode(&key, &bytes).map(Some);
         }
     }
     Ok(None)

@@ -5,6 +5,7 @@
 use crate::{
     clock,
     common::{Common, Gate},
+    gathering::{Fate, Gathering, Story},
     house::{House, HouseOptions, World},
     journal::{self, Entry, Journal, JournalOptions, disk::Disk},
     poison::{self, Outcome},
@@ -16,10 +17,11 @@ use crate::{
 };
 use hansa_core::{
     access::{Access, Accounts},
-    address::Kind,
+    address::{KeyBytes as _, Kind},
     code::{Code, Fault},
     directory::Directory,
     dispatch::{Housed, Outward},
+    ident::TransactionId,
     machine::Machine,
     membership::Membership,
     mirror::History,
@@ -66,6 +68,8 @@ pub struct Standby {
     common: Arc<Common>,
     options: HouseOptions,
     recovery: Recovery,
+    /// What was taken in and not read yet.
+    gathering: Gathering,
     /// What the journal had of the members when it was opened, whether that counts or not: whoever says what counts must be found before.
     heard: Recovery,
     /// The last entry that was taken in.
@@ -175,7 +179,7 @@ impl Ground {
             ));
         }
         let ground = Self { options, journal: Arc::new(journal), store, committing: Arc::default() };
-        let mut standby = ground.standby();
+        let mut standby = ground.standby()?;
         if counts_alone {
             standby.taken = ground.journal.tail();
         }
@@ -197,12 +201,15 @@ impl Ground {
 
     /// Machines as the store has them, when the last checkpoint has reached it. The house that served before must be gone, see
     /// [`House::leave`].
-    #[must_use]
-    pub fn standby(&self) -> Standby {
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn standby(&self) -> Result<Standby, Fault> {
         self.committing.wait();
         let common = Common::new(Arc::clone(&self.journal), Arc::clone(&self.store), self.options.loader.clone());
         let taken = self.store.position().applied;
-        Standby {
+        Ok(Standby {
+            gathering: Gathering::new(&common.store)?,
             common,
             options: self.options.clone(),
             recovery: Recovery::default(),
@@ -215,7 +222,7 @@ impl Ground {
             committing: Arc::clone(&self.committing),
             accounts: None,
             grown_bytes: 0,
-        }
+        })
     }
 
     /// Write all machines as the last checkpoint has them into this file, for a sub-node that needs more than the journal keeps; give
@@ -292,14 +299,55 @@ impl Standby {
             for entry in &entries {
                 let (sequence, address, record) = (entry.position.sequence, &entry.address[..], &entry.record[..]);
                 self.grown_bytes += (address.len() + record.len()) as u64;
-                let taken = Taken { sequence, address, record };
-                match poison::take(&mut self.recovery, &self.common.store, taken)? {
-                    Outcome::Taken => {
-                        (self.taken, self.moment) = (sequence, entry.moment);
-                        self.recovery.put_away_ended(&self.common, address);
+                let transactions = &self.recovery.transactions;
+                let read = match self.gathering.take(entry, |id| transactions.contains_key(id)) {
+                    Fate::Gathered => None,
+                    Fate::Ended(id, story) => {
+                        self.common.keep_told(&id, &story);
+                        None
                     }
-                    Outcome::Poisoned(poison) => return self.set_aside(poison),
+                    Fate::Read(story) => {
+                        let before =
+                            story.iter().map(|(sequence, record)| Taken { sequence: *sequence, address, record });
+                        self.read(before.chain([Taken { sequence, address, record }]))?
+                    }
+                };
+                if let Some(poison) = read {
+                    return self.set_aside(poison);
                 }
+                (self.taken, self.moment) = (sequence, entry.moment);
+                self.recovery.put_away_ended(&self.common, address);
+            }
+            let moment = self.moment;
+            self.read_gathered(|gathering| gathering.next_old(moment))?;
+        }
+        Ok(())
+    }
+
+    /// Let machines take in entries of one of them, up to the first that it cannot.
+    fn read<'a>(&mut self, entries: impl Iterator<Item = Taken<'a>>) -> Result<Option<Poison>, Fault> {
+        for entry in entries {
+            if let Outcome::Poisoned(poison) = poison::take(&mut self.recovery, &self.common.store, entry)? {
+                return Ok(Some(poison));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The same for what was gathered of some transactions.
+    fn read_gathered(
+        &mut self,
+        mut next: impl FnMut(&mut Gathering) -> Option<(TransactionId, Story)>,
+    ) -> Result<(), Fault> {
+        while let Some((id, story)) = next(&mut self.gathering) {
+            let mut address = id.to_bytes();
+            address.insert(0, Kind::Transaction as u8);
+            if let Some(poison) = self.read(story.iter().map(|(sequence, record)| Taken {
+                sequence: *sequence,
+                address: &address,
+                record,
+            }))? {
+                return self.set_aside(poison);
             }
         }
         Ok(())
@@ -309,6 +357,9 @@ impl Standby {
     fn set_aside(&mut self, poison: Poison) -> Result<(), Fault> {
         tracing::error!(entry = poison.sequence, code = %poison.fault.code, "set aside: {}", poison.fault.message);
         (self.recovery, self.accounts) = (Recovery::default(), None);
+        self.gathering.clear();
+        // One that is found later is earlier: it was gathered before.
+        self.poison = None;
         self.taken = self.common.behind.load(Ordering::Acquire);
         self.take_through(poison.sequence - 1)?;
         // One before it may be the next one, now.
@@ -350,8 +401,9 @@ impl Standby {
     /// the next checkpoint tries it again.
     ///
     /// # Errors
-    /// No thread can be started.
+    /// No thread can be started, or the store cannot be read.
     pub fn checkpoint(&mut self) -> Result<(), Fault> {
+        self.read_gathered(Gathering::next)?;
         let Self { common, recovery, .. } = self;
         put_away(common, &mut recovery.transactions);
         // These are never put away: they stay here as well.
@@ -424,7 +476,6 @@ impl Standby {
     }
 
     fn or_stored<M: Housed + Machine<Key = ()>>(&self, taken: Option<M>) -> Result<M, Fault> {
-        use hansa_core::address::KeyBytes as _;
         if let Some(machine) = taken {
             return Ok(machine);
         }
@@ -446,6 +497,7 @@ impl Standby {
             return Ok(false);
         }
         taken?;
+        self.read_gathered(Gathering::next)?;
         self.common.begin_reign(reign);
         Ok(true)
     }
@@ -454,7 +506,8 @@ impl Standby {
     ///
     /// # Errors
     /// The store cannot be read, or a shard does not start.
-    pub async fn serve(self, fatal: Fatal) -> Result<Arc<House>, Fault> {
+    pub async fn serve(mut self, fatal: Fatal) -> Result<Arc<House>, Fault> {
+        self.read_gathered(Gathering::next)?;
         if let Some(Poison { fault, .. }) = self.poison {
             return Err(
                 fault.help("this sub-node cannot serve with that entry: start it with a version that can take it in")

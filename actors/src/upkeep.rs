@@ -120,8 +120,9 @@ impl House {
             upkeep.looked += page.len() as u64;
             // What cannot be read is left to whoever can.
             let old = page.iter().filter_map(|(key, value)| {
-                let ended = decode::<Instance>(value).ok()?.machine.ended_at()?;
-                (ended < ended_before).then(|| TransactionId::from_bytes(key))?
+                let id = TransactionId::from_bytes(key)?;
+                let ended = decode::<Instance>(&id, value).ok()?.machine.ended_at()?;
+                (ended < ended_before).then_some(id)
             });
             let old: Vec<_> = old.collect();
             let forgotten = self.forget(&old).await?;

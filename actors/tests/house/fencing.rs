@@ -67,7 +67,7 @@ async fn a_checkpoint_of_machines_whose_log_was_cut_does_not_reach_the_store() {
     assert_eq!(node.house.checkpoint().await.unwrap_err().code, Code::PairNotReady);
 
     node.house.leave().await;
-    let mut standby = node.ground.standby();
+    let mut standby = node.ground.standby().unwrap();
     journal.lead(4, Durability::OneSite).unwrap();
     assert!(standby.take_through(counting.sequence).is_ok());
     let house = standby.serve(Arc::new(|fault| panic!("{fault}"))).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_standby_goes_on_from_a_log_only_while_that_is_its_own_to_write() {
     let tail = journal.position(journal.tail()).unwrap().unwrap();
     journal.follow(tail).unwrap();
     node.house.leave().await;
-    let mut standby = node.ground.standby();
+    let mut standby = node.ground.standby().unwrap();
     assert!(!standby.accede().unwrap());
     journal.lead(4, Durability::OneSite).unwrap();
     assert!(standby.accede().unwrap());
@@ -132,7 +132,7 @@ async fn what_a_follower_takes_in_goes_to_the_store_on_the_way() {
     }
     // What it had for the store goes there beside; nothing is to be gained from a wait without end.
     for _ in 0..3_000 {
-        if ground.standby().taken() > before {
+        if ground.standby().unwrap().taken() > before {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;

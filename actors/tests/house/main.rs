@@ -6,6 +6,7 @@ mod disks;
 mod faulty_disk;
 mod fencing;
 mod fixture;
+mod gathered;
 mod history;
 mod limits;
 mod pair;

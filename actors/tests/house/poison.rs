@@ -40,7 +40,7 @@ async fn what_a_mirror_cannot_take_in_stops_its_machines_and_not_the_log() {
     active.until_released(13).await;
     assert_eq!(active.said(), Some(Durability::TwoSites));
 
-    let mut standby = mirror.ground.standby();
+    let mut standby = mirror.ground.standby().unwrap();
     standby.take_through(13).unwrap();
     let poison = standby.poison().cloned().expect("entry 12 is none that can be read");
     assert_eq!((poison.sequence, poison.fault.code, standby.taken()), (12, Code::DataNewer, 11));
@@ -49,7 +49,7 @@ async fn what_a_mirror_cannot_take_in_stops_its_machines_and_not_the_log() {
     standby.checkpoint().unwrap();
     standby.take_through(13).unwrap();
     assert_eq!(standby.taken(), 11);
-    let mut again = mirror.ground.standby();
+    let mut again = mirror.ground.standby().unwrap();
     assert_eq!((again.taken(), names(&mut again)), (11, vec!["before".to_owned(), "early".to_owned()]));
     again.take_through(13).unwrap();
     assert_eq!(again.poison(), Some(&poison));

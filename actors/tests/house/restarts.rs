@@ -183,7 +183,7 @@ async fn what_a_follower_took_in_at_first_is_soon_in_its_store() {
     standby.checkpoint().unwrap();
     assert!(!standby.is_checkpoint_due(soon), "there is nothing new");
     drop(standby);
-    assert_eq!(ground.standby().taken(), tail, "the next begins there");
+    assert_eq!(ground.standby().unwrap().taken(), tail, "the next begins there");
     ground.close().unwrap();
     node.house.stop().await.unwrap();
 }

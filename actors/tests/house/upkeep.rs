@@ -28,11 +28,11 @@ use std::{
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-fn purchase() -> [Text; 1] {
+pub fn purchase() -> [Text; 1] {
     [definition("purchase", "", 1)]
 }
 
-async fn completed(node: &Node, id: TransactionId) {
+pub async fn completed(node: &Node, id: TransactionId) {
     node.submit(id, "purchase").await.unwrap();
     node.answer(DESK, node.performed(DESK, id, 1).await.id).await.unwrap();
     node.awaited(id).await;
@@ -116,12 +116,12 @@ async fn is_purged_and_begun_anew(house: &House, purged: TransactionId, anew: Tr
     assert_eq!(house.replay(anew).await.unwrap().difference, None);
 }
 
-async fn listed(house: &House, which: Which) -> Vec<TransactionId> {
+pub async fn listed(house: &House, which: Which) -> Vec<TransactionId> {
     let page = house.transactions_before(None, which, 100).await.unwrap();
     page.transactions.iter().map(|(id, _)| *id).collect()
 }
 
-fn keeps_its_journal(options: &mut HouseOptions) {
+pub fn keeps_its_journal(options: &mut HouseOptions) {
     options.journal_keep_bytes = u64::MAX;
 }
 
@@ -161,7 +161,7 @@ async fn what_was_purged_stays_away_if_only_the_journal_has_that() {
 }
 
 /// A sub-node that follows, with everything that the node has now in its journal; and nothing taken in yet.
-fn following(node: &Node, with: impl FnOnce(&mut HouseOptions)) -> (TempDir, Ground, Standby) {
+pub fn following(node: &Node, with: impl FnOnce(&mut HouseOptions)) -> (TempDir, Ground, Standby) {
     let folder = copied(node.folder.path());
     let fatal: Fatal = Arc::new(|fault| panic!("{fault}"));
     let mut options = options(folder.path());
@@ -172,7 +172,7 @@ fn following(node: &Node, with: impl FnOnce(&mut HouseOptions)) -> (TempDir, Gro
     (folder, ground, standby)
 }
 
-async fn take_over(ground: &Ground, mut standby: Standby) -> Arc<House> {
+pub async fn take_over(ground: &Ground, mut standby: Standby) -> Arc<House> {
     ground.journal().lead(2, Durability::OneSite).unwrap();
     ground.journal().commit(ground.journal().tail());
     assert!(standby.accede().unwrap());
@@ -230,7 +230,7 @@ async fn a_follower_keeps_what_ended_as_long_as_the_log_says() {
     until("time goes on", || (clock::now() > written).then_some(())).await;
     standby.checkpoint().unwrap();
     // It waits until that is over.
-    drop(ground.standby());
+    drop(ground.standby().unwrap());
     let house = take_over(&ground, standby).await;
     assert_eq!(listed(&house, Which::All).await, [new]);
     house.stop().await.unwrap();

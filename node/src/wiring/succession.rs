@@ -101,7 +101,7 @@ impl Succession {
                 let ground = Arc::clone(&self.ground);
                 self.standby = None;
                 let installed = blocking(move || ground.install(&history, &snapshot).map(|()| history)).await;
-                self.standby = Some(self.ground.standby());
+                self.standby = Some(self.ground.standby()?);
                 self.duties.installed(installed);
                 self.tell_of_standby()
             }
@@ -144,7 +144,7 @@ impl Succession {
         }
         self.machines.pause(false);
         self.machines.follow_with(Some(Arc::clone(self.ground.journal())));
-        self.standby = Some(self.ground.standby());
+        self.standby = Some(self.ground.standby()?);
         tracing::info!("this sub-node follows");
         self.tell_of_standby()
     }

@@ -24,7 +24,7 @@ fn start(folder: &Folder) -> Start {
 /// The house once more, from journal and store, which stay.
 async fn reopened(machines: &Machines) -> Arc<House> {
     let (_, ground) = machines.pair.get().expect("it has started");
-    let mut standby = ground.standby();
+    let mut standby = ground.standby().unwrap();
     let tail = ground.journal().tail();
     ground.journal().wait_durable(tail).unwrap();
     standby.take_through(tail).unwrap();

@@ -34,9 +34,9 @@ pub use expression::{Documents, Evaluation, Expression, Operator, Side, Variable
 pub use function::{Count, FUNCTIONS, Function, Makes, Parameter, Sample, Takes};
 pub use grammar::EXTENSIONS;
 pub use instance::{
-    Again, Answerer, Around, Asked, COMPENSATION, CompensationPicture, Effect, Input, Instance, LegPicture, Link,
-    OperationPicture, OperationState, OutcomeKind, Parent, Picture, Record, Refusal, Refused, Request, SignalPicture,
-    Teller,
+    Again, Answerer, Around, Asked, COMPENSATION, CompensationPicture, Effect, Glance, Input, Instance, LegPicture,
+    Link, OperationPicture, OperationState, OutcomeKind, Parent, Picture, Record, Refusal, Refused, Request,
+    SignalPicture, Teller,
 };
 pub use join::{Response, compensation_document, line_documents, lines, request_document, responses_document};
 pub use library::{Libraries, Library, Load, Loader, Signature};

@@ -13,6 +13,7 @@ mod advance;
 mod answer;
 mod ask;
 mod compensate;
+mod glance;
 mod iterate;
 mod picture;
 mod record;
@@ -26,6 +27,7 @@ mod tests;
 mod told;
 mod view;
 
+pub use glance::Glance;
 pub use picture::{CompensationPicture, LegPicture, OperationPicture, Picture, SignalPicture};
 pub use record::{Again, Answerer, Asked, Link, OutcomeKind, Parent, Record, Refusal, Refused};
 pub use state::{COMPENSATION, Instance, OperationState, Request};

@@ -3,6 +3,7 @@
 mod broadcasts;
 mod endings;
 mod extensions;
+mod glances;
 mod performers;
 mod properties;
 mod recovery;
