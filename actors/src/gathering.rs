@@ -19,6 +19,8 @@ use std::collections::{HashMap, VecDeque};
 const GATHERED_MS_MAX: u64 = 250;
 /// Bytes of entries that are gathered at most.
 const GATHERED_BYTES_MAX: usize = 16 << 20;
+/// Entries of a short transaction.
+const ENTRIES_USUAL: usize = 4;
 /// More than any key of a transaction.
 const BEHIND_ALL: [u8; 32] = [0xff; 32];
 
@@ -79,7 +81,9 @@ impl Gathering {
         let is_new = key > &self.last_stored[..] && !is_read(&id);
         if is_new && Instance::glance(&entry.record) == Some(Glance::Begins) {
             self.bytes += entry.record.len();
-            self.young.insert(id, (entry.moment, vec![(sequence, entry.record.clone())]));
+            let mut story = Story::with_capacity(ENTRIES_USUAL);
+            story.push((sequence, entry.record.clone()));
+            self.young.insert(id, (entry.moment, story));
             self.begun.push_back((entry.moment, id));
             return Fate::Gathered;
         }

@@ -40,7 +40,7 @@ use std::{
 /// The file that is there while a snapshot is put in place.
 const INSTALLING: &str = "installing";
 /// Bytes of entries that are read at once to take them in.
-const TAKEN_BYTES_MAX: usize = 4 << 20;
+const TAKEN_BYTES_MAX: usize = 256 << 10;
 /// Entries after which it is looked whether a checkpoint is due.
 const TAKEN_ENTRIES_MAX: u64 = 1_000;
 /// Entries after which what was taken in goes to the store.

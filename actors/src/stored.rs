@@ -42,12 +42,14 @@ pub(crate) fn encode_told(entries: &[(u64, Bytes)]) -> Vec<u8> {
 
 fn written(applied: u64, trail: &Trail, form: u64, state: &[u8]) -> Vec<u8> {
     let trail = trail.bytes();
-    let mut bytes = Vec::with_capacity(8 + 4 + trail.len() + 8 + lz4_flex::block::get_maximum_output_size(state.len()));
-    bytes.extend(applied.to_be_bytes());
-    bytes.extend(u32::try_from(trail.len()).expect("a trail is bounded").to_be_bytes());
-    bytes.extend(trail);
-    bytes.extend((state.len() as u64 | form).to_be_bytes());
-    bytes.extend(lz4_flex::block::compress(state));
+    let compressed = lz4_flex::block::compress(state);
+    // It stays in memory until the next checkpoint, so it has no room that it does not need.
+    let mut bytes = Vec::with_capacity(8 + 4 + trail.len() + 8 + compressed.len());
+    bytes.extend_from_slice(&applied.to_be_bytes());
+    bytes.extend_from_slice(&u32::try_from(trail.len()).expect("a trail is bounded").to_be_bytes());
+    bytes.extend_from_slice(trail);
+    bytes.extend_from_slice(&(state.len() as u64 | form).to_be_bytes());
+    bytes.extend_from_slice(&compressed);
     bytes
 }
 

@@ -17,6 +17,9 @@ use std::{collections::VecDeque, sync::atomic::Ordering};
 /// What an entry takes beside its address and record.
 const ENTRY_BYTES: usize = size_of::<Entry>();
 
+/// What one takes with its address and record, if it is not large.
+const ENTRY_BYTES_USUAL: usize = 512;
+
 /// The newest entries, without a gap.
 #[derive(Default)]
 pub(super) struct Recent {
@@ -67,7 +70,9 @@ impl Recent {
     /// See [`Journal::entries`]; none if the first of them is not here.
     fn entries(&self, after: u64, through: u64, bytes_max: usize) -> Option<Vec<Entry>> {
         let place = self.place(after + 1)?;
-        let (mut entries, mut bytes) = (Vec::new(), 0);
+        let count = through.saturating_sub(after).min((self.entries.len() - place) as u64);
+        let count = usize::try_from(count).unwrap_or(usize::MAX).min(bytes_max / ENTRY_BYTES_USUAL + 1);
+        let (mut entries, mut bytes) = (Vec::with_capacity(count), 0);
         for entry in self.entries.range(place..).take_while(|entry| entry.position.sequence <= through) {
             bytes += bytes_of(entry);
             if bytes > bytes_max && !entries.is_empty() {
