@@ -1,12 +1,12 @@
 //! What a mirror costs (M1): the load of `hansa testnet bench transactions` on a node with a mirror, beside what the same load came to
-//! without one in the same run. Both sub-nodes are on this machine, and share its processors and its disk; a second pair has a line
+//! without one, in turns, so that what else the machine does weighs on both alike. Both sub-nodes are on this machine, and share its processors and its disk; a second pair has a line
 //! between them that is as long as between two cities.
 
 use super::{
-    Laboratory, document_of,
+    Laboratory,
     machine::Limits,
-    samples::{Samples, rounded},
-    transactions::{Alone, DEFINITION, DURABLE_STEPS, Options, Window, attach, clients},
+    samples::{Samples, median, rounded},
+    transactions::{Alone, DEFINITION, DURABLE_STEPS, Options, Staffed, Window},
     usage::Usage,
 };
 use crate::{
@@ -33,13 +33,24 @@ const MIRROR_CITY: &str = "London";
 /// How long the node may take until it has measured the way to its witness.
 const MEASURED_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// What was measured with a mirror.
+/// Turns without a mirror and with one.
+const ROUNDS: u32 = 5;
+
+/// What was measured with a mirror: of each figure the median of all rounds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Mirrored {
+    /// How often it was measured, in turns with a node without a mirror.
+    pub rounds: usize,
     /// Transactions that ended, a second.
     pub transactions_per_second: f64,
-    /// Which part of those without a mirror that is.
+    /// The same without a mirror.
+    pub transactions_per_second_alone: f64,
+    /// Which part of those without a mirror, in the turn before it, that is.
     pub throughput_ratio: f64,
+    /// In the round where it was the least.
+    pub throughput_ratio_least: f64,
+    /// In the round where it was the most.
+    pub throughput_ratio_most: f64,
     /// Which part it shall be at least.
     pub throughput_ratio_min: f64,
     /// Half of them took so long.
@@ -76,35 +87,63 @@ pub struct Mirrored {
     pub cpu_alone_ms_per_transaction: f64,
 }
 
-/// Measure; `without` is what the same load came to on a node without a mirror.
+/// What was measured in one turn without a mirror and one with it.
+struct Round {
+    limits: Limits,
+    without: (Window, Alone),
+    with: (Window, Alone),
+    /// Processor time of the mirror.
+    mirror: Duration,
+}
+
+impl Round {
+    async fn measure(options: &Options, document: &Text, without: &Staffed, with: &Staffed) -> Result<Self> {
+        let measured = Duration::from_secs(options.seconds) / ROUNDS;
+        let aside = measured / 5;
+        let limits = without.limits().await?;
+        let alone = without.measure(options.concurrency, document, aside, measured).await?;
+        let mirror = with.laboratory.cluster.subnode(0, Side::Second)?.pid().context("the mirror does not run")?;
+        let before = Usage::of(mirror)?;
+        let (laboratory, clients) = (&with.laboratory, &with.clients);
+        let window = Window::measure(laboratory, clients, options.concurrency, document, aside, measured).await?;
+        // Of the warm-up as well: that is part of the same load.
+        let used = Usage::of(mirror)?.since(before).processor.mul_f64(measured.div_duration_f64(measured + aside));
+        let single = Alone::measure(&clients[0], document, aside).await?;
+        Ok(Self { limits, without: alone, with: (window, single), mirror: used })
+    }
+
+    /// One sync and one round trip, in milliseconds.
+    fn added_limit(&self) -> f64 {
+        (self.limits.fdatasync_p50 + self.limits.loopback_rtt_p50).as_secs_f64() * 1_000.0
+    }
+
+    /// How much later an acknowledgement comes, in milliseconds.
+    fn added(&self) -> f64 {
+        p50(&self.with.1.acknowledged) - p50(&self.without.1.acknowledged)
+    }
+}
+
+/// Measure, in turns with `without`, a node that has no mirror: a machine that others use is not as fast all the time.
 pub(super) async fn measure(
     executable: &Executable,
     options: &Options,
-    limits: &Limits,
-    without: (&Window, &Alone),
+    document: &Text,
+    without: &Staffed,
 ) -> Result<Mirrored> {
-    let laboratory = Laboratory::open_pair(executable, DEFINITION).await?;
-    let address = laboratory.address();
-    let services = attach(&address).await?;
-    let document = document_of(options.document_bytes)?;
-    let clients = clients(&address, options.concurrency).await?;
-    let measured = Duration::from_secs(options.seconds);
-    let aside = measured / 5;
-    let mirror = laboratory.cluster.subnode(0, Side::Second)?.pid().context("the mirror does not run")?;
-    let epoch = laboratory.pair().await?.epoch;
-    let before = Usage::of(mirror)?;
-    let window = Window::measure(&laboratory, &clients, options.concurrency, &document, aside, measured).await?;
-    // Of the warm-up as well: that is part of the same load.
-    let used = Usage::of(mirror)?.since(before).processor.mul_f64(measured.div_duration_f64(measured + aside));
-    let alone = Alone::measure(&clients[0], &document, aside).await?;
-    let pair = laboratory.pair().await?;
+    let with = Staffed::with(Laboratory::open_pair(executable, DEFINITION).await?, options.concurrency).await?;
+    let epoch = with.laboratory.pair().await?.epoch;
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        rounds.push(Round::measure(options, document, without, &with).await?);
+    }
+    let pair = with.laboratory.pair().await?;
     ensure!(
         pair.mode == "pair" && pair.epoch == epoch,
         "the pair was not whole all the time, so that nothing was measured: {pair:?}"
     );
-    drop((clients, services, laboratory));
-    let apart = Apart::measure(executable, &document, aside).await?;
-    Ok(figures(limits, without, (&window, &alone), used, &apart))
+    drop(with);
+    let apart = Apart::measure(executable, document, Duration::from_secs(options.seconds) / 5).await?;
+    Ok(figures(&rounds, &apart))
 }
 
 /// One client alone, whose node has its mirror in another city.
@@ -118,62 +157,60 @@ impl Apart {
         let city = |name| City::named(name).with_context(|| format!("{name} is no city that is known here"));
         let cities = [city(ACTIVE_CITY)?, city(MIRROR_CITY)?];
         let laboratory = Laboratory::open_pair_in(executable, DEFINITION, cities, Distances::OfCities).await?;
-        let address = laboratory.address();
-        let services = attach(&address).await?;
-        let clients = clients(&address, 1).await?;
-        let alone = Alone::measure(&clients[0], document, measured).await?;
+        let staffed = Staffed::with(laboratory, 1).await?;
+        let alone = Alone::measure(&staffed.clients[0], document, measured).await?;
         let began = Instant::now();
         let round_trip_ms = loop {
-            match laboratory.round_trip_ms().await? {
+            match staffed.laboratory.round_trip_ms().await? {
                 Some(measured) => break measured,
                 None if began.elapsed() > MEASURED_WAIT_MAX => bail!("the node did not measure the way to its witness"),
                 None => sleep(Duration::from_millis(100)).await,
             }
         };
-        drop((clients, services, laboratory));
         Ok(Self { alone, round_trip_ms })
     }
 }
 
-fn figures(
-    limits: &Limits,
-    without: (&Window, &Alone),
-    with: (&Window, &Alone),
-    mirror: Duration,
-    apart: &Apart,
-) -> Mirrored {
+fn p50(samples: &Samples) -> f64 {
+    samples.percentile_ms(50.0)
+}
+
+/// The median of all rounds, of everything.
+fn figures(rounds: &[Round], apart: &Apart) -> Mirrored {
+    let of = |figure: &dyn Fn(&Round) -> f64| median(rounds.iter().map(figure));
     let rate = |window: &Window| window.latencies.count() as f64 / window.seconds;
-    let p50 = |samples: &Samples| samples.percentile_ms(50.0);
-    let each = |window: &Window, processor: Duration| {
-        rounded(processor.as_secs_f64() * 1_000.0 / window.latencies.count() as f64)
-    };
+    let each =
+        |window: &Window, processor: Duration| processor.as_secs_f64() * 1_000.0 / window.latencies.count() as f64;
     let cpu = |window: &Window| window.node.processor + window.bench.processor;
-    let ((window_alone, single_alone), (window, single)) = (without, with);
-    let added = p50(&single.acknowledged) - p50(&single_alone.acknowledged);
-    let added_limit = (limits.fdatasync_p50 + limits.loopback_rtt_p50).as_secs_f64() * 1_000.0;
-    let apart_added = p50(&apart.alone.acknowledged) - p50(&single_alone.acknowledged);
-    let apart_limit = limits.fdatasync_p50.as_secs_f64() * 1_000.0 + apart.round_trip_ms;
-    let added_whole = p50(&single.answered) - p50(&single_alone.answered);
+    let acknowledged_alone = of(&|round| p50(&round.without.1.acknowledged));
+    let apart_added = p50(&apart.alone.acknowledged) - acknowledged_alone;
+    let apart_limit = of(&|round| round.limits.fdatasync_p50.as_secs_f64() * 1_000.0) + apart.round_trip_ms;
+    let added_whole = of(&|round| p50(&round.with.1.answered) - p50(&round.without.1.answered));
+    let ratios = || rounds.iter().map(|round| rate(&round.with.0) / rate(&round.without.0));
     Mirrored {
-        transactions_per_second: rounded(rate(window)),
-        throughput_ratio: rounded(rate(window) / rate(window_alone)),
+        rounds: rounds.len(),
+        transactions_per_second: rounded(of(&|round| rate(&round.with.0))),
+        transactions_per_second_alone: rounded(of(&|round| rate(&round.without.0))),
+        throughput_ratio: rounded(median(ratios())),
+        throughput_ratio_least: rounded(ratios().fold(f64::INFINITY, f64::min)),
+        throughput_ratio_most: rounded(ratios().fold(0.0, f64::max)),
         throughput_ratio_min: THROUGHPUT_RATIO_MIN,
-        latency_ms_p50: rounded(p50(&window.latencies)),
-        latency_ms_p99: rounded(window.latencies.percentile_ms(99.0)),
-        single_client_latency_ms_p50: rounded(p50(&single.answered)),
-        acknowledged_ms_p50: rounded(p50(&single.acknowledged)),
-        acknowledged_alone_ms_p50: rounded(p50(&single_alone.acknowledged)),
-        added_ms_p50: rounded(added),
-        added_limit_ms: rounded(added_limit),
-        added_ratio: rounded(added / added_limit),
+        latency_ms_p50: rounded(of(&|round| p50(&round.with.0.latencies))),
+        latency_ms_p99: rounded(of(&|round| round.with.0.latencies.percentile_ms(99.0))),
+        single_client_latency_ms_p50: rounded(of(&|round| p50(&round.with.1.answered))),
+        acknowledged_ms_p50: rounded(of(&|round| p50(&round.with.1.acknowledged))),
+        acknowledged_alone_ms_p50: rounded(acknowledged_alone),
+        added_ms_p50: rounded(of(&Round::added)),
+        added_limit_ms: rounded(of(&Round::added_limit)),
+        added_ratio: rounded(of(&|round| round.added() / round.added_limit())),
         added_ratio_max: ADDED_RATIO_MAX,
         apart_round_trip_ms: rounded(apart.round_trip_ms),
         apart_added_ms_p50: rounded(apart_added),
         apart_added_ratio: rounded(apart_added / apart_limit),
         added_each_step_ms_p50: rounded(added_whole / f64::from(DURABLE_STEPS)),
-        cpu_ms_per_transaction: each(window, cpu(window) + mirror),
-        mirror_cpu_ms_per_transaction: each(window, mirror),
-        cpu_alone_ms_per_transaction: each(window_alone, cpu(window_alone)),
+        cpu_ms_per_transaction: rounded(of(&|round| each(&round.with.0, cpu(&round.with.0) + round.mirror))),
+        mirror_cpu_ms_per_transaction: rounded(of(&|round| each(&round.with.0, round.mirror))),
+        cpu_alone_ms_per_transaction: rounded(of(&|round| each(&round.without.0, cpu(&round.without.0)))),
     }
 }
 
@@ -186,8 +223,14 @@ pub(super) fn show(figures: &Mirrored, screen: Screen) {
         row(
             "transactions a second",
             format!("{:.0}", figures.transactions_per_second),
-            format!("at least {:.2} of those without a mirror", figures.throughput_ratio_min),
-            format!("{:.2}", figures.throughput_ratio),
+            format!(
+                "at least {:.2} of those without a mirror, {:.0}",
+                figures.throughput_ratio_min, figures.transactions_per_second_alone
+            ),
+            format!(
+                "{:.2} ({:.2} to {:.2} in {} rounds)",
+                figures.throughput_ratio, figures.throughput_ratio_least, figures.throughput_ratio_most, figures.rounds
+            ),
         ),
         row("  latency p50", format!("{:.2} ms", figures.latency_ms_p50), none(), none()),
         row("  latency p99", format!("{:.2} ms", figures.latency_ms_p99), none(), none()),
@@ -259,11 +302,20 @@ mod tests {
             acknowledged: Samples::new(vec![Duration::from_micros(acknowledged)]),
             answered: Samples::new(vec![Duration::from_micros(answered)]),
         };
-        let without = (&window(0.5), &alone(300, 1_200));
+        let round = |seconds_with, acknowledged_with| Round {
+            limits,
+            without: (window(0.5), alone(300, 1_200)),
+            with: (window(seconds_with), alone(acknowledged_with, 2_000)),
+            mirror: Duration::from_millis(100),
+        };
+        // What a busy moment did to one round is not what is told.
+        let rounds = [round(1.0, 480), round(9.0, 900), round(0.8, 450)];
         let apart = Apart { alone: alone(12_600, 50_000), round_trip_ms: 12.2 };
-        let figures = figures(&limits, without, (&window(1.0), &alone(480, 2_000)), Duration::from_millis(100), &apart);
+        let figures = figures(&rounds, &apart);
         assert_eq!((figures.apart_added_ms_p50, figures.apart_added_ratio), (12.3, 1.0));
-        assert_eq!((figures.transactions_per_second, figures.throughput_ratio), (1_000.0, 0.5));
+        let rates = (figures.transactions_per_second, figures.transactions_per_second_alone);
+        assert_eq!((rates, figures.throughput_ratio), ((1_000.0, 2_000.0), 0.5));
+        assert_eq!((figures.throughput_ratio_least, figures.throughput_ratio_most), (0.056, 0.625));
         assert_eq!((figures.added_ms_p50, figures.added_limit_ms, figures.added_ratio), (0.18, 0.15, 1.2));
         assert_eq!(figures.added_each_step_ms_p50, 0.2);
         let cpu = (figures.cpu_alone_ms_per_transaction, figures.cpu_ms_per_transaction);

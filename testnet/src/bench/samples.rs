@@ -34,6 +34,17 @@ impl Samples {
     }
 }
 
+/// The median of figures: of an even number, the mean of the middle two; zero if there are none.
+#[must_use]
+pub fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_unstable_by(f64::total_cmp);
+    match figures.len() {
+        0 => 0.0,
+        count => f64::midpoint(figures[(count - 1) / 2], figures[count / 2]),
+    }
+}
+
 /// A figure with at most three decimals, for JSON and screens.
 #[must_use]
 pub fn rounded(value: f64) -> f64 {
@@ -52,5 +63,11 @@ mod tests {
         assert_eq!(samples.percentile(100.0), Duration::from_millis(200));
         assert_eq!(samples.percentile(0.0), Duration::from_millis(1));
         assert_eq!(Samples::default().percentile(99.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let median = |figures: &[f64]| super::median(figures.iter().copied());
+        assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0, 2.0, 3.0]), median(&[])), (2.0, 2.5, 0.0));
     }
 }

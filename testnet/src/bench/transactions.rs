@@ -52,7 +52,7 @@ pub struct Options {
     #[arg(long, default_value_t = 256)]
     pub concurrency: usize,
     /// How long to measure; before it the node warms up for a fifth of that, after it one client alone is measured for a
-    /// fifth
+    /// fifth. With --pair, as long in turns with a mirror and without
     #[arg(long, default_value_t = 12)]
     pub seconds: u64,
     /// Bytes of a document
@@ -61,7 +61,7 @@ pub struct Options {
     /// After that, show what a transaction costs while the node stores 1, 1,000, 100,000 … up to so many others
     #[arg(long, value_name = "TRANSACTIONS")]
     pub stored: Option<u64>,
-    /// After that, the same again with a node that has a mirror
+    /// After that, the same again in turns with a node that has a mirror and with this one
     #[arg(long)]
     pub pair: bool,
 }
@@ -137,30 +137,58 @@ pub async fn measure(executable: &Executable, options: &Options, screen: Screen)
     ensure!((1..=SECONDS_MAX).contains(&options.seconds), "--seconds is 1 to {SECONDS_MAX}");
     ensure_document_bytes(options.document_bytes)?;
     let laboratory = Laboratory::open(executable, toml::Table::new(), DEFINITION).await?;
-    let folder = laboratory.node().home.data.clone();
+    let staffed = Staffed::with(laboratory, options.concurrency).await?;
     // With everything else at rest.
-    let limits = tokio::task::spawn_blocking(move || Limits::measure(&folder)).await??;
-    let address = laboratory.address();
-    let services = attach(&address).await?;
+    let limits = staffed.limits().await?;
     let document = document_of(options.document_bytes)?;
-    let clients = clients(&address, options.concurrency).await?;
     let measured = Duration::from_secs(options.seconds);
     let aside = measured / 5;
     screen.say(&format!("{} transactions in flight for {} s …", options.concurrency, options.seconds));
-    let window = Window::measure(&laboratory, &clients, options.concurrency, &document, aside, measured).await?;
-
-    screen.say("one client alone …");
-    let alone = Alone::measure(&clients[0], &document, aside).await?;
+    let (window, alone) = staffed.measure(options.concurrency, &document, aside, measured).await?;
     let mut figures = figures(options, &limits, &window, &alone.answered);
-    drop((clients, services, laboratory));
     if options.pair {
-        screen.say("the same with a mirror …");
-        figures.pair = Some(mirrored::measure(executable, options, &limits, (&window, &alone)).await?);
+        screen.say("the same with a mirror and without, in turns …");
+        figures.pair = Some(mirrored::measure(executable, options, &document, &staffed).await?);
     }
+    drop(staffed);
     if let Some(transactions) = options.stored {
         figures.stored = stored::curve(executable, options, transactions, screen).await?;
     }
     Ok(figures)
+}
+
+/// A node with services and clients.
+pub(super) struct Staffed {
+    pub clients: Vec<Client>,
+    _services: Vec<Running>,
+    pub laboratory: Laboratory,
+}
+
+impl Staffed {
+    /// As many clients as share so many transactions in flight.
+    pub(super) async fn with(laboratory: Laboratory, concurrency: usize) -> Result<Self> {
+        let address = laboratory.address();
+        let services = attach(&address).await?;
+        Ok(Self { clients: clients(&address, concurrency).await?, _services: services, laboratory })
+    }
+
+    /// What this machine can do, as it is now.
+    pub(super) async fn limits(&self) -> Result<Limits> {
+        let folder = self.laboratory.node().home.data.clone();
+        tokio::task::spawn_blocking(move || Limits::measure(&folder)).await?
+    }
+
+    /// Measure with so many transactions in flight, after a warm-up of `aside`, and then for as long one client alone.
+    pub(super) async fn measure(
+        &self,
+        concurrency: usize,
+        document: &Text,
+        aside: Duration,
+        measured: Duration,
+    ) -> Result<(Window, Alone)> {
+        let window = Window::measure(&self.laboratory, &self.clients, concurrency, document, aside, measured).await?;
+        Ok((window, Alone::measure(&self.clients[0], document, aside).await?))
+    }
 }
 
 /// As many clients as share so many transactions in flight.
