@@ -26,11 +26,18 @@ use std::{
     io, mem,
     panic::{self, AssertUnwindSafe},
     sync::{Arc, PoisonError, atomic::Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
 /// Buffers that one huge batch has blown up are let go of.
 const KEPT_BUFFER_BYTES_MAX: usize = 8 << 20;
+
+/// Under load a sub-node of a pair collects for so long what comes behind a batch of so many entries, before it writes the next: for each
+/// batch costs a sync and a message on both sides, and whoever waits among so many does not notice.
+const COLLECTING: Duration = Duration::from_micros(300);
+/// See above. Fewer may be those of a few clients, each of whom waits for the last.
+const CROWD_ENTRIES: u64 = 16;
 
 /// Why the writer cannot go on.
 pub(super) enum Stop {
@@ -74,6 +81,8 @@ pub(super) struct Writer<E> {
     groups: VecDeque<(u64, usize)>,
     /// Entries were written that no mark vouches for.
     pub unmarked: bool,
+    /// The last batch was of many entries, so that the next may collect more.
+    is_crowded: bool,
     moment: Moment,
 }
 
@@ -127,6 +136,7 @@ impl<E: Send + 'static> Writer<E> {
             effects: Vec::new(),
             groups: VecDeque::new(),
             unmarked,
+            is_crowded: false,
             moment: Moment(0),
         })
     }
@@ -167,7 +177,9 @@ impl<E: Send + 'static> Writer<E> {
             match self.take_work() {
                 Work::Order(order) => self.obey(order)?,
                 Work::Batch => {
+                    let before = self.tail.sequence;
                     self.write_batch()?;
+                    self.is_crowded = self.tail.sequence - before >= CROWD_ENTRIES;
                     self.frames.clear();
                     self.frames.shrink_to(KEPT_BUFFER_BYTES_MAX);
                 }
@@ -187,6 +199,12 @@ impl<E: Send + 'static> Writer<E> {
                 return Work::Order(order);
             }
             if queue.has_work() {
+                if mem::take(&mut self.is_crowded) && self.watch.is_some() && !queue.closing {
+                    drop(queue);
+                    thread::sleep(COLLECTING);
+                    queue = locked(&shared.queue);
+                    continue;
+                }
                 self.take_batch(&mut queue);
                 if mem::take(&mut queue.room_wanted) {
                     shared.room.notify_all();
