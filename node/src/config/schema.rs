@@ -212,7 +212,7 @@ pub const KEYS: &[Key] = &[
         "profile",
         Kind::Choice(&["default", "lan"]),
         Some("\"default\""),
-        "How soon a lost sub-node is noticed: \"default\" within 4 s, between cities; \"lan\" within 0.4 s, in one building.",
+        "How soon a lost sub-node is noticed: \"default\" within 4 s, between cities; \"lan\" within 0.4 s, in one building. That of the sub-node that is the mirror counts.",
     ),
     key(
         "pair",

@@ -34,6 +34,8 @@ pub struct Options {
     pub keep: u16,
     /// Entries that may be under way to a mirror.
     pub window: u16,
+    /// Of which side of every pair the clocks are set to half of the other's times, as if two operators had chosen; with zero of none.
+    pub hasty: u8,
     /// How long things go wrong.
     pub faults_ms: u64,
 }
@@ -45,6 +47,7 @@ impl Options {
         self.drift = if often(dice) { 1 + dice.below(10) as u8 } else { 0 };
         self.keep = if often(dice) { 1 + dice.below(120) as u16 } else { 0 };
         self.window = if often(dice) { 1 + dice.below(60) as u16 } else { WINDOW };
+        self.hasty = dice.below(5).saturating_sub(2) as u8;
     }
 
     /// Those of a seed: some worlds are calm in one respect and wild in another.
@@ -64,6 +67,7 @@ impl Options {
             drift: 0,
             keep: 0,
             window: WINDOW,
+            hasty: 0,
             faults_ms: 30_000 + dice.below(90_000),
         }
     }
@@ -179,7 +183,8 @@ impl Schedule {
     #[cfg(test)]
     pub(super) fn plain(mut self) -> Self {
         self.faults.retain(|(_, fault)| !matches!(fault, Fault::Lie { .. } | Fault::Set { .. }));
-        (self.options.drift, self.options.keep, self.options.window) = (0, 0, WINDOW);
+        let Options { drift, keep, window, hasty, .. } = &mut self.options;
+        (*drift, *keep, *window, *hasty) = (0, 0, WINDOW, 0);
         self
     }
 
@@ -246,6 +251,7 @@ impl Options {
             "drift" => self.drift = bounded(0, 10)?,
             "keep" => self.keep = number(value)?,
             "window" => self.window = number::<std::num::NonZeroU16>(value)?.get(),
+            "hasty" => self.hasty = bounded(0, 2)?,
             "clocks-ms" => self.clocks_ms = number::<u32>(value)?.into(),
             "faults-ms" => self.faults_ms = number::<u32>(value)?.into(),
             _ => return Err("there is no such option".to_owned()),
@@ -257,7 +263,7 @@ impl Options {
 impl fmt::Display for Schedule {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Options { members, pairs, clients, lost, twice, late, slow, halt, clocks_ms, .. } = &self.options;
-        let Options { drift, keep, window, faults_ms, .. } = &self.options;
+        let Options { drift, keep, window, hasty, faults_ms, .. } = &self.options;
         writeln!(out, "seed {}", self.seed)?;
         if let Some(flaw) = self.flaw {
             let name = Flaw::ALL.iter().find(|(known, _)| *known == flaw).map_or("", |(_, name)| *name);
@@ -266,7 +272,7 @@ impl fmt::Display for Schedule {
         writeln!(out, "option members {members}\noption pairs {pairs}\noption clients {clients}")?;
         writeln!(out, "option lost {lost}\noption twice {twice}\noption late {late}\noption slow {slow}")?;
         writeln!(out, "option halt {}\noption clocks-ms {clocks_ms}", if *halt { "yes" } else { "no" })?;
-        writeln!(out, "option drift {drift}\noption keep {keep}\noption window {window}")?;
+        writeln!(out, "option drift {drift}\noption keep {keep}\noption window {window}\noption hasty {hasty}")?;
         writeln!(out, "option faults-ms {faults_ms}")?;
         self.faults.iter().try_for_each(|(at, fault)| writeln!(out, "at {at} {fault}"))
     }

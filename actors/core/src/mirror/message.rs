@@ -137,6 +137,8 @@ pub enum Message {
         nonce: u64,
         /// Whether its machines take in what counts, so that it could serve.
         fit: bool,
+        /// How long it waits behind a beat until it takes over: no lease of this beat may last so long.
+        grace_ms: u64,
     },
     /// What holds now, for one who seems not to know it.
     Configured(Box<Certified>),

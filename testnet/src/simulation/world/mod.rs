@@ -183,7 +183,8 @@ impl World {
         for number in 1..=members {
             for side in 0..if number <= schedule.options.pairs { 2 } else { 1 } {
                 names.push(SiteName { organization: number, side: side + 1 });
-                let Options { drift, keep, window, .. } = schedule.options;
+                let Options { drift, keep, window, hasty, .. } = schedule.options;
+                let part = if hasty == side + 1 { 2 } else { 1 };
                 let ahead_ms = dice.below(schedule.options.clocks_ms + 1);
                 let fast = if drift == 0 { 0 } else { dice.below(2 * u64::from(drift) + 1) as i64 - i64::from(drift) };
                 sites.push(Site::new(Making {
@@ -195,6 +196,10 @@ impl World {
                     timing: Timing {
                         window_entries: window.into(),
                         near_entries: Timing::LAN.near_entries.min(window.into()),
+                        beat_ms: Timing::LAN.beat_ms / part,
+                        lease_ms: Timing::LAN.lease_ms / part,
+                        grace_ms: Timing::LAN.grace_ms / part,
+                        retry_ms: Timing::LAN.retry_ms / part,
                         ..Timing::LAN
                     },
                     on_mirror_lost: if schedule.options.halt { OnMirrorLost::Halt } else { OnMirrorLost::Solo },

@@ -188,7 +188,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    pub(super) fn beat_answered(&mut self, member: MemberId, nonce: u64, fit: bool) {
+    pub(super) fn beat_answered(&mut self, member: MemberId, nonce: u64, fit: bool, grace_ms: u64) {
         self.life.partner.heard = Some(self.now);
         self.life.partner.unfit = !fit;
         if self.mode().and_then(|mode| mode.mirror()).is_some_and(|mirror| mirror != member) {
@@ -196,8 +196,12 @@ impl Turn<'_> {
         }
         let Some((_, sent)) = self.life.beats.iter().find(|(sent, _)| *sent == nonce).copied() else { return };
         self.life.beats.retain(|(sent, _)| *sent > nonce);
+        let timing = self.site.timing.within(grace_ms);
+        self.life.granted_ms = Some(grace_ms);
+        let next_beat = self.now.plus_ms(timing.beat_ms);
+        self.life.beat_at = self.life.beat_at.map(|at| at.min(next_beat));
         // From the sending on: the mirror's patience begins later, when it hears the beat.
-        let until = sent.plus_ms(self.site.timing.lease_ms);
+        let until = sent.plus_ms(timing.lease_ms);
         if self.life.lease_until.is_none_or(|lease| lease < until) {
             self.life.lease_until = Some(until);
         }
@@ -215,7 +219,8 @@ impl Turn<'_> {
     }
 
     pub(super) fn active_due(&mut self) {
-        let (now, timing) = (self.now, self.site.timing);
+        let now = self.now;
+        let timing = self.life.granted_ms.map_or(self.site.timing, |granted| self.site.timing.within(granted));
         let is_due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
         if is_due(self.life.beat_at) {
             self.life.beat += 1;

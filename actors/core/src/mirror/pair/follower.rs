@@ -131,7 +131,8 @@ impl Turn<'_> {
         }
         self.be_patient();
         let (epoch, member) = (self.epoch(), self.site.member);
-        self.tell_partner(Message::BeatAck { epoch, member, nonce, fit: !self.life.unfit });
+        let (fit, grace_ms) = (!self.life.unfit, self.site.timing.grace_ms);
+        self.tell_partner(Message::BeatAck { epoch, member, nonce, fit, grace_ms });
         self.counts(committed);
         if self.life.joined && !knows {
             // The active gave it up while it was silent.

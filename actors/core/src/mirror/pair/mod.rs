@@ -45,7 +45,7 @@ pub enum OnMirrorLost {
 }
 
 /// How soon things are noticed. Nothing but speed depends on them, as long as a lease is shorter than the grace by more than two
-/// clocks drift apart in it.
+/// clocks drift apart in it; that it is shorter than the other's grace as well is seen to by [`Timing::within`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// Between two beats of the active.
@@ -85,6 +85,15 @@ impl Timing {
         window_entries: 8_192,
         near_entries: 512,
     };
+
+    /// The same beside a mirror that waits so long: if it waits less than this sub-node would in its place, leases are shorter and beats
+    /// more frequent in proportion.
+    #[must_use]
+    pub fn within(self, grace_ms: u64) -> Self {
+        let (told, own) = (u128::from(grace_ms.min(self.grace_ms)), u128::from(self.grace_ms.max(1)));
+        let shorter = |time_ms: u64| u64::try_from(u128::from(time_ms) * told / own).unwrap_or(time_ms);
+        Self { beat_ms: shorter(self.beat_ms).max(1), lease_ms: shorter(self.lease_ms), ..self }
+    }
 }
 
 /// What a pair machine looks at: who it is.
@@ -191,6 +200,8 @@ pub struct Life {
     beats: VecDeque<(u64, Moment)>,
     beat: u64,
     beat_at: Option<Moment>,
+    /// How long the mirror said that it waits behind a beat.
+    granted_ms: Option<u64>,
     lease_until: Option<Moment>,
     /// When the active stops to hope for its mirror.
     patience_until: Option<Moment>,

@@ -45,6 +45,7 @@ impl Pair {
             beats,
             beat,
             beat_at,
+            granted_ms,
             lease_until,
             patience_until,
             held,
@@ -79,6 +80,7 @@ impl Pair {
         for (nonce, sent) in &beats {
             (beat - nonce, since(sent)).hash(to);
         }
+        granted_ms.hash(to);
         (until(beat_at), until(lease_until), until(patience_until), held, target, until(grace_until)).hash(to);
         (joined, received, acknowledged, behind_since.as_ref().map(since)).hash(to);
         unanswered.min(&UNANSWERED_MAX).hash(to);

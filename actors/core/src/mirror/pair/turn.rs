@@ -162,7 +162,9 @@ impl<'a> Turn<'a> {
         let serves = self.life.state.serves();
         match message {
             Message::AppendAck { member, durable, .. } if serves => self.acknowledged(member, durable),
-            Message::BeatAck { member, nonce, fit, .. } if serves => self.beat_answered(member, nonce, fit),
+            Message::BeatAck { member, nonce, fit, grace_ms, .. } if serves => {
+                self.beat_answered(member, nonce, fit, grace_ms);
+            }
             Message::Join { member, history, nonce, .. } if serves => self.join(member, &history, nonce),
             Message::Append { previous, entries, committed, .. } if self.life.state.follows() => {
                 self.append(previous, entries, committed);
@@ -218,7 +220,7 @@ impl<'a> Turn<'a> {
         (life.proposal, life.retry_at, life.outbid) = (None, None, None);
         (life.partner, life.joined, life.target) = (Partner::default(), false, 0);
         life.received.clear();
-        (life.beats, life.beat_at) = (Default::default(), None);
+        (life.beats, life.beat_at, life.granted_ms) = (Default::default(), None, None);
         (life.lease_until, life.patience_until, life.grace_until) = (None, None, None);
         (life.ask_at, life.floor_at, life.unanswered) = (None, None, 0);
         if mode.active() == me {

@@ -295,6 +295,39 @@ fn an_active_without_its_mirror_goes_on_alone_or_waits_as_its_operator_chose() {
     }
 }
 
+// M3: found by the simulator: the mirror took over while the lease that it had granted still ran, for its operator had chosen another
+// profile than the active's.
+#[test]
+fn a_lease_never_lasts_longer_than_the_mirror_waits_whatever_their_operators_chose() {
+    for (active, mirror) in [(Timing::DEFAULT, Timing::LAN), (Timing::LAN, Timing::DEFAULT)] {
+        let mut world = World::new(OnMirrorLost::Solo);
+        (world.nodes[0].site.timing, world.nodes[1].site.timing) = (active, mirror);
+        world.pass(5_000);
+        assert_eq!(world.states(), [State::ActivePair, State::Mirror]);
+        let epoch = world.nodes[0].pair.certified().unwrap().epoch();
+        for _ in 0..200 {
+            world.pass(50);
+            let lease = world.nodes[0].pair.picture().lease_until.expect("the mirror answers every beat");
+            assert!(
+                lease > world.now && lease <= world.now.plus_ms(Timing::LAN.lease_ms),
+                "a lease of the shorter kind"
+            );
+        }
+        assert_eq!(world.states(), [State::ActivePair, State::Mirror], "beats come as often as the mirror expects");
+        assert_eq!(world.nodes[0].pair.certified().unwrap().epoch(), epoch, "nobody took over in between");
+    }
+}
+
+#[test]
+fn times_are_shortened_in_proportion_and_never_lengthened() {
+    let within = |grace_ms| {
+        let Timing { beat_ms, lease_ms, .. } = Timing::DEFAULT.within(grace_ms);
+        (beat_ms, lease_ms)
+    };
+    assert_eq!([4_000, 400, 40_000, 0].map(within), [(500, 3_000), (50, 300), (500, 3_000), (1, 0)]);
+    assert_eq!(Timing { grace_ms: 0, ..Timing::LAN }.within(u64::MAX).lease_ms, 0, "who does not wait grants nothing");
+}
+
 // M3: it stood still, and was replaced.
 #[test]
 fn an_old_active_learns_from_the_first_answer_that_it_is_none_any_more() {

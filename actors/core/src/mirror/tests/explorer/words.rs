@@ -99,8 +99,8 @@ pub fn picture(message: &Message, wire: &Wire, numbers: &[Numbers; 2], to: &mut 
         Message::Beat { epoch, nonce, knows, sent, committed } => {
             (epoch, beat(wire.from, *nonce), knows, sent, committed).hash(to);
         }
-        Message::BeatAck { epoch, member, nonce, fit } => {
-            (epoch, member.journal, beat(wire.to, *nonce), fit).hash(to);
+        Message::BeatAck { epoch, member, nonce, fit, grace_ms } => {
+            (epoch, member.journal, beat(wire.to, *nonce), fit, grace_ms).hash(to);
         }
         Message::Configured(certified) => word_of(certified).hash(to),
         Message::Behind { epoch } => epoch.hash(to),
