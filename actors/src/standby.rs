@@ -334,7 +334,8 @@ impl Standby {
         Ok(None)
     }
 
-    /// The same for what was gathered of some transactions.
+    /// The same for what was gathered of some transactions. Behind an entry that cannot be taken in nothing is, but what is before it and
+    /// was gathered anew is read as well.
     fn read_gathered(
         &mut self,
         mut next: impl FnMut(&mut Gathering) -> Option<(TransactionId, Story)>,
@@ -347,7 +348,7 @@ impl Standby {
                 address: &address,
                 record,
             }))? {
-                return self.set_aside(poison);
+                self.set_aside(poison)?;
             }
         }
         Ok(())

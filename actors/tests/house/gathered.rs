@@ -5,7 +5,12 @@ use crate::{
     fixture::{DESK, Node, text, transaction as made},
     upkeep::{completed, following, keeps_its_journal, listed, purchase, take_over},
 };
-use hansa_actors::{house::House, listing::Which, standby::Ground};
+use hansa_actors::{
+    house::House,
+    listing::Which,
+    standby::Ground,
+    store::{RedbStore, Store as _},
+};
 use hansa_core::{
     address::{KeyBytes as _, Kind},
     code::Code,
@@ -112,6 +117,39 @@ async fn what_was_never_read_is_purged_when_it_is_old() {
     }
     assert_eq!((purged, listed(&mirror, Which::All).await), (3, vec![]));
     mirror.stop().await.unwrap();
+    node.house.stop().await.unwrap();
+}
+
+/// M4: an entry that looks as it should and cannot be read is found when its transaction has not ended; everything before it is in the
+/// store with the checkpoint that found it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_that_only_looks_right_is_found_before_anything_rests_on_it() {
+    let node = Node::found(&purchase(), 64, keeps_its_journal).await;
+    let (folder, ground, mut standby) = following(&node, keeps_its_journal);
+    let (before, open) = (made(1), made(2));
+    for id in [before, open] {
+        node.submit(id, "purchase").await.unwrap();
+    }
+    let good = node.ground.journal().tail();
+    let mut address = open.to_bytes();
+    address.insert(0, Kind::Transaction as u8);
+    let record: Vec<u8> = [&[0x81, 0xa1, 0x66][..], b"Waited", &[0x07]].concat();
+    node.ground.journal().append(&[(&address[..], &record[..])], Moment(1), Vec::new());
+    node.ground.journal().wait_durable(good + 1).unwrap();
+    completed(&node, made(3)).await;
+    standby.take_counting(catch_up(&node, &ground)).unwrap();
+    standby.checkpoint().unwrap();
+    let poison = standby.poison().cloned().expect("that entry");
+    assert_eq!((poison.sequence, poison.fault.code, standby.taken()), (good + 1, Code::DataNewer, good));
+    drop(standby);
+    assert_eq!(ground.standby().unwrap().taken(), good);
+    ground.close().unwrap();
+    drop(ground);
+    let store = RedbStore::open(&folder.path().join("lookup.redb")).unwrap();
+    for id in [before, open] {
+        let stored = store.get(Kind::Transaction as u8, &id.to_bytes()).unwrap();
+        assert!(stored.is_some(), "transaction {id} is open, and what was taken in is in the store");
+    }
     node.house.stop().await.unwrap();
 }
 
