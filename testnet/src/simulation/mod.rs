@@ -79,6 +79,8 @@ mod tests {
             told(&Schedule::drawn(seed, None).plain());
             told(&Schedule::drawn(seed, None));
         }
+        let found = include_str!("found/everything-and-not-heard.txt");
+        told(&Schedule::parse(found).expect("what was found can be read"));
     }
 
     // X2: a flaw is found by the harm that it does.

@@ -81,6 +81,8 @@ impl Turn<'_> {
                 *partner = Partner { heard: partner.heard, ..Partner::default() };
                 return;
             }
+            // It has all that there is, whatever it was sent since a question that came late: so says the chain of hashes.
+            _ if durable == self.life.history.tail() => {}
             // The end of a batch of before a question that came late; it will say more.
             _ => return,
         }
