@@ -120,8 +120,7 @@ impl Common {
     }
 
     pub(crate) fn append<M: Housed>(&self, key: &M::Key, record: &[u8], now: Moment, effects: Vec<Outward>) -> u64 {
-        let mut address = key.to_bytes();
-        address.insert(0, M::KIND as u8);
+        let address = M::KIND.address(key);
         self.journal.append_in(self.reign(), &[(&address[..], record)], now, effects)
     }
 

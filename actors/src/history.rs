@@ -9,7 +9,7 @@ use crate::{
     trail::Trail,
 };
 use hansa_core::{
-    address::{KeyBytes as _, Kind},
+    address::Kind,
     code::{Code, Fault},
     dispatch::Outward,
     ident::TransactionId,
@@ -181,8 +181,7 @@ fn follow(
     wanted: &[RangeInclusive<u64>],
     on_entry: OnEntry<'_>,
 ) -> Result<(), Fault> {
-    let mut address = id.to_bytes();
-    address.insert(0, Kind::Transaction as u8);
+    let address = Kind::Transaction.address(&id);
     let mut named = wanted.iter().filter(|range| range.start() == range.end()).map(|range| *range.start()).peekable();
     let strayed = |sequence: u64| {
         let message = format!("entry {sequence} of the journal should be of transaction {id}, and is not");

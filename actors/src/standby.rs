@@ -307,8 +307,7 @@ impl Standby {
                         None
                     }
                     Fate::Read(story) => {
-                        let before =
-                            story.iter().map(|(sequence, record)| Taken { sequence: *sequence, address, record });
+                        let before = told(&story, address);
                         self.read(before.chain([Taken { sequence, address, record }]))?
                     }
                 };
@@ -341,13 +340,8 @@ impl Standby {
         mut next: impl FnMut(&mut Gathering) -> Option<(TransactionId, Story)>,
     ) -> Result<(), Fault> {
         while let Some((id, story)) = next(&mut self.gathering) {
-            let mut address = id.to_bytes();
-            address.insert(0, Kind::Transaction as u8);
-            if let Some(poison) = self.read(story.iter().map(|(sequence, record)| Taken {
-                sequence: *sequence,
-                address: &address,
-                record,
-            }))? {
+            let address = Kind::Transaction.address(&id);
+            if let Some(poison) = self.read(told(&story, &address))? {
                 self.set_aside(poison)?;
             }
         }
@@ -524,6 +518,11 @@ impl Standby {
         }
         populated
     }
+}
+
+/// The entries of a transaction that was gathered, to be taken in.
+fn told<'a>(story: &'a Story, address: &'a [u8]) -> impl Iterator<Item = Taken<'a>> {
+    story.iter().map(move |(sequence, record)| Taken { sequence: *sequence, address, record })
 }
 
 fn hear(heard: &mut Recovery, store: &WriteBehind, entry: &Entry) -> Result<(), Fault> {

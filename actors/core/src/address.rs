@@ -37,6 +37,14 @@ impl Kind {
         Self::Access,
     ];
 
+    /// Whom a record is about: the machine with this key.
+    #[must_use]
+    pub fn address(self, key: &impl KeyBytes) -> Vec<u8> {
+        let mut address = key.to_bytes();
+        address.insert(0, self as u8);
+        address
+    }
+
     /// The kind of this number.
     #[must_use]
     pub fn numbered(number: u8) -> Option<Self> {

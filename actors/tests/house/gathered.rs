@@ -20,6 +20,7 @@ use hansa_core::{
     moment::Moment,
     transaction,
 };
+use std::collections::BTreeMap;
 
 /// The follower gets what the active wrote since; all of it counts. Gives the last of it.
 fn catch_up(node: &Node, ground: &Ground) -> u64 {
@@ -29,6 +30,14 @@ fn catch_up(node: &Node, ground: &Ground) -> u64 {
     ground.journal().wait_durable(tail).unwrap();
     ground.journal().commit(tail);
     tail
+}
+
+/// The active writes a record of this name about a transaction, in which there is nothing that such a record says.
+fn strange(node: &Node, id: TransactionId, name: &str) {
+    let (address, mut record) = (Kind::Transaction.address(&id), Vec::new());
+    ciborium::into_writer(&[BTreeMap::from([(name, 7)])], &mut record).unwrap();
+    let sequence = node.ground.journal().append(&[(&address[..], &record[..])], Moment(1), Vec::new());
+    node.ground.journal().wait_durable(sequence).unwrap();
 }
 
 async fn is_the_same(active: &House, mirror: &House, id: TransactionId) {
@@ -131,11 +140,7 @@ async fn an_entry_that_only_looks_right_is_found_before_anything_rests_on_it() {
         node.submit(id, "purchase").await.unwrap();
     }
     let good = node.ground.journal().tail();
-    let mut address = open.to_bytes();
-    address.insert(0, Kind::Transaction as u8);
-    let record: Vec<u8> = [&[0x81, 0xa1, 0x66][..], b"Waited", &[0x07]].concat();
-    node.ground.journal().append(&[(&address[..], &record[..])], Moment(1), Vec::new());
-    node.ground.journal().wait_durable(good + 1).unwrap();
+    strange(&node, open, "Waited");
     completed(&node, made(3)).await;
     standby.take_counting(catch_up(&node, &ground)).unwrap();
     standby.checkpoint().unwrap();
@@ -165,11 +170,7 @@ async fn an_entry_that_cannot_be_read_is_found_behind_what_was_not_read() {
     let before = standby.taken();
 
     // Of a version to come, about a transaction that is gathered here.
-    let mut address = open.to_bytes();
-    address.insert(0, Kind::Transaction as u8);
-    let record: Vec<u8> = [&[0x81, 0xa1, 0x6a][..], b"Teleported", &[0x07]].concat();
-    node.ground.journal().append(&[(&address[..], &record[..])], Moment(1), Vec::new());
-    node.ground.journal().wait_durable(before + 1).unwrap();
+    strange(&node, open, "Teleported");
     completed(&node, made(3)).await;
     let tail = catch_up(&node, &ground);
     standby.take_counting(tail).unwrap();

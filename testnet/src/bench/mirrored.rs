@@ -1,6 +1,6 @@
 //! What a mirror costs (M1): the load of `hansa testnet bench transactions` on a node with a mirror, beside what the same load came to
-//! without one, in turns, so that what else the machine does weighs on both alike. Both sub-nodes are on this machine, and share its processors and its disk; a second pair has a line
-//! between them that is as long as between two cities.
+//! without one, in turns, so that what else the machine does weighs on both alike. Both sub-nodes are on this machine, and share its
+//! processors and its disk; a second pair has a line between them that is as long as between two cities.
 
 use super::{
     Laboratory,

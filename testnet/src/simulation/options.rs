@@ -34,7 +34,7 @@ pub struct Options {
     pub keep: u16,
     /// Entries that may be under way to a mirror.
     pub window: u16,
-    /// Of which side of every pair the clocks are set to half of the other's times, as if two operators had chosen; with zero of none.
+    /// Which side of every pair has half of the other's times, as if two operators had chosen them; with zero none has.
     pub hasty: u8,
     /// How long things go wrong.
     pub faults_ms: u64,
