@@ -205,6 +205,7 @@ impl Ground {
     /// # Errors
     /// The store cannot be read.
     pub fn standby(&self) -> Result<Standby, Fault> {
+        self.store.hurry();
         self.committing.wait();
         let common = Common::new(Arc::clone(&self.journal), Arc::clone(&self.store), self.options.loader.clone());
         let taken = self.store.position().applied;

@@ -5,6 +5,7 @@
 //! Entries have a kind, which is one byte, and a key; those of a kind are together and in the order of their keys.
 //! Whoever chooses keys that begin with a time writes to one end, which costs the least.
 
+mod leisure;
 mod redb;
 mod write_behind;
 
@@ -69,6 +70,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// The position of the last commit.
     fn position(&self) -> Position;
+
+    /// Nobody waits for the next commit: it may leave processors and disk to others now and then, until [`Store::hurry`].
+    fn take_time(&self) {}
+
+    /// Somebody waits for the commit that is under way.
+    fn hurry(&self) {}
 }
 
 impl<S: Store> Store for std::sync::Arc<S> {
@@ -86,6 +93,14 @@ impl<S: Store> Store for std::sync::Arc<S> {
 
     fn position(&self) -> Position {
         (**self).position()
+    }
+
+    fn take_time(&self) {
+        (**self).take_time();
+    }
+
+    fn hurry(&self) {
+        (**self).hurry();
     }
 }
 

@@ -10,9 +10,14 @@
 //! back is for the journal to say. That happens only when the store is opened; under a running node an empty store
 //! would be wrong, for memory no longer has what it lost.
 
-use super::{Changes, Page, Position, Row, Store};
+use super::{
+    Changes, Page, Position, Row, Store,
+    leisure::{Leisure, LeisurelyFile},
+};
 use hansa_core::code::{Code, Fault};
-use redb::{Builder, Database, DatabaseError, Error, ReadableDatabase, StorageError, TableDefinition};
+use redb::{
+    Builder, Database, DatabaseError, Error, ReadableDatabase, StorageError, TableDefinition, backends::FileBackend,
+};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read},
@@ -53,6 +58,7 @@ pub struct RedbStore {
     /// After a failure redb refuses everything until the file is opened again.
     failed: AtomicBool,
     applied: AtomicU64,
+    leisure: Arc<Leisure>,
 }
 
 /// Why a file is not opened.
@@ -69,10 +75,15 @@ impl RedbStore {
     /// # Errors
     /// [`Code::DataInUse`], [`Code::DataNewer`], [`Code::DiskFull`], or [`Code::StoreFailed`] when the disk fails.
     pub fn open(path: &Path) -> Result<Self, Fault> {
-        Self::open_through(path, Box::new(|builder, file| builder.create_file(file)))
+        let leisure = Arc::new(Leisure::default());
+        let of_file = Arc::clone(&leisure);
+        let opening = move |builder: &Builder, file| {
+            builder.create_with_backend(LeisurelyFile::new(FileBackend::new(file)?, Arc::clone(&of_file)))
+        };
+        Self::open_through(path, Box::new(opening), leisure)
     }
 
-    pub(super) fn open_through(path: &Path, opening: Box<Opening>) -> Result<Self, Fault> {
+    pub(super) fn open_through(path: &Path, opening: Box<Opening>, leisure: Arc<Leisure>) -> Result<Self, Fault> {
         let folder = folder(path);
         fs::create_dir_all(folder).map_err(|error| disk_fault(folder, &error))?;
         let (database, position) = match open(path, &opening) {
@@ -93,6 +104,7 @@ impl RedbStore {
             database: RwLock::new(Some(database)),
             failed: AtomicBool::new(false),
             applied: AtomicU64::new(position.applied),
+            leisure,
         })
     }
 
@@ -241,6 +253,7 @@ impl Store for RedbStore {
                     Some(value) => entries.insert(entry_key.as_slice(), value.as_slice())?,
                     None => entries.remove(entry_key.as_slice())?,
                 };
+                self.leisure.rest_if_due();
             }
             drop(entries);
             transaction.open_table(META)?.insert(META_APPLIED, position.applied)?;
@@ -252,6 +265,14 @@ impl Store for RedbStore {
 
     fn position(&self) -> Position {
         Position { applied: self.applied.load(Ordering::Acquire) }
+    }
+
+    fn take_time(&self) {
+        self.leisure.take_time();
+    }
+
+    fn hurry(&self) {
+        self.leisure.hurry();
     }
 }
 

@@ -103,6 +103,8 @@ struct Moody {
     failing: AtomicBool,
     /// A commit tells here that it has begun, then waits until it may go on.
     gate: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
+    /// Whether the commit may leave the processors to others.
+    takes_time: AtomicBool,
 }
 
 impl Store for Arc<Moody> {
@@ -124,6 +126,12 @@ impl Store for Arc<Moody> {
     }
     fn position(&self) -> Position {
         self.inner.position()
+    }
+    fn take_time(&self) {
+        self.takes_time.store(true, Ordering::Relaxed);
+    }
+    fn hurry(&self) {
+        self.takes_time.store(false, Ordering::Relaxed);
     }
 }
 
@@ -236,6 +244,52 @@ fn nobody_waits_for_a_commit_in_progress_and_what_is_changed_meanwhile_stays_for
         assert_eq!(below.inner.scan(KIND, b"", false, 9).unwrap(), seen);
         assert_eq!(store.waiting_bytes(), 0);
     });
+}
+
+#[test]
+fn a_flush_takes_its_time_until_changes_overtake_it_or_somebody_is_in_a_hurry() {
+    let below = Arc::new(Moody::default());
+    let (begun, has_begun) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    *locked(&below.gate) = Some((begun, may_go_on));
+    let store = WriteBehind::new(Box::new(Arc::clone(&below)));
+    let takes_time = || below.takes_time.load(Ordering::Relaxed);
+    thread::scope(|scope| {
+        for position in 1..=3 {
+            store.change(vec![set(KIND, b"a", &[1; 1_000])]);
+            let store = &store;
+            let flushing = scope.spawn(move || store.flush(at(position)));
+            has_begun.recv().unwrap();
+            // After a hurry there is no other rest.
+            assert_eq!(takes_time(), position < 3);
+            if position == 1 {
+                store.change(vec![set(KIND, b"b", &[1; 100])]);
+                assert!(takes_time());
+                store.change(vec![set(KIND, b"c", &[1; 500])]);
+            } else {
+                store.hurry();
+            }
+            assert!(!takes_time());
+            go_on.send(()).unwrap();
+            flushing.join().unwrap().unwrap();
+        }
+    });
+    assert!(!takes_time());
+}
+
+#[test]
+fn what_is_committed_at_leisure_is_all_there() {
+    let (_folder, path) = folder();
+    let store = RedbStore::open(&path).unwrap();
+    let entries = || (0..20_000u32).map(|number| set(KIND, &number.to_be_bytes(), &[number as u8; 200]));
+    store.take_time();
+    store.commit(&changes(entries()), at(7)).unwrap();
+    drop(store);
+    let store = RedbStore::open(&path).unwrap();
+    let rows = store.scan(KIND, b"", false, usize::MAX).unwrap();
+    let expected: Vec<_> = entries().map(|one| (one.key, one.value.unwrap())).collect();
+    assert!(rows == expected, "{} rows", rows.len());
+    assert_eq!(store.position(), at(7));
 }
 
 #[test]
@@ -452,7 +506,7 @@ fn on_a_disk(path: &Path, full: &Arc<AtomicBool>) -> RedbStore {
     let opening = move |builder: &Builder, file| {
         builder.create_with_backend(Disk { file: FileBackend::new(file)?, full: Arc::clone(&full) })
     };
-    RedbStore::open_through(path, Box::new(opening)).unwrap()
+    RedbStore::open_through(path, Box::new(opening), Arc::default()).unwrap()
 }
 
 #[test]

@@ -2,14 +2,18 @@
 //! how the two layers are read as one. The house's shards change and read it, its checkpoints flush it.
 //!
 //! A flush takes the changes of the moment as a layer of its own, `committing`, which stays readable between the newer
-//! changes and the store until the store has it. So nobody waits for a commit but the next flush.
+//! changes and the store until the store has it. So nobody waits for a commit but the next flush, and it takes its time, unless
+//! changes come faster than it brings them to the store.
 
 use super::{Change, Changes, Page, Position, Store, locked};
 use hansa_core::code::Fault;
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     mem,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// What a change takes in memory beyond its key and value, roughly.
@@ -34,6 +38,8 @@ pub struct WriteBehind {
     overlay: Mutex<Overlay>,
     /// One flush at a time.
     flushing: Mutex<()>,
+    /// From now on somebody waits for every flush.
+    hurried: AtomicBool,
     store: Box<dyn Store>,
 }
 
@@ -41,7 +47,7 @@ impl WriteBehind {
     /// Nothing is changed yet.
     #[must_use]
     pub fn new(store: Box<dyn Store>) -> Self {
-        Self { overlay: Mutex::default(), flushing: Mutex::new(()), store }
+        Self { overlay: Mutex::default(), flushing: Mutex::new(()), hurried: AtomicBool::new(false), store }
     }
 
     /// The value of a key.
@@ -78,6 +84,15 @@ impl WriteBehind {
         for Change { kind, key, value } in changes {
             overlay.set((kind, key), value);
         }
+        if overlay.is_behind() {
+            self.store.hurry();
+        }
+    }
+
+    /// The flush that is under way, and each that comes, does not take its time: somebody waits for it.
+    pub fn hurry(&self) {
+        self.hurried.store(true, Ordering::Release);
+        self.store.hurry();
     }
 
     /// How much memory the changes take that no flush has brought to the store yet, roughly.
@@ -106,7 +121,14 @@ impl WriteBehind {
         // Declared before the lock below, so that many values are given back when nobody waits for it any more.
         let changes = locked(&self.overlay).take();
         let nothing_new = changes.is_empty() && position == self.store.position();
+        if !nothing_new {
+            self.store.take_time();
+        }
+        if self.hurried.load(Ordering::Acquire) {
+            self.store.hurry();
+        }
         let committed = if nothing_new { Ok(()) } else { ready().and_then(|()| self.store.commit(&changes, position)) };
+        self.store.hurry();
         let mut overlay = locked(&self.overlay);
         if committed.is_ok() {
             overlay.committing = None;
@@ -159,6 +181,11 @@ impl WriteBehind {
 impl Overlay {
     fn get(&self, key: &(u8, Vec<u8>)) -> Option<&Option<Vec<u8>>> {
         self.fresh.get(key).or_else(|| self.committing.as_ref()?.get(key))
+    }
+
+    /// Whether what was changed since the last flush began is so much that the next one should not wait for it.
+    fn is_behind(&self) -> bool {
+        self.committing.is_some() && self.fresh_bytes > self.committing_bytes / 2
     }
 
     fn set(&mut self, key: (u8, Vec<u8>), value: Option<Vec<u8>>) {
