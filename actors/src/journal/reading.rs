@@ -60,6 +60,13 @@ impl Window {
         Ok(Self { segment, length, start: 0, bytes: Vec::new() })
     }
 
+    /// The first `count` bytes, or all that there are. They are read alone: whoever goes on in a segment wants none of what follows them.
+    fn first(&self, count: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(count.min(self.length)).map_err(io::Error::other)?];
+        self.segment.read(0, &mut bytes)?;
+        Ok(bytes)
+    }
+
     /// `count` bytes from `offset` on; none if the segment ends before.
     fn at(&mut self, offset: u64, count: u64) -> io::Result<Option<&[u8]>> {
         let Some(end) = offset.checked_add(count).filter(|end| *end <= self.length) else { return Ok(None) };
@@ -99,9 +106,8 @@ impl<'a> Chain<'a> {
     /// Begin with the segment whose first entry is `first`.
     pub fn open(disk: &'a dyn Disk, first: u64) -> Result<Self, Lost> {
         let name = segment_name(first);
-        let opened = Window::open(disk, &name).and_then(|mut window| {
-            let header = window.at(0, SEGMENT_HEADER_BYTES as u64)?.unwrap_or_default();
-            let header = recovery::parse_header(disk, &name, header);
+        let opened = Window::open(disk, &name).and_then(|window| {
+            let header = recovery::parse_header(disk, &name, &window.first(SEGMENT_HEADER_BYTES as u64)?);
             Ok((window, header))
         });
         let (window, header) = opened.map_err(|error| Lost::Unreadable(name.clone(), error))?;
