@@ -205,8 +205,7 @@ impl Ground {
     /// # Errors
     /// The store cannot be read.
     pub fn standby(&self) -> Result<Standby, Fault> {
-        self.store.hurry();
-        self.committing.wait();
+        self.wait_for_checkpoint();
         let common = Common::new(Arc::clone(&self.journal), Arc::clone(&self.store), self.options.loader.clone());
         let taken = self.store.position().applied;
         Ok(Standby {
@@ -255,7 +254,7 @@ impl Ground {
     pub fn install(&self, history: &History, snapshot: &Received) -> Result<(), Fault> {
         let mut reading = Reading::begin(snapshot)?;
         let marker = self.options.folder.join(INSTALLING);
-        self.committing.wait();
+        self.wait_for_checkpoint();
         mark(&marker).map_err(|error| disk_fault(&marker, &error))?;
         self.journal.install(history)?;
         self.store.replace(Position { applied: history.tail().sequence }, || reading.next())?;
@@ -267,8 +266,14 @@ impl Ground {
     /// # Errors
     /// The disk.
     pub fn close(&self) -> Result<(), Fault> {
-        self.committing.wait();
+        self.wait_for_checkpoint();
         self.journal.close()
+    }
+
+    /// It may take its time no longer.
+    fn wait_for_checkpoint(&self) {
+        self.store.hurry();
+        self.committing.wait();
     }
 }
 
