@@ -55,7 +55,7 @@ impl House {
         let grown = written.saturating_sub(last.0);
         let full = grown >= self.options.checkpoint_bytes || self.common.store.waiting_bytes() >= PUT_AWAY_BYTES_MAX;
         if full || (grown > 0 && last.1.elapsed() >= PAUSE) {
-            if let Err(fault) = self.checkpoint().await {
+            if let Err(fault) = self.checkpoint_at_leisure().await {
                 tracing::error!(%fault, "no checkpoint could be made; it is tried again");
                 return tokio::time::sleep(RETRY).await;
             }
@@ -64,11 +64,16 @@ impl House {
     }
 
     /// Write to the store what changed, and drop the part of the journal that is behind it and beyond what is kept for
-    /// those who look back.
+    /// those who look back. Somebody waits for it.
     ///
     /// # Errors
     /// Journal or store failed. The journal still has everything.
     pub async fn checkpoint(&self) -> Result<(), Fault> {
+        let _hurry = self.common.store.hurry();
+        self.checkpoint_at_leisure().await
+    }
+
+    async fn checkpoint_at_leisure(&self) -> Result<(), Fault> {
         let one_at_a_time = Arc::clone(&self.checkpointing).lock_owned().await;
         // Every record up to here was absorbed before the shard that it is of comes to its checkpoint.
         let applied = self.common.journal.tail();

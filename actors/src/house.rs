@@ -385,7 +385,7 @@ impl House {
     /// not count is dropped with them. The journal must not take appends any more; it goes on without this house.
     pub async fn leave(&self) {
         self.checkpoints.abort();
-        self.common.store.hurry();
+        let _hurry = self.common.store.hurry();
         self.supervisor.stop_children_and_wait(None, None).await;
         if let Err(error) = self.supervisor.stop_and_wait(None, None).await {
             tracing::warn!(%error, "the supervisor of the shards did not end well");
@@ -400,7 +400,6 @@ impl House {
     /// Journal or store failed; what was acknowledged is in the journal.
     pub async fn stop(&self) -> Result<(), Fault> {
         self.checkpoints.abort();
-        self.common.store.hurry();
         let made = self.checkpoint().await;
         self.supervisor.stop_children(None);
         self.supervisor.stop(None);

@@ -6,7 +6,7 @@
 //! that time is late.
 
 use super::locked;
-use redb::{BackendError, StorageBackend, backends::FileBackend};
+use redb::{BackendError, StorageBackend};
 use std::{
     io,
     ops::Bound,
@@ -29,11 +29,9 @@ const PIECE_BYTES: u64 = 1 << 20;
 
 /// See above. It is in a hurry until it is told otherwise, for one commit.
 #[derive(Debug, Default)]
-pub(super) struct Leisure {
-    takes_time: AtomicBool,
-    spell: Mutex<Option<Spell>>,
-}
+pub(super) struct Leisure(Mutex<Option<Spell>>);
 
+/// What may take its time.
 #[derive(Debug)]
 struct Spell {
     until: Instant,
@@ -44,26 +42,23 @@ impl Leisure {
     /// What is done until [`Self::hurry`] may take its time.
     pub fn take_time(&self) {
         let now = Instant::now();
-        *locked(&self.spell) = Some(Spell { until: now + LEISURE_MAX, works_since: now });
-        self.takes_time.store(true, Ordering::Release);
+        *locked(&self.0) = Some(Spell { until: now + LEISURE_MAX, works_since: now });
     }
 
     /// Somebody waits for it, or nothing more is to be done.
     pub fn hurry(&self) {
-        self.takes_time.store(false, Ordering::Release);
+        *locked(&self.0) = None;
     }
 
     /// Whether a rest is due.
     fn is_due(&self, now: Instant) -> bool {
-        self.takes_time.load(Ordering::Acquire)
-            && locked(&self.spell)
-                .as_ref()
-                .is_some_and(|spell| now < spell.until && now.saturating_duration_since(spell.works_since) >= WORK)
+        let is_due = |spell: &Spell| now < spell.until && now.saturating_duration_since(spell.works_since) >= WORK;
+        locked(&self.0).as_ref().is_some_and(is_due)
     }
 
     fn rest(&self) {
         thread::sleep(REST);
-        if let Some(spell) = locked(&self.spell).as_mut() {
+        if let Some(spell) = locked(&self.0).as_mut() {
             spell.works_since = Instant::now();
         }
     }
@@ -79,7 +74,7 @@ impl Leisure {
 /// A file that is written so.
 #[derive(Debug)]
 pub(super) struct LeisurelyFile {
-    file: FileBackend,
+    file: Box<dyn StorageBackend>,
     leisure: Arc<Leisure>,
     unsynced_bytes: AtomicU64,
     /// A sync failed: what the disk has is not known any more, and another one that succeeds would say nothing of it.
@@ -87,7 +82,7 @@ pub(super) struct LeisurelyFile {
 }
 
 impl LeisurelyFile {
-    pub fn new(file: FileBackend, leisure: Arc<Leisure>) -> Self {
+    pub fn new(file: Box<dyn StorageBackend>, leisure: Arc<Leisure>) -> Self {
         Self { file, leisure, unsynced_bytes: AtomicU64::new(0), failed: AtomicBool::new(false) }
     }
 }
@@ -178,5 +173,43 @@ mod tests {
         leisure.rest();
         assert!(!leisure.is_due(before + WORK));
         assert!(leisure.is_due(Instant::now() + WORK));
+    }
+
+    /// A disk whose first sync fails.
+    #[derive(Debug, Default)]
+    struct Faltering {
+        syncs: AtomicU64,
+    }
+
+    impl StorageBackend for Faltering {
+        fn len(&self) -> io::Result<u64> {
+            Ok(0)
+        }
+        fn read(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
+            Ok(())
+        }
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+        fn sync_data(&self) -> io::Result<()> {
+            let is_first = self.syncs.fetch_add(1, Ordering::Relaxed) == 0;
+            if is_first { Err(io::Error::other("the first fails")) } else { Ok(()) }
+        }
+        fn write(&self, _: u64, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_piece_that_could_not_be_synced_is_never_taken_for_one_that_was() {
+        let leisure = Arc::new(Leisure::default());
+        let file = LeisurelyFile::new(Box::new(Faltering::default()), Arc::clone(&leisure));
+        let piece = vec![0; usize::try_from(PIECE_BYTES).unwrap()];
+        file.write(0, &piece).unwrap();
+        leisure.take_time();
+        thread::sleep(WORK);
+        assert!(file.write(PIECE_BYTES, &piece).is_err());
+        // The disk itself would say now that all is well.
+        assert!(file.sync_data().is_err());
     }
 }

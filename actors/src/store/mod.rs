@@ -12,7 +12,10 @@ mod write_behind;
 #[cfg(test)]
 mod tests;
 
-pub use self::{redb::RedbStore, write_behind::WriteBehind};
+pub use self::{
+    redb::RedbStore,
+    write_behind::{Hurry, WriteBehind},
+};
 
 use hansa_core::code::Fault;
 use std::{

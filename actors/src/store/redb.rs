@@ -16,7 +16,8 @@ use super::{
 };
 use hansa_core::code::{Code, Fault};
 use redb::{
-    Builder, Database, DatabaseError, Error, ReadableDatabase, StorageError, TableDefinition, backends::FileBackend,
+    Builder, Database, DatabaseError, Error, ReadableDatabase, StorageBackend, StorageError, TableDefinition,
+    backends::FileBackend,
 };
 use std::{
     fs::{self, File, OpenOptions},
@@ -46,8 +47,8 @@ const REPLACED_BYTES: usize = 16 * 1024 * 1024;
 /// How many damaged files are left lying beside the store.
 const BROKEN_MAX: usize = 1_000;
 
-/// Makes redb's database of a file; tests put a failing disk between.
-type Opening = dyn Fn(&Builder, File) -> Result<Database, DatabaseError> + Send + Sync;
+/// Makes what redb writes to of a file; tests put a failing disk between.
+type Opening = dyn Fn(File) -> Result<Box<dyn StorageBackend>, DatabaseError> + Send + Sync;
 
 /// A store in one file.
 pub struct RedbStore {
@@ -75,25 +76,21 @@ impl RedbStore {
     /// # Errors
     /// [`Code::DataInUse`], [`Code::DataNewer`], [`Code::DiskFull`], or [`Code::StoreFailed`] when the disk fails.
     pub fn open(path: &Path) -> Result<Self, Fault> {
-        let leisure = Arc::new(Leisure::default());
-        let of_file = Arc::clone(&leisure);
-        let opening = move |builder: &Builder, file| {
-            builder.create_with_backend(LeisurelyFile::new(FileBackend::new(file)?, Arc::clone(&of_file)))
-        };
-        Self::open_through(path, Box::new(opening), leisure)
+        Self::open_through(path, Box::new(|file| Ok(Box::new(FileBackend::new(file)?))))
     }
 
-    pub(super) fn open_through(path: &Path, opening: Box<Opening>, leisure: Arc<Leisure>) -> Result<Self, Fault> {
+    pub(super) fn open_through(path: &Path, opening: Box<Opening>) -> Result<Self, Fault> {
+        let leisure = Arc::default();
         let folder = folder(path);
         fs::create_dir_all(folder).map_err(|error| disk_fault(folder, &error))?;
-        let (database, position) = match open(path, &opening) {
+        let (database, position) = match open(path, &opening, &leisure) {
             Err(Obstacle::Damaged(what)) => {
                 let aside = move_aside(path).map_err(|error| disk_fault(path, &error))?;
                 tracing::warn!(
                     store = %path.display(), aside = %aside.display(), %what,
                     "the look-up store is damaged; it was moved aside and is made anew from the journal"
                 );
-                open(path, &opening)
+                open(path, &opening, &leisure)
             }
             opened => opened,
         }
@@ -134,7 +131,8 @@ impl RedbStore {
         }
         // Closed first, because it holds the lock on the file.
         *database = None;
-        let (opened, position) = open(&self.path, &self.opening).map_err(|obstacle| obstacle.fault(&self.path))?;
+        let (opened, position) =
+            open(&self.path, &self.opening, &self.leisure).map_err(|obstacle| obstacle.fault(&self.path))?;
         let known = self.applied.load(Ordering::Acquire);
         if position.applied < known {
             let what = format!("it has gone back from journal entry {known} to {}", position.applied);
@@ -281,20 +279,25 @@ fn entry_key(kind: u8, key: &[u8]) -> Vec<u8> {
 }
 
 /// Opens the file as it is, and reads its position.
-fn open(path: &Path, opening: &Opening) -> Result<(Database, Position), Obstacle> {
+fn open(path: &Path, opening: &Opening, leisure: &Arc<Leisure>) -> Result<(Database, Position), Obstacle> {
     let repaired = Arc::new(AtomicBool::new(false));
-    let mut database = open_database(path, opening, &repaired)?;
+    let mut database = open_database(path, opening, leisure, &repaired)?;
     if repaired.swap(false, Ordering::Relaxed) {
         tracing::warn!(store = %path.display(), "the look-up store was repaired after a crash");
         // What is in memory after a repair is not to be trusted as much as what is in the file.
         drop(database);
-        database = open_database(path, opening, &repaired)?;
+        database = open_database(path, opening, leisure, &repaired)?;
     }
     let position = caught(|| prepare(path, &database))?;
     Ok((database, position))
 }
 
-fn open_database(path: &Path, opening: &Opening, repaired: &Arc<AtomicBool>) -> Result<Database, Obstacle> {
+fn open_database(
+    path: &Path,
+    opening: &Opening,
+    leisure: &Arc<Leisure>,
+    repaired: &Arc<AtomicBool>,
+) -> Result<Database, Obstacle> {
     let new = !path.exists();
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
@@ -302,7 +305,8 @@ fn open_database(path: &Path, opening: &Opening, repaired: &Arc<AtomicBool>) -> 
     let mut builder = Builder::new();
     let repaired = Arc::clone(repaired);
     builder.set_cache_size(CACHE_BYTES).set_repair_callback(move |_| repaired.store(true, Ordering::Relaxed));
-    let database = caught(|| opening(&builder, file).map_err(|error| Obstacle::new(path, &error.into())))?;
+    let create = |file| builder.create_with_backend(LeisurelyFile::new(opening(file)?, Arc::clone(leisure)));
+    let database = caught(|| create(file).map_err(|error| Obstacle::new(path, &error.into())))?;
     if new {
         let synced = File::open(folder(path)).and_then(|folder| folder.sync_all());
         synced.map_err(|error| Obstacle::Other(disk_fault(path, &error)))?;

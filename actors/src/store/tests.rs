@@ -2,7 +2,7 @@
 //! read as one, position and changes go together, damage and failing disks lose nothing.
 
 use super::{redb::RedbStore, *};
-use ::redb::{Builder, Database, StorageBackend, TableDefinition, backends::FileBackend};
+use ::redb::{Database, StorageBackend, TableDefinition, backends::FileBackend};
 use hansa_core::code::Code;
 use proptest::{collection::vec, prelude::*};
 use std::{
@@ -105,6 +105,14 @@ struct Moody {
     gate: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
     /// Whether the commit may leave the processors to others.
     takes_time: AtomicBool,
+}
+
+/// A store whose commits wait: where they tell that they have begun, and where they are told to go on.
+fn gated() -> (Arc<Moody>, mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let (begun, has_begun) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    let below = Moody { gate: Mutex::new(Some((begun, may_go_on))), ..Moody::default() };
+    (Arc::new(below), has_begun, go_on)
 }
 
 impl Store for Arc<Moody> {
@@ -217,10 +225,7 @@ fn a_scan_passes_many_deleted_entries() {
 
 #[test]
 fn nobody_waits_for_a_commit_in_progress_and_what_is_changed_meanwhile_stays_for_the_next() {
-    let below = Arc::new(Moody::default());
-    let (begun, has_begun) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel();
-    *locked(&below.gate) = Some((begun, may_go_on));
+    let (below, has_begun, go_on) = gated();
     let store = WriteBehind::new(Box::new(Arc::clone(&below)));
     store.change(vec![set(KIND, b"a", b"1"), set(KIND, b"b", b"1"), set(KIND, b"c", b"1")]);
     thread::scope(|scope| {
@@ -248,33 +253,35 @@ fn nobody_waits_for_a_commit_in_progress_and_what_is_changed_meanwhile_stays_for
 
 #[test]
 fn a_flush_takes_its_time_until_changes_overtake_it_or_somebody_is_in_a_hurry() {
-    let below = Arc::new(Moody::default());
-    let (begun, has_begun) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel();
-    *locked(&below.gate) = Some((begun, may_go_on));
+    let (below, has_begun, go_on) = gated();
     let store = WriteBehind::new(Box::new(Arc::clone(&below)));
     let takes_time = || below.takes_time.load(Ordering::Relaxed);
-    thread::scope(|scope| {
-        for position in 1..=3 {
-            store.change(vec![set(KIND, b"a", &[1; 1_000])]);
-            let store = &store;
-            let flushing = scope.spawn(move || store.flush(at(position)));
+    let flush = |position, meanwhile: &dyn Fn()| {
+        store.change(vec![set(KIND, b"a", &[1; 1_000])]);
+        thread::scope(|scope| {
+            let flushing = scope.spawn(|| store.flush(at(position)));
             has_begun.recv().unwrap();
-            // After a hurry there is no other rest.
-            assert_eq!(takes_time(), position < 3);
-            if position == 1 {
-                store.change(vec![set(KIND, b"b", &[1; 100])]);
-                assert!(takes_time());
-                store.change(vec![set(KIND, b"c", &[1; 500])]);
-            } else {
-                store.hurry();
-            }
-            assert!(!takes_time());
+            meanwhile();
             go_on.send(()).unwrap();
             flushing.join().unwrap().unwrap();
-        }
+        });
+        assert!(!takes_time(), "nothing is under way");
+    };
+    flush(1, &|| {
+        store.change(vec![set(KIND, b"b", &[1; 100])]);
+        assert!(takes_time());
+        store.change(vec![set(KIND, b"c", &[1; 500])]);
+        assert!(!takes_time(), "it is overtaken");
     });
-    assert!(!takes_time());
+    flush(2, &|| {
+        assert!(takes_time());
+        drop(store.hurry());
+        assert!(!takes_time(), "somebody waited, even if they do not any more");
+    });
+    let hurry = store.hurry();
+    flush(3, &|| assert!(!takes_time(), "somebody waits"));
+    drop(hurry);
+    flush(4, &|| assert!(takes_time()));
 }
 
 #[test]
@@ -294,10 +301,7 @@ fn what_is_committed_at_leisure_is_all_there() {
 
 #[test]
 fn a_failed_flush_loses_nothing_that_was_changed_before_or_during_it() {
-    let below = Arc::new(Moody::default());
-    let (begun, has_begun) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel();
-    *locked(&below.gate) = Some((begun, may_go_on));
+    let (below, has_begun, go_on) = gated();
     below.failing.store(true, Ordering::Relaxed);
     let store = WriteBehind::new(Box::new(Arc::clone(&below)));
     store.change(vec![set(KIND, b"a", b"1"), set(KIND, b"b", b"1")]);
@@ -503,10 +507,11 @@ impl StorageBackend for Disk {
 
 fn on_a_disk(path: &Path, full: &Arc<AtomicBool>) -> RedbStore {
     let full = Arc::clone(full);
-    let opening = move |builder: &Builder, file| {
-        builder.create_with_backend(Disk { file: FileBackend::new(file)?, full: Arc::clone(&full) })
-    };
-    RedbStore::open_through(path, Box::new(opening), Arc::default()).unwrap()
+    RedbStore::open_through(
+        path,
+        Box::new(move |file| Ok(Box::new(Disk { file: FileBackend::new(file)?, full: Arc::clone(&full) }))),
+    )
+    .unwrap()
 }
 
 #[test]

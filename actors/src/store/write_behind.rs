@@ -10,10 +10,7 @@ use hansa_core::code::Fault;
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     mem,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
 };
 
 /// What a change takes in memory beyond its key and value, roughly.
@@ -31,6 +28,17 @@ struct Overlay {
     committing_bytes: usize,
     /// How many flushes have taken their changes.
     taken: u64,
+    /// How many wait for a flush.
+    waiting: usize,
+}
+
+/// Somebody waits for a flush, as long as this is there.
+pub struct Hurry<'a>(&'a WriteBehind);
+
+impl Drop for Hurry<'_> {
+    fn drop(&mut self) {
+        locked(&self.0.overlay).waiting -= 1;
+    }
 }
 
 /// A store and the changes that it does not have yet, read as one.
@@ -38,8 +46,6 @@ pub struct WriteBehind {
     overlay: Mutex<Overlay>,
     /// One flush at a time.
     flushing: Mutex<()>,
-    /// From now on somebody waits for every flush.
-    hurried: AtomicBool,
     store: Box<dyn Store>,
 }
 
@@ -47,7 +53,7 @@ impl WriteBehind {
     /// Nothing is changed yet.
     #[must_use]
     pub fn new(store: Box<dyn Store>) -> Self {
-        Self { overlay: Mutex::default(), flushing: Mutex::new(()), hurried: AtomicBool::new(false), store }
+        Self { overlay: Mutex::default(), flushing: Mutex::new(()), store }
     }
 
     /// The value of a key.
@@ -89,10 +95,11 @@ impl WriteBehind {
         }
     }
 
-    /// The flush that is under way, and each that comes, does not take its time: somebody waits for it.
-    pub fn hurry(&self) {
-        self.hurried.store(true, Ordering::Release);
+    /// Somebody waits: neither the flush that is under way nor one that begins meanwhile takes its time.
+    pub fn hurry(&self) -> Hurry<'_> {
+        locked(&self.overlay).waiting += 1;
         self.store.hurry();
+        Hurry(self)
     }
 
     /// How much memory the changes take that no flush has brought to the store yet, roughly.
@@ -119,14 +126,15 @@ impl WriteBehind {
     pub fn flush_when(&self, position: Position, ready: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
         let _one_at_a_time = locked(&self.flushing);
         // Declared before the lock below, so that many values are given back when nobody waits for it any more.
-        let changes = locked(&self.overlay).take();
+        let changes = {
+            let mut overlay = locked(&self.overlay);
+            // Under the lock, so that whoever begins to wait later is in a hurry later.
+            if overlay.waiting == 0 {
+                self.store.take_time();
+            }
+            overlay.take()
+        };
         let nothing_new = changes.is_empty() && position == self.store.position();
-        if !nothing_new {
-            self.store.take_time();
-        }
-        if self.hurried.load(Ordering::Acquire) {
-            self.store.hurry();
-        }
         let committed = if nothing_new { Ok(()) } else { ready().and_then(|()| self.store.commit(&changes, position)) };
         self.store.hurry();
         let mut overlay = locked(&self.overlay);

@@ -80,10 +80,10 @@ pub struct Figures {
     pub entries_meanwhile: u64,
     /// From its start until it could take over, but for the time that it stood still.
     pub whole_ms: f64,
-    /// How often it stood still.
-    pub pauses: usize,
     /// Of that, until its process listened.
     pub ready_ms: f64,
+    /// How often it stood still.
+    pub pauses: usize,
     /// Entries that it took in, a second, from when it listened until it could take over, but for the time that it stood still.
     pub entries_per_second: f64,
     /// Transactions a second that the active sub-node carried at full load, alone.
@@ -222,8 +222,8 @@ async fn stages(laboratory: &mut Laboratory, options: &Options, screen: Screen) 
         entries_behind,
         entries_meanwhile,
         whole_ms: rounded(took.as_secs_f64() * 1_000.0),
-        pauses,
         ready_ms: rounded(ready.as_secs_f64() * 1_000.0),
+        pauses,
         entries_per_second: rounded((entries_behind + entries_meanwhile) as f64 / taking),
         full_transactions_per_second: rounded(full),
         half_transactions_per_second: rounded(half),
