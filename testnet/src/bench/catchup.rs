@@ -47,8 +47,8 @@ const UNDER_WAY_MAX: usize = 4_096;
 const PAUSES: u64 = 4;
 /// How long.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How long until nothing is under way to one that stands still.
-const SETTLE: Duration = Duration::from_millis(300);
+/// How long until nothing is under way to one that stands still, and what was late because of it has ended.
+const SETTLE: Duration = Duration::from_secs(1);
 /// With fewer entries it would be whole before it stood still.
 const PAUSE_ENTRIES_MIN: u64 = 20_000;
 /// How many times as long requests may take while the mirror catches up.
@@ -256,7 +256,7 @@ async fn is_nearer_than(laboratory: &Laboratory, entries: u64) -> Result<bool> {
     }
 }
 
-/// Let the mirror stand still; when nothing was under way to it.
+/// Let the mirror stand still; from when to when nobody felt anything of it.
 async fn stand_still(laboratory: &Laboratory) -> Result<Range<Instant>> {
     let mirror = laboratory.cluster.subnode(0, Side::Second)?;
     mirror.pause()?;
