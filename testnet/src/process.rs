@@ -87,6 +87,15 @@ pub enum Lifetime {
     Own,
 }
 
+/// What runs a program so that it has the processors only while nobody else wants them; or, on a system that cannot, hardly.
+fn yielding() -> Command {
+    let has_idle_class = std::process::Command::new("chrt").arg("--version").output().is_ok();
+    let (program, options) = if has_idle_class { ("chrt", ["--idle", "0"]) } else { ("nice", ["-n", "19"]) };
+    let mut command = Command::new(program);
+    command.args(options);
+    command
+}
+
 /// A node, running or not. One whose lifetime is that of its starter is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Node {
@@ -120,9 +129,9 @@ impl Node {
 
     fn plain_command(&self) -> Command {
         let mut command = if self.yields {
-            let mut nice = Command::new("nice");
-            nice.args(["-n", "19"]).arg(&self.executable.0);
-            nice
+            let mut yielding = yielding();
+            yielding.arg(&self.executable.0);
+            yielding
         } else {
             Command::new(&self.executable.0)
         };

@@ -4,13 +4,16 @@
 use super::Parcel;
 use hansa_core::{
     code::{Code, Fault},
-    mirror::{MemberId, Message},
+    mirror::{Entry, MemberId, Message},
     signed::Signed,
 };
 use serde::{Deserialize, Serialize};
 
 /// Nesting of a word's CBOR: certificates and entries are a handful of levels.
 const DEPTH_MAX: usize = 48;
+
+/// Nearly every word but for entries and parts of snapshots is smaller.
+const SMALL_BYTES: usize = 512;
 
 /// What is said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,9 +53,19 @@ impl Word {
     /// Its bytes.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(self.bytes_about());
         ciborium::into_writer(self, &mut bytes).expect("encoding into memory cannot fail");
         bytes
+    }
+
+    /// So that what is large does not move while it is written.
+    fn bytes_about(&self) -> usize {
+        match self {
+            Self::Say(message) if let Message::Append { entries, .. } = &**message => {
+                entries.iter().map(Entry::packed_bytes).sum::<usize>() + SMALL_BYTES
+            }
+            _ => SMALL_BYTES,
+        }
     }
 
     /// Read one.

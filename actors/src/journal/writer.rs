@@ -33,10 +33,9 @@ use std::{
 /// Buffers that one huge batch has blown up are let go of.
 const KEPT_BUFFER_BYTES_MAX: usize = 8 << 20;
 
-/// Under load a sub-node of a pair collects for so long what comes behind a batch of so many entries, before it writes the next: for each
-/// batch costs a sync and a message on both sides, and whoever waits among so many does not notice.
-const COLLECTING: Duration = Duration::from_micros(300);
-/// See above. Fewer may be those of a few clients, each of whom waits for the last.
+/// Behind a batch of so many entries the writer of a sub-node of a pair lets whoever else wants the processor have it, before it takes
+/// the next: each batch costs a sync and a message on both sides, and what the others do meanwhile goes along. Where nobody wants it,
+/// nothing waits. Fewer entries may be those of a few clients, each of whom waits for the last.
 const CROWD_ENTRIES: u64 = 16;
 
 /// Why the writer cannot go on.
@@ -81,7 +80,7 @@ pub(super) struct Writer<E> {
     groups: VecDeque<(u64, usize)>,
     /// Entries were written that no mark vouches for.
     pub unmarked: bool,
-    /// The last batch was of many entries, so that the next may collect more.
+    /// The last batch was of many entries, so that others go before the next.
     is_crowded: bool,
     moment: Moment,
 }
@@ -201,7 +200,7 @@ impl<E: Send + 'static> Writer<E> {
             if queue.has_work() {
                 if mem::take(&mut self.is_crowded) && self.watch.is_some() && !queue.closing {
                     drop(queue);
-                    thread::sleep(COLLECTING);
+                    thread::yield_now();
                     queue = locked(&shared.queue);
                     continue;
                 }

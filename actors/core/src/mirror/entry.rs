@@ -25,7 +25,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn packed_bytes(&self) -> usize {
+    /// Bytes that it takes among others, packed.
+    #[must_use]
+    pub fn packed_bytes(&self) -> usize {
         FIXED_BYTES + self.address.len() + self.record.len()
     }
 
