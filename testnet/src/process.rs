@@ -89,8 +89,10 @@ pub enum Lifetime {
 
 /// What runs a program so that it has the processors only while nobody else wants them; or, on a system that cannot, hardly.
 fn yielding() -> Command {
-    let has_idle_class = std::process::Command::new("chrt").arg("--version").output().is_ok();
-    let (program, options) = if has_idle_class { ("chrt", ["--idle", "0"]) } else { ("nice", ["-n", "19"]) };
+    let idle = ("chrt", ["--idle", "0"]);
+    let tried = std::process::Command::new(idle.0).args(idle.1).arg("true").output();
+    let has_idle = tried.is_ok_and(|tried| tried.status.success());
+    let (program, options) = if has_idle { idle } else { ("nice", ["-n", "19"]) };
     let mut command = Command::new(program);
     command.args(options);
     command
