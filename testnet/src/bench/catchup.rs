@@ -1,6 +1,7 @@
 //! `hansa testnet bench catchup`: the mirror of a pair is away while so many entries are written, comes back, and catches up while the
 //! active sub-node serves at half of what it can; how fast it is, and what whoever is served meanwhile feels of it (M1). A mirror
-//! stands on a machine of its own; here, where it shares processors with the active, its process has them only while nobody else wants them (`chrt --idle`).
+//! stands on a machine of its own; here, where it shares processors with the active, its process has them only while nobody else wants
+//! them (`chrt --idle`), unless there is so little to catch up with that nobody feels it.
 //! Now and then it stands still: a machine that others use is not as fast all the time, so that what requests take beside a mirror that
 //! catches up is held against what they take in the same minutes without one.
 
