@@ -2,8 +2,9 @@
 //! decides nothing; [`super::feeding`] gives it to the machines, [`super::talking`] is what other sub-nodes say.
 
 use super::{
-    Arrival, Asked, Carrier, Happening, Introduction, Opened, Start, Takeover, Word,
+    Arrival, Carrier, Happening, Introduction, Opened, Start, Takeover, Word,
     acting::Shipping,
+    appointing::{Appointing, Asking},
     feeding::Before,
     ledger::{self, Kept, Ledger},
     pace::Pace,
@@ -13,7 +14,6 @@ use super::{
     stall::Stall,
 };
 use crate::{clock, journal::Journal, poison::Poison};
-use ed25519_dalek::SigningKey;
 use hansa_core::{
     code::{Code, Fault},
     dice::Dice,
@@ -33,25 +33,14 @@ use std::{
 };
 use tokio::sync::{mpsc as notices, oneshot, watch};
 
-/// How long members are asked to be witnesses.
-const ASKING_MS: u64 = 3_000;
 /// How long a planned change may take before the operator hears that it did not come about.
 const SWITCHING_MS: u64 = 15_000;
-
-/// Members are being asked to be witnesses.
-pub(super) struct Asking {
-    pub(super) unanswered: BTreeSet<SubnodeId>,
-    pub(super) asked: Asked,
-    pub(super) until: Moment,
-    pub(super) answer: oneshot::Sender<Asked>,
-}
 
 /// The thread's state.
 pub(super) struct Desk {
     pub(super) journal: Arc<Journal<Outward>>,
     pub(super) seen: Arc<Seen>,
     pub(super) ledger: Ledger,
-    pub(super) organization_key: SigningKey,
     pub(super) organization: OrganizationId,
     pub(super) site: Site,
     pub(super) bench: Bench,
@@ -68,6 +57,7 @@ pub(super) struct Desk {
     pub(super) committed: watch::Sender<u64>,
     pub(super) linked: BTreeSet<SubnodeId>,
     pub(super) asking: Option<Asking>,
+    pub(super) appointing: Option<Appointing>,
     pub(super) switching: Option<(Moment, oneshot::Sender<Result<(), Fault>>)>,
     /// The last position that was shipped, so that it need not be read again.
     pub(super) shipped: Position,
@@ -112,9 +102,9 @@ impl Desk {
         let seed = ledger::number()?;
         Ok(Self {
             organization: OrganizationId(start.organization.verifying_key().to_bytes()),
-            organization_key: start.organization,
             site: Site {
                 key: start.key.clone(),
+                organization: start.organization,
                 member: MemberId { subnode, journal: known.member },
                 // Until there is one, nothing is sent to it and nothing comes from it.
                 partner: known.partner.unwrap_or(SubnodeId([0; 32])),
@@ -138,6 +128,7 @@ impl Desk {
             committed,
             linked: BTreeSet::new(),
             asking: None,
+            appointing: None,
             switching: None,
             shipped: Position::default(),
             shipping: None,
@@ -201,12 +192,7 @@ impl Desk {
         if self.pair.wakes_at().is_some_and(|at| at <= now) {
             self.pair_input(pair::Input::Due)?;
         }
-        if self.asking.as_ref().is_some_and(|asking| asking.until <= now || asking.unanswered.is_empty())
-            && let Some(Asking { unanswered, mut asked, answer, .. }) = self.asking.take()
-        {
-            asked.declined.extend(unanswered.into_iter().map(|subnode| (subnode, "it did not answer".to_owned())));
-            let _ = answer.send(asked);
-        }
+        self.tend_witnesses(now);
         if self.switching.as_ref().is_some_and(|(until, _)| *until <= now)
             && let Some((_, answer)) = self.switching.take()
         {
@@ -221,6 +207,7 @@ impl Desk {
             Arrival::Looked => self.look()?,
             Arrival::Linked { subnode } => {
                 self.linked.insert(subnode);
+                self.ask_of_duties(subnode);
                 if subnode == self.site.partner && !self.is_retired() {
                     self.introduce();
                     self.snapshot_linked();
@@ -235,14 +222,8 @@ impl Desk {
                 self.introduction = Some(introduction);
                 self.introduce();
             }
-            Arrival::AskWitnesses(candidates, answer) => {
-                for candidate in &candidates {
-                    self.carrier.tell(*candidate, &Word::Ask);
-                }
-                let until = clock::steady().plus_ms(ASKING_MS);
-                let unanswered = candidates.into_iter().collect();
-                self.asking = Some(Asking { unanswered, asked: Asked::default(), until, answer });
-            }
+            Arrival::AskWitnesses(candidates, answer) => self.ask_witnesses(candidates, answer),
+            Arrival::Appoint(witnesses, answer) => self.appoint(witnesses, answer)?,
             Arrival::Found(witnesses, answer) => {
                 let founded = self.found(witnesses);
                 let _ = answer.send(founded);
@@ -323,7 +304,7 @@ impl Desk {
             mode: Mode::Solo { active: self.site.member },
             witnesses: Witnesses::new(witnesses),
         };
-        let certified = Box::new(Certified::founded(&self.organization_key, configuration));
+        let certified = Box::new(Certified::founded(&self.site.organization, configuration));
         let history = self.journal.watch(Arc::clone(&self.seen) as _)?;
         self.pair_input(pair::Input::Started { history })?;
         self.pair_input(pair::Input::Configured(certified))
@@ -401,10 +382,11 @@ impl Work for Desk {
 
     fn wakes_at(&self) -> Option<Moment> {
         let asking = self.asking.as_ref().map(|asking| asking.until);
+        let appointing = self.appointing.as_ref().map(|appointing| appointing.until);
         let switching = self.switching.as_ref().map(|(until, _)| *until);
         // Moments are whole milliseconds.
         let ships_at = self.waits_to_ship().map(|wait| clock::steady().plus_ms(wait.as_millis() as u64 + 1));
-        [self.pair.wakes_at(), asking, switching, ships_at].into_iter().flatten().min()
+        [self.pair.wakes_at(), asking, appointing, switching, ships_at].into_iter().flatten().min()
     }
 }
 

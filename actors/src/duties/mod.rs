@@ -6,6 +6,7 @@
 //! concerns the machines of the exchange (to serve, to follow, to take entries in) it does not do itself but tells as a [`Happening`].
 
 mod acting;
+mod appointing;
 mod desk;
 mod feeding;
 mod leaving;
@@ -194,6 +195,7 @@ enum Arrival {
     },
     Introducing(Box<Introduction>),
     AskWitnesses(Vec<SubnodeId>, oneshot::Sender<Asked>),
+    Appoint(Vec<MemberId>, oneshot::Sender<Result<(), Fault>>),
     Found(Vec<MemberId>, oneshot::Sender<Result<(), Fault>>),
     Partnered(SubnodeId, oneshot::Sender<Result<Box<Certified>, Fault>>),
     Switch(oneshot::Sender<Result<(), Fault>>),
@@ -292,6 +294,15 @@ impl Duties {
     /// There is a pair already, there is no witness, or the ledger cannot be written.
     pub async fn found(&self, witnesses: Vec<MemberId>) -> Result<(), Fault> {
         self.ask(|answer| Arrival::Found(witnesses, answer)).await?
+    }
+
+    /// These, who agreed, take the place of the pair's witnesses; returns when they have.
+    ///
+    /// # Errors
+    /// [`Code::PairNotReady`]: there is no pair, this sub-node is not active, a pair cannot have these, or those that there are have not
+    /// decided on it in time.
+    pub async fn appoint(&self, witnesses: Vec<MemberId>) -> Result<(), Fault> {
+        self.ask(|answer| Arrival::Appoint(witnesses, answer)).await?
     }
 
     /// This sub-node is the other one from now on; gives what it has to know of the pair.

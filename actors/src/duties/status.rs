@@ -84,6 +84,8 @@ pub struct Duty {
     pub organization: OrganizationId,
     /// The latest epoch that it knows of.
     pub epoch: u64,
+    /// Others took its place: it decides nothing any more, and only remembers.
+    pub replaced: bool,
     /// When that pair said something last, since this process began. A pair that changes nothing and writes nothing is silent.
     pub heard: Option<Moment>,
 }
@@ -129,6 +131,7 @@ impl Desk {
                 .map(|(organization, witness)| Duty {
                     organization: *organization,
                     epoch: witness.base().map_or(0, Certified::epoch),
+                    replaced: !witness.is_needed(self.bench.witness),
                     heard: self.heard.get(organization).copied(),
                 })
                 .collect(),

@@ -73,19 +73,36 @@ impl Desk {
 
     /// Whether this sub-node will be a witness of that organization's pair; it remembers before it says so.
     pub(super) fn agree(&mut self, organization: OrganizationId) -> Result<Result<(), String>, Fault> {
-        if self.witnesses.contains_key(&organization) {
+        let me = self.bench.witness;
+        if self.witnesses.get(&organization).is_some_and(|witness| witness.is_needed(me)) {
             return Ok(Ok(()));
         }
         if organization == self.organization {
             return Ok(Err("nobody witnesses for itself".to_owned()));
         }
-        if self.witnesses.len() >= self.witnessed_max {
-            return Ok(Err(format!("this member is a witness of {} pairs, and offers no more", self.witnesses.len())));
+        // Of a pair that others are the witnesses of it remembers what it promised, and that is all.
+        let needed = self.witnesses.values().filter(|witness| witness.is_needed(me)).count();
+        if needed >= self.witnessed_max {
+            return Ok(Err(format!("this member is a witness of {needed} pairs, and offers no more")));
+        }
+        if self.witnesses.contains_key(&organization) {
+            return Ok(Ok(()));
         }
         self.ledger.keep(&[Kept::Agreed(organization)])?;
         self.witnesses.insert(organization, Witness::new(&organization));
         tracing::info!(organization = %organization.short(), "this sub-node is a witness of a member's pair");
         Ok(Ok(()))
+    }
+
+    /// There is a link to a member of a pair that this sub-node is a witness of. What was decided meanwhile it may not have heard, that
+    /// others took its place, say: nobody would tell it unasked.
+    pub(super) fn ask_of_duties(&self, subnode: SubnodeId) {
+        for base in self.witnesses.values().filter_map(Witness::base) {
+            let mode = base.configuration.mode;
+            if [Some(mode.active()), mode.mirror()].into_iter().flatten().any(|member| member.subnode == subnode) {
+                self.say(subnode, Message::Behind { epoch: base.epoch() });
+            }
+        }
     }
 
     pub(super) fn introduced(&mut self, from: SubnodeId, introduction: Box<Introduction>) -> Result<(), Fault> {

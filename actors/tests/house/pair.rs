@@ -3,7 +3,7 @@
 
 use crate::pair_fixture::{Lines, Node, folder, followed, hashes, id, join, pair, pair_behind, served, transport};
 use hansa_actors::{
-    duties::{Carrier, Word},
+    duties::{Carrier, Status, Word},
     journal::Watch,
 };
 use hansa_core::{
@@ -310,4 +310,37 @@ async fn a_witness_knows_when_it_heard_of_a_pair_last() {
     assert!(before.is_some());
     active.write(1);
     witnesses[0].until("hearing how far the log is", |status| status.duties[0].heard > before).await;
+}
+
+// M3: a witness that is lost for good is replaced while the pair serves; who takes over then is decided by the ones that there are now.
+#[tokio::test(flavor = "multi_thread")]
+async fn others_take_the_place_of_witnesses_and_decide_then_who_takes_over() {
+    let lines = Lines::default();
+    let (active, mirror, mut witnesses) = pair(&lines).await;
+    let lost = witnesses.remove(0);
+    let other = Node::start(&lines, 6, 0, folder(), None);
+    other.mend();
+    active.mend();
+    lost.cut();
+    let candidates: Vec<_> = witnesses.iter().chain([&other]).map(|node| node.subnode).collect();
+    let asked = active.duties.ask_witnesses(candidates).await.unwrap();
+    assert_eq!(asked.agreed.len(), 4);
+    let refused = mirror.duties.appoint(asked.agreed.clone()).await.unwrap_err();
+    assert_eq!(refused.code, Code::PairNotReady, "a follower appoints nobody");
+    active.duties.appoint(asked.agreed.clone()).await.unwrap();
+    active.write(5);
+    active.until_released(15).await;
+    assert_eq!(active.said(), Some(Durability::TwoSites));
+
+    let named = asked.agreed;
+    let are_named = |status: &Status| status.witnesses.iter().all(|(witness, _)| named.contains(witness));
+    mirror.until("the others", |status| status.state == State::Mirror && status.joined && are_named(status)).await;
+    // Of those who decided before, two more are lost: with the one that is lost already they were too many.
+    witnesses.remove(0).cut();
+    active.cut();
+    mirror.until("taking over", |status| status.state == State::ActiveSolo).await;
+    assert_eq!(mirror.duties.status().await.unwrap().tail, 15);
+    // The one in whose place another is remembers, and is free for another pair.
+    lost.mend();
+    lost.until("hearing of it", |status| status.duties[0].replaced).await;
 }

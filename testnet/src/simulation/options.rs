@@ -91,6 +91,8 @@ pub enum Fault {
     Forget { site: SiteName, ms: u64 },
     /// The operator has the other sub-node serve.
     Switch { organization: u8 },
+    /// The operator has other witnesses appointed: of those that are there now, but for one organization's.
+    Appoint { organization: u8, without: u8 },
     /// A disk is slow.
     Slow { site: SiteName, ms: u64 },
     /// A witness lies.
@@ -299,7 +301,8 @@ impl Fault {
             9..11 => Self::Isolate { site, ms },
             11 => Self::Wipe { site, ms },
             12 => Self::Forget { site: SiteName { organization, side: 1 }, ms },
-            13..15 => Self::Switch { organization },
+            13 => Self::Switch { organization },
+            14 => Self::Appoint { organization, without: other.organization },
             15 | 16 => Self::Slow { site, ms },
             17 | 18 => Self::Disconnect,
             _ => Self::Detach,
@@ -331,6 +334,9 @@ impl Fault {
             ["wipe", site, "for", ms] => Self::Wipe { site: SiteName::parse(site)?, ms: number(ms)? },
             ["forget", site, "for", ms] => Self::Forget { site: SiteName::parse(site)?, ms: number(ms)? },
             ["switch", organization] => Self::Switch { organization: number(organization)? },
+            ["appoint", organization, "without", without] => {
+                Self::Appoint { organization: number(organization)?, without: number(without)? }
+            }
             ["slow", site, "for", ms] => Self::Slow { site: SiteName::parse(site)?, ms: number(ms)? },
             ["lie", site, "for", ms] => Self::Lie { site: SiteName::parse(site)?, ms: number(ms)? },
             ["set", site, way @ ("ahead" | "back"), "by", ms] => {
@@ -353,6 +359,7 @@ impl Fault {
             Self::Wipe { .. } => "wipe",
             Self::Forget { .. } => "forget",
             Self::Switch { .. } => "switch",
+            Self::Appoint { .. } => "appoint",
             Self::Slow { .. } => "slow",
             Self::Lie { .. } => "lie",
             Self::Set { .. } => "set",
@@ -373,6 +380,9 @@ impl Fault {
             | Self::Set { site, .. } => vec![site],
             Self::Cut { from, to, .. } => vec![from, to],
             Self::Switch { organization } => vec![SiteName { organization, side: 1 }],
+            Self::Appoint { organization, without } => {
+                [organization, without].map(|organization| SiteName { organization, side: 1 }).to_vec()
+            }
             Self::Disconnect | Self::Detach => vec![],
         };
         let is_there = |site: &SiteName| {
@@ -407,6 +417,7 @@ impl fmt::Display for Fault {
             Self::Wipe { site, ms } => write!(out, "wipe {site} for {ms}"),
             Self::Forget { site, ms } => write!(out, "forget {site} for {ms}"),
             Self::Switch { organization } => write!(out, "switch {organization}"),
+            Self::Appoint { organization, without } => write!(out, "appoint {organization} without {without}"),
             Self::Slow { site, ms } => write!(out, "slow {site} for {ms}"),
             Self::Lie { site, ms } => write!(out, "lie {site} for {ms}"),
             Self::Set { site, back, ms } => {

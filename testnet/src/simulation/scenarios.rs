@@ -26,6 +26,7 @@ scenarios![
     "stale-doubled-and-reordered",
     "switch-under-load",
     "witness-amnesia",
+    "witnesses-change-during-takeover",
 ];
 
 /// The scenario of this name, with a seed for all that it does not say.

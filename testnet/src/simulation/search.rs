@@ -219,8 +219,9 @@ pub fn shrink(broken: &Broken) -> Broken {
 }
 
 /// What a search must have seen beside: every fault, and every limit that a world reaches in so short a time.
-pub const HAPPENINGS: [&str; 20] = [
+pub const HAPPENINGS: [&str; 22] = [
     "append full",
+    "appoint",
     "beats forgotten",
     "checkpoint",
     "crash",
@@ -240,6 +241,7 @@ pub const HAPPENINGS: [&str; 20] = [
     "switch",
     "window full",
     "wipe",
+    "witnesses replaced",
 ];
 
 /// Transitions that the table of states has; a search that never saw one of them proves nothing about it.

@@ -22,7 +22,7 @@ use hansa_core::{
     machine::{Machine, feed},
     membership::Certificate,
     mirror::{
-        Flaw, History, MemberId, Message, Pair, Position, Witness,
+        Certified, Flaw, History, MemberId, Message, Pair, Position, Witness,
         pair::{self, OnMirrorLost, Site as PairSite, State, Timing},
         witness::{self, Bench},
     },
@@ -294,6 +294,7 @@ impl Site {
     fn site(&self) -> PairSite {
         PairSite {
             key: self.key.clone(),
+            organization: self.organization_key.clone(),
             member: self.member(),
             partner: self.partner,
             timing: self.timing,
@@ -305,6 +306,7 @@ impl Site {
     /// Give the pair machine an input.
     pub fn pair_input(&mut self, now: Moment, dice: &mut Dice, input: pair::Input) -> Result<(), Fault> {
         let (site, clock) = (self.site(), self.clock.steady(now));
+        let epoch = self.pair.certified().map_or(0, Certified::epoch);
         let Self { pair, writing, pending, .. } = self;
         feed(pair, &site, clock, dice, input, |records, effects| {
             let journaled = records.into_iter().filter(Pair::is_journaled);
@@ -312,6 +314,11 @@ impl Site {
             let behind = writing.disk.duty.len();
             pending.extend(effects.into_iter().map(|effect| (behind, Pending::Pair(effect))));
         })?;
+        let named_others =
+            |held: &&Certified| held.epoch() > epoch && held.founding().0.witnesses != held.configuration.witnesses;
+        if self.pair.certified().filter(named_others).is_some() {
+            self.seen.push("witnesses replaced");
+        }
         let picture = self.pair.picture();
         match picture.state {
             State::ActivePair | State::Switching => self.lease_until = Some(picture.lease_until.unwrap_or_default()),

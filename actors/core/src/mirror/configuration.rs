@@ -100,7 +100,13 @@ impl Witnesses {
         agreed >= usize::from(self.quorum)
     }
 
-    fn is_sound(&self) -> bool {
+    /// Whether these may decide that those decide from then on: they are the same, or others with the usual quorum.
+    fn are_followed_by(&self, next: &Self) -> bool {
+        next == self || (next.is_sound() && *next == Self::new(next.members.clone()))
+    }
+
+    /// Whether a pair may have them: none is named twice, and they are neither too many nor too few for their quorum.
+    pub(super) fn is_sound(&self) -> bool {
         let distinct: BTreeSet<_> = self.members.iter().collect();
         distinct.len() == self.members.len()
             && self.members.len() <= WITNESSES_MAX
@@ -127,6 +133,18 @@ impl Configuration {
     pub fn next(&self, mode: Mode) -> Self {
         Self { epoch: self.epoch + 1, mode, ..self.clone() }
     }
+
+    /// The next one, with the same roles and these witnesses.
+    #[must_use]
+    pub fn next_with(&self, witnesses: Witnesses) -> Self {
+        Self { epoch: self.epoch + 1, witnesses, ..self.clone() }
+    }
+
+    /// Whether `next` may be decided on the ground of this one: the epoch behind it, of the same pair.
+    pub(super) fn is_followed_by(&self, next: &Self) -> bool {
+        let is_next = next.pair == self.pair && next.epoch == self.epoch + 1;
+        is_next && self.witnesses.are_followed_by(&next.witnesses)
+    }
 }
 
 /// A proposal's place among all proposals for an epoch.
@@ -141,7 +159,7 @@ pub struct Ballot {
 /// For what a seal stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sealed {
-    /// An organization founds its pair.
+    /// An organization says who its pair's witnesses are: it founds the pair, or others took their place.
     Founding,
     /// A member proposes.
     Proposal,
@@ -215,7 +233,8 @@ pub enum Proof {
     /// A quorum of the witnesses accepted it at one ballot: its epoch certificate. Whoever sees it needs to know nothing before: the
     /// organization itself said who its witnesses are.
     Decided {
-        /// The pair's first configuration, which names the witnesses.
+        /// The configuration that named these witnesses: the pair's first one, or, if others were in their place before, the one that was
+        /// decided by those.
         founding: Box<Configuration>,
         /// The organization's seal on it.
         founded: Seal,
@@ -240,13 +259,29 @@ impl Certified {
         self.configuration.epoch
     }
 
-    /// The pair's first configuration, with its organization's seal.
+    /// What this one is proved by, with the organization's seal on it: the configuration that named the witnesses who decided on it.
     #[must_use]
     pub fn founding(&self) -> (&Configuration, &Seal) {
         match &self.proof {
             Proof::Founded(seal) => (&self.configuration, seal),
             Proof::Decided { founding, founded, .. } => (founding, founded),
         }
+    }
+
+    /// What the next one is proved by: the same, or, if this one names other witnesses, this one, with the organization's seal.
+    pub(super) fn founding_of_next(&self, organization: &SigningKey) -> (Configuration, Seal) {
+        let (founding, founded) = self.founding();
+        if self.configuration.witnesses == founding.witnesses {
+            return (founding.clone(), founded.clone());
+        }
+        let seal = Seal::new(organization, Sealed::Founding, None, &self.configuration);
+        (self.configuration.clone(), seal)
+    }
+
+    /// At which epoch the witnesses were named who decide on the next one.
+    fn witnesses_since(&self) -> u64 {
+        let (founding, _) = self.founding();
+        if self.configuration.witnesses == founding.witnesses { founding.epoch } else { self.epoch() }
     }
 
     /// Check that this is what it says, and of the same pair as `known`.
@@ -257,43 +292,58 @@ impl Certified {
         self.verify_with(known, false)
     }
 
-    /// The same, for one who has verified another of the pair before: the organization's seal, if it is the same, is not looked at again.
+    /// The same, for one who has verified an earlier one of the pair before: the organization's seal, if it is the same, is not looked at
+    /// again; and witnesses in whose place there were others then decide no more.
     ///
     /// # Errors
     /// [`Code::PairForged`].
     pub fn verify_behind(&self, known: Option<&Self>) -> Result<(), Fault> {
         let founding_known = known.is_some_and(|known| known.founding() == self.founding());
-        self.verify_with(known.map(|known| &known.configuration), founding_known)
+        self.verify_with(known.map(|known| &known.configuration), founding_known)?;
+        match known.filter(|known| self.epoch() > known.epoch()) {
+            Some(known) if self.founding().0.epoch < known.witnesses_since() => {
+                self.forged("it was decided by witnesses that there were others in the place of")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn forged(&self, why: &str) -> Result<(), Fault> {
+        let message = format!("epoch {} of a pair of {}: {why}", self.epoch(), self.configuration.pair.short());
+        Err(Fault::new(Code::PairForged, message))
     }
 
     fn verify_with(&self, known: Option<&Configuration>, founding_known: bool) -> Result<(), Fault> {
-        let forged = |why: &str| {
-            let message = format!("epoch {} of a pair of {}: {why}", self.epoch(), self.configuration.pair.short());
-            Err(Fault::new(Code::PairForged, message))
-        };
         let (founding, founded) = self.founding();
         if known.is_some_and(|known| known.pair != self.configuration.pair) || founding.pair != self.configuration.pair
         {
-            return forged("it is another organization's");
+            return self.forged("it is another organization's");
         }
         if !founding.witnesses.is_sound() {
-            return forged("its witnesses are named twice, are too many or too few for their quorum");
+            return self.forged("its witnesses are named twice, are too many or too few for their quorum");
         }
         let is_founded = || founding_known || founded.is_by(&founding.pair.0, Sealed::Founding, None, founding);
-        if founding.epoch != 1 || !is_founded() {
-            return forged("its first epoch is not sealed by the organization");
+        if founding.epoch == 0 || !is_founded() {
+            return self.forged("its witnesses are not named by the organization");
         }
-        if self.configuration.witnesses != founding.witnesses {
-            return forged("it names other witnesses than the organization did");
-        }
-        if let Proof::Decided { ballot, seals, .. } = &self.proof {
-            let sealed = |(witness, seal): &&(MemberId, Seal)| {
-                founding.witnesses.members.contains(witness)
-                    && seal.is_by(&witness.subnode.0, Sealed::Acceptance, Some(*ballot), &self.configuration)
-            };
-            let agreed: BTreeSet<_> = seals.iter().filter(sealed).map(|(witness, _)| *witness).collect();
-            if !founding.witnesses.decide(agreed.len()) {
-                return forged("fewer witnesses sealed it than decide");
+        match &self.proof {
+            Proof::Founded(_) if founding.epoch > 1 => {
+                return self.forged("no witnesses decided on it, and it is not the first");
+            }
+            Proof::Founded(_) => {}
+            Proof::Decided { ballot, seals, .. } => {
+                if founding.epoch >= self.epoch() || !founding.witnesses.are_followed_by(&self.configuration.witnesses)
+                {
+                    return self.forged("it names other witnesses than it may, or is before those who decided on it");
+                }
+                let sealed = |(witness, seal): &&(MemberId, Seal)| {
+                    founding.witnesses.members.contains(witness)
+                        && seal.is_by(&witness.subnode.0, Sealed::Acceptance, Some(*ballot), &self.configuration)
+                };
+                let agreed: BTreeSet<_> = seals.iter().filter(sealed).map(|(witness, _)| *witness).collect();
+                if !founding.witnesses.decide(agreed.len()) {
+                    return self.forged("fewer witnesses sealed it than decide");
+                }
             }
         }
         Ok(())

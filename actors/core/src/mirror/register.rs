@@ -82,12 +82,11 @@ impl Proposal {
             return Outcome::Waiting;
         }
         // A witness may lie, so what it says it accepted counts only with the seal of one who could propose it.
-        let (mode, epoch) = (self.base.configuration.mode, self.base.epoch() + 1);
+        let mode = self.base.configuration.mode;
         let is_sound = |accepted: &Accepted| {
             let by = accepted.ballot.by;
             (by == mode.active() || Some(by) == mode.mirror())
-                && accepted.configuration.epoch == epoch
-                && accepted.configuration.pair == self.base.configuration.pair
+                && self.base.configuration.is_followed_by(&accepted.configuration)
                 && accepted.seal.is_by(&by.subnode.0, Sealed::Proposal, Some(accepted.ballot), &accepted.configuration)
         };
         if accepted.as_deref().is_some_and(|accepted| !is_sound(accepted)) {
@@ -105,8 +104,9 @@ impl Proposal {
         Outcome::Promised
     }
 
-    /// A witness accepted.
-    pub fn accepted(&mut self, ballot: Ballot, witness: MemberId, seal: Seal) -> Outcome {
+    /// A witness accepted. `organization` is the key of the organization whose pair it is: if the configuration that this goes out from
+    /// named other witnesses, its proof says so.
+    pub fn accepted(&mut self, organization: &SigningKey, ballot: Ballot, witness: MemberId, seal: Seal) -> Outcome {
         let witnesses = &self.base.configuration.witnesses;
         let Phase::Accepting { proposed, seals } = &mut self.phase else { return Outcome::Waiting };
         let is_sound = ballot == self.ballot
@@ -121,8 +121,8 @@ impl Proposal {
             return Outcome::Waiting;
         }
         let seals = seals.iter().map(|(witness, seal)| (*witness, seal.clone())).collect();
-        let (founding, founded) = self.base.founding();
-        let proof = Proof::Decided { founding: Box::new(founding.clone()), founded: founded.clone(), ballot, seals };
+        let (founding, founded) = self.base.founding_of_next(organization);
+        let proof = Proof::Decided { founding: Box::new(founding), founded, ballot, seals };
         Outcome::Decided(Box::new(Certified { configuration: proposed.configuration.clone(), proof }))
     }
 

@@ -96,6 +96,12 @@ impl Witness {
         self.floor
     }
 
+    /// Whether the pair may still ask it, as far as it knows: it was not told that others took the place of `own`, this very witness.
+    #[must_use]
+    pub fn is_needed(&self, own: MemberId) -> bool {
+        self.base.as_ref().is_none_or(|base| base.configuration.witnesses.members.contains(&own))
+    }
+
     fn epoch(&self) -> u64 {
         self.base.as_ref().map_or(0, |base| base.epoch())
     }
@@ -171,8 +177,8 @@ impl Machine for Witness {
                 if ballot.by.subnode != from || configuration.pair != pair || wanted.pair != pair {
                     return refuse("a proposer proposes at another's ballot, or for another pair");
                 }
-                if wanted.epoch != configuration.epoch + 1 || wanted.witnesses != configuration.witnesses {
-                    return refuse("a proposal skips an epoch, or names other witnesses");
+                if !configuration.is_followed_by(wanted) {
+                    return refuse("a proposal skips an epoch, or names witnesses that a pair cannot have");
                 }
                 if !seal.is_by(&from.0, Sealed::Proposal, Some(*ballot), wanted) {
                     return refuse("a proposal is not sealed by its proposer");

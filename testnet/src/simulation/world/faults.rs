@@ -8,6 +8,9 @@ use crate::simulation::{
 };
 use hansa_core::mirror::{MemberId, Message, pair::Input};
 
+/// Witnesses of a pair: four decide with three.
+pub(super) const WITNESSES: usize = 4;
+
 impl World {
     fn place(&self, name: SiteName) -> usize {
         self.site_of(subnode_of(name)).expect("a schedule names sub-nodes that there are")
@@ -71,6 +74,7 @@ impl World {
                     self.settle(site)?;
                 }
             }
+            Fault::Appoint { organization, without } => self.appoint(organization, without)?,
             Fault::Slow { site, ms } => {
                 let site = self.place(site);
                 self.slow_until[site] = self.now.plus_ms(ms);
@@ -95,6 +99,25 @@ impl World {
                     }
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// The operator asks members to be witnesses, as they are now: one whose memory was lost is another than before. Four of those that
+    /// are there take the place of the ones before; without four nothing is changed, for fewer could not lose one.
+    fn appoint(&mut self, organization: u8, without: u8) -> Result<(), Violation> {
+        let Some(active) = self.serving(usize::from(organization) - 1).filter(|_| self.schedule.flaw.is_none()) else {
+            return Ok(());
+        };
+        let others = (0..self.sites.len()).filter(|site| {
+            let SiteName { organization: of, side } = self.names[*site];
+            side == 1 && ![organization, without].contains(&of) && self.sites[*site].is_up
+        });
+        let witnesses: Vec<_> = others.map(|site| self.sites[site].witness_id()).take(WITNESSES).collect();
+        if witnesses.len() == WITNESSES {
+            let appointed = self.sites[active].pair_input(self.now, &mut self.dice, Input::Appoint(witnesses));
+            self.unless_refused(active, appointed);
+            self.settle(active)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Pairs in the simulated world: they are founded, hear of each other and of their witnesses, and the checks look at what they did.
 
-use super::{Event, LIVE, World, organization_id};
+use super::{Event, LIVE, World, faults::WITNESSES, organization_id};
 use crate::simulation::{
     invariants::{Violation, hold},
     papers::signing_key,
@@ -20,7 +20,7 @@ impl World {
                 .map(|other| self.sites_of(other).next().expect("an organization has a sub-node"))
                 .map(|site| self.sites[site].witness_id())
                 .collect();
-            witnesses.truncate(4);
+            witnesses.truncate(WITNESSES);
             let mut witnesses = Witnesses::new(witnesses);
             if self.schedule.flaw == Some(Flaw::AmnesiacWitness) {
                 witnesses.quorum = 2;

@@ -3,7 +3,7 @@
 
 use super::{
     super::{
-        configuration::{MemberId, Mode},
+        configuration::{MemberId, Mode, Witnesses},
         flaw::Flaw,
         message::{History, Message, Position},
     },
@@ -187,6 +187,25 @@ impl Turn<'_> {
         self.life.target = self.life.history.tail().sequence;
         self.effect(Effect::Pause);
         self.go_on_joining();
+        Ok(())
+    }
+
+    /// Other witnesses shall decide from the next configuration on. Those that there are decide on that, and nothing waits for it: if it
+    /// takes long it is asked for again and again, until it is decided or something else is.
+    pub(super) fn appoint(&mut self, witnesses: Vec<MemberId>) -> Result<(), Fault> {
+        let not_ready = |message: &str| Err(Fault::new(Code::PairNotReady, message));
+        match self.life.state {
+            State::ActivePair | State::ActiveSolo => {}
+            state if state.serves() => return not_ready("who serves is being decided on just now"),
+            _ => return not_ready("this sub-node is not the active one"),
+        }
+        let witnesses = Witnesses::new(witnesses);
+        if !witnesses.is_sound() {
+            return not_ready("a pair has one to seven witnesses, none of them twice");
+        }
+        if self.configuration().is_some_and(|held| held.witnesses != witnesses) {
+            self.propose_next(|base| base.next_with(witnesses));
+        }
         Ok(())
     }
 

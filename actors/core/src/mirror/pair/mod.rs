@@ -101,6 +101,8 @@ impl Timing {
 pub struct Site {
     /// The key that it seals proposals with: its sub-node's.
     pub key: SigningKey,
+    /// Its organization's, with which the pair's witnesses are named.
+    pub organization: SigningKey,
     /// Who it is.
     pub member: MemberId,
     /// The other sub-node.
@@ -319,6 +321,8 @@ pub enum Input {
     },
     /// The operator wants the other sub-node to serve.
     Switch,
+    /// The operator wants these witnesses, who agreed, in the place of those that there are.
+    Appoint(Vec<MemberId>),
     /// See [`Machine::due`].
     Due,
 }

@@ -3,7 +3,7 @@
 
 use super::{
     super::{
-        configuration::{Ballot, Certified, Configuration, Mode},
+        configuration::{Ballot, Certified, Configuration, MemberId, Mode},
         flaw::Flaw,
         message::{Accepted, Message, Position},
         register::{Outcome, Proposal},
@@ -58,6 +58,10 @@ impl<'a> Turn<'a> {
         self.configuration().map_or(0, |configuration| configuration.epoch)
     }
 
+    fn witnesses(&self) -> Vec<MemberId> {
+        self.configuration().map(|configuration| configuration.witnesses.members.clone()).unwrap_or_default()
+    }
+
     pub(super) fn mode(&self) -> Option<Mode> {
         self.configuration().map(|configuration| configuration.mode)
     }
@@ -92,6 +96,7 @@ impl<'a> Turn<'a> {
             Input::Connected => self.connected(),
             Input::Fitness { fit } => self.fitness(fit),
             Input::Switch => self.switch()?,
+            Input::Appoint(witnesses) => self.appoint(witnesses)?,
             Input::Due => self.due(),
         }
         Ok(())
@@ -120,7 +125,9 @@ impl<'a> Turn<'a> {
             }
             Message::Accepted { epoch, ballot, witness, seal, .. } if witness.subnode == from => {
                 let proposal = self.life.proposal.as_mut().filter(|proposal| proposal.base.epoch() + 1 == epoch);
-                if let Some(Outcome::Decided(certified)) = proposal.map(|it| it.accepted(ballot, witness, seal)) {
+                if let Some(Outcome::Decided(certified)) =
+                    proposal.map(|it| it.accepted(&self.site.organization, ballot, witness, seal))
+                {
                     self.adopt(certified);
                 }
             }
@@ -200,11 +207,18 @@ impl<'a> Turn<'a> {
 
     fn adopt(&mut self, certified: Box<Certified>) {
         let own = self.life.proposal.as_ref().is_some_and(|proposal| proposal.base.epoch() + 1 == certified.epoch());
+        let before = self.witnesses();
         self.records.push(Record::Adopted(certified.clone()));
         self.certified = Some(certified.clone());
+        let witnesses = self.witnesses();
+        if witnesses != before {
+            // Those who are new know of no floor.
+            self.life.floored = 0;
+        }
         if own {
-            let witnesses = certified.configuration.witnesses.members.clone();
-            for witness in witnesses {
+            // Those in whose place others are as well: nobody is to ask them any more.
+            let gone = before.into_iter().filter(|one| !witnesses.contains(one));
+            for witness in witnesses.iter().copied().chain(gone) {
                 self.send(witness.subnode, Message::Configured(certified.clone()));
             }
         }
@@ -256,8 +270,12 @@ impl<'a> Turn<'a> {
 
     /// Ask the witnesses for this to hold next.
     pub(super) fn propose(&mut self, mode: Mode) {
+        self.propose_next(|base| base.next(mode));
+    }
+
+    pub(super) fn propose_next(&mut self, next: impl FnOnce(&Configuration) -> Configuration) {
         let Some(base) = self.certified.clone() else { return };
-        let wanted = base.configuration.next(mode);
+        let wanted = next(&base.configuration);
         if self.life.proposal.as_ref().is_some_and(|proposal| proposal.wanted == wanted) {
             return;
         }
@@ -284,7 +302,7 @@ impl<'a> Turn<'a> {
         &mut self,
         epoch: u64,
         ballot: Ballot,
-        witness: super::MemberId,
+        witness: MemberId,
         accepted: Option<Box<Accepted>>,
         floor: Position,
     ) {

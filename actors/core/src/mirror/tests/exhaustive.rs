@@ -93,7 +93,7 @@ impl World {
                 }
             }
             Message::Accepted { ballot, witness, seal, .. } => {
-                if let Outcome::Decided(certified) = proposal.accepted(ballot, witness, seal) {
+                if let Outcome::Decided(certified) = proposal.accepted(&key(200), ballot, witness, seal) {
                     self.decided[to] = Some(certified.configuration);
                 }
             }

@@ -27,6 +27,7 @@ impl Follower {
     fn new(mode: Mode, log: History) -> Self {
         let site = Site {
             key: key(2),
+            organization: key(200),
             member: member(2),
             partner: subnode(1),
             timing: Timing::LAN,

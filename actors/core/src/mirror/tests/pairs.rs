@@ -18,12 +18,14 @@ struct Node {
     serves: bool,
 }
 
-/// Sub-nodes 1 and 2 and four witnesses; a sub-node that is down hears nothing.
+/// Sub-nodes 1 and 2, four witnesses, and two more that might be; a sub-node that is down hears nothing.
 struct World {
     now: Moment,
     nodes: [Node; 2],
     down: [bool; 2],
     witnesses: Vec<Kept>,
+    /// Witnesses that hear nothing any more.
+    away: Vec<SubnodeId>,
     wires: VecDeque<(SubnodeId, SubnodeId, Message)>,
 }
 
@@ -32,6 +34,7 @@ impl World {
         let node = |number: u8| Node {
             site: Site {
                 key: key(number),
+                organization: key(200),
                 member: member(number),
                 partner: subnode(3 - number),
                 timing: Timing::LAN,
@@ -47,7 +50,8 @@ impl World {
             now: Moment(10_000),
             nodes: [node(1), node(2)],
             down: [false; 2],
-            witnesses: (11..15).map(Kept::new).collect(),
+            witnesses: (11..17).map(Kept::new).collect(),
+            away: Vec::new(),
             wires: VecDeque::new(),
         };
         let first = founded(Mode::Solo { active: member(1) }, four());
@@ -92,7 +96,8 @@ impl World {
                 let durable = node.tail();
                 self.tell(number, Input::Synced { durable }).unwrap();
             }
-            Effect::Commit { through } => node.committed = through,
+            // What a write causes comes before what was decided beside it.
+            Effect::Commit { through } => node.committed = node.committed.max(through),
             Effect::Serve { .. } => node.serves = true,
             Effect::Follow { tail } => {
                 node.serves = false;
@@ -136,6 +141,7 @@ impl World {
         }
         match number(to) {
             Some(number) if self.down[number] => {}
+            None if self.away.contains(&to) => {}
             Some(number) => self.tell(number, Input::Heard { from, message }).unwrap(),
             None => {
                 let by = number(from).map_or(0, |number| number as u8 + 1);
@@ -369,4 +375,85 @@ fn an_answer_that_comes_twice_cuts_nothing() {
         world.hear(subnode(1), subnode(2), message);
     }
     assert_eq!(world.nodes[1].log.len(), 3);
+}
+
+fn witnesses(world: &World, number: usize) -> Vec<MemberId> {
+    world.nodes[number].pair.certified().unwrap().configuration.witnesses.members.clone()
+}
+
+fn others() -> Vec<MemberId> {
+    (13..17).map(member).collect()
+}
+
+// M3: a witness that is lost is replaced while the pair serves, and is needed for nothing any more.
+#[test]
+fn others_take_the_place_of_witnesses_and_then_decide_who_takes_over() {
+    let mut world = whole_pair(OnMirrorLost::Solo);
+    world.write(0);
+    // One of the four is away for ever.
+    world.witnesses.remove(0);
+    world.away.push(subnode(11));
+    world.tell(0, Input::Appoint(others())).unwrap();
+    world.pass(500);
+    assert_eq!(world.states(), [State::ActivePair, State::Mirror]);
+    assert_eq!((witnesses(&world, 0), witnesses(&world, 1)), (others(), others()));
+    world.write(0);
+    world.pass(500);
+    assert_eq!(world.nodes.each_ref().map(|node| node.committed), [2, 2]);
+
+    // Nobody asks the ones before.
+    world.witnesses.retain(|it| others().contains(&it.bench.witness));
+    world.away.clear();
+    world.down[0] = true;
+    world.pass(2_000);
+    assert_eq!(world.states()[1], State::ActiveSolo);
+    world.write(1);
+    world.restart(0);
+    world.pass(2_000);
+    assert_eq!(world.states(), [State::Mirror, State::ActivePair]);
+    assert_eq!(witnesses(&world, 0), others());
+    assert_eq!(world.nodes[0].log, world.nodes[1].log);
+}
+
+// Interleaving: the witnesses change while the mirror takes over. The active is lost after each step of the change in turn.
+#[test]
+fn a_takeover_amid_a_change_of_the_witnesses_ends_with_one_set_or_the_other() {
+    let mut ended_with = [0, 0];
+    for steps in 0..40 {
+        let mut world = whole_pair(OnMirrorLost::Solo);
+        world.write(0);
+        world.pass(200);
+        world.tell(0, Input::Appoint(others())).unwrap();
+        for _ in 0..steps {
+            if let Some((from, to, message)) = world.wires.pop_front() {
+                world.hear(from, to, message);
+            }
+        }
+        world.down[0] = true;
+        world.pass(3_000);
+        assert_eq!(world.states()[1], State::ActiveSolo, "lost after {steps} steps");
+        world.write(1);
+        world.restart(0);
+        world.pass(3_000);
+        assert_eq!(world.states(), [State::Mirror, State::ActivePair], "lost after {steps} steps");
+        assert_eq!(world.nodes.each_ref().map(|node| node.committed), [2, 2]);
+        assert_eq!(witnesses(&world, 0), witnesses(&world, 1));
+        ended_with[usize::from(witnesses(&world, 0) == others())] += 1;
+    }
+    assert!(ended_with.iter().all(|count| *count > 5), "{ended_with:?}");
+}
+
+#[test]
+fn witnesses_are_changed_by_the_active_alone_and_for_such_as_a_pair_can_have() {
+    let mut world = whole_pair(OnMirrorLost::Solo);
+    let epoch = world.nodes[0].pair.certified().unwrap().epoch();
+    let refused = |told: Result<(), Fault>| assert_eq!(told.unwrap_err().code, Code::PairNotReady);
+    refused(world.tell(1, Input::Appoint(others())));
+    for unsound in [vec![], vec![member(13), member(13)], (11..19).map(member).collect()] {
+        refused(world.tell(0, Input::Appoint(unsound)));
+    }
+    // The same again are no change.
+    world.tell(0, Input::Appoint((11..15).map(member).collect())).unwrap();
+    world.pass(500);
+    assert_eq!(world.nodes[0].pair.certified().unwrap().epoch(), epoch);
 }

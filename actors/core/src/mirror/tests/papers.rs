@@ -61,6 +61,57 @@ fn a_configuration_is_believed_by_a_quorum_of_the_right_witnesses_alone() {
     assert!(late.verify(None).is_err(), "only the first epoch is founded");
 }
 
+// M3: the witnesses that there are name others, once; whoever knows of those believes the ones before no more.
+#[test]
+fn witnesses_decide_on_others_in_their_place_and_from_then_on_these_decide() {
+    let sealed = |seals_of: &[u8], configuration: Configuration, (founding, founded): (Configuration, Seal)| {
+        let at = ballot(3, 1);
+        let seal =
+            |witness: &u8| (member(*witness), Seal::new(&key(*witness), Sealed::Acceptance, Some(at), &configuration));
+        let (founding, seals) = (Box::new(founding), seals_of.iter().map(seal).collect());
+        let proof = Proof::Decided { founding, founded, ballot: at, seals };
+        Certified { configuration, proof }
+    };
+    let base = founded(whole(), four());
+    let others = Witnesses::new((13..17).map(member).collect());
+    let change = |seals_of: &[u8], to: &Witnesses| {
+        sealed(seals_of, base.configuration.next_with(to.clone()), base.founding_of_next(&key(200)))
+    };
+    let changed = change(&[11, 12, 13], &others);
+    assert!(changed.verify(None).is_ok() && changed.verify_behind(Some(&base)).is_ok());
+    assert!(change(&[13, 14, 15], &others).verify(None).is_err(), "those who are new do not decide on themselves");
+    let twice = Witnesses { members: vec![member(13), member(13), member(14), member(15)], quorum: 3 };
+    let too_few = Witnesses { quorum: 2, ..others.clone() };
+    let too_many = Witnesses::new((13..21).map(member).collect());
+    for unsound in [twice, too_few, too_many, Witnesses::new(Vec::new())] {
+        assert!(change(&[11, 12, 13], &unsound).verify(None).is_err(), "{unsound:?}");
+    }
+
+    let solo = |epoch| Configuration { epoch, ..changed.configuration.next(Mode::Solo { active: member(1) }) };
+    let next = |seals_of: &[u8], by: &SigningKey| sealed(seals_of, solo(3), changed.founding_of_next(by));
+    for known in [None, Some(&*base), Some(&changed)] {
+        assert!(next(&[13, 15, 16], &key(200)).verify_behind(known).is_ok());
+        assert!(next(&[11, 12, 13], &key(200)).verify_behind(known).is_err(), "two of them are none any more");
+        assert!(next(&[13, 15, 16], &key(201)).verify_behind(known).is_err(), "another organization names them");
+    }
+    // Later ones are proved by what named their witnesses, however long ago.
+    let later = sealed(&[13, 15, 16], solo(9), next(&[13, 15, 16], &key(200)).founding_of_next(&key(200)));
+    assert!(later.verify(None).is_ok() && later.founding().0.epoch == 2);
+
+    // Those who decided before, all of them, out of spite or because their disks forgot.
+    let old = |epoch| {
+        let alone = Configuration { epoch, ..base.configuration.next(Mode::Solo { active: member(2) }) };
+        sealed(&[11, 12, 13, 14], alone, base.founding_of_next(&key(200)))
+    };
+    for epoch in [3, 9] {
+        assert!(old(epoch).verify_behind(Some(&base)).is_ok());
+        assert!(old(epoch).verify_behind(Some(&changed)).is_err());
+        assert!(old(epoch).verify_behind(Some(&next(&[13, 15, 16], &key(200)))).is_err() || epoch == 3);
+    }
+    let alone = Certified::founded(&key(200), solo(3));
+    assert!(alone.verify(None).is_err(), "nobody decided on it");
+}
+
 #[test]
 fn any_two_quorums_of_four_have_two_witnesses_in_common() {
     for (count, quorum) in [(1, 1), (2, 2), (3, 3), (4, 3), (5, 4), (6, 4), (7, 5)] {

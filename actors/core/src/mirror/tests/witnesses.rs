@@ -79,7 +79,7 @@ fn decide(proposal: &mut Proposal, by: u8, witnesses: &mut [Kept]) -> Option<Box
                     proposal.promised(&key(by), ballot, witness, accepted);
                 }
                 Some(Message::Accepted { ballot, witness, seal, .. }) => {
-                    if let Outcome::Decided(certified) = proposal.accepted(ballot, witness, seal) {
+                    if let Outcome::Decided(certified) = proposal.accepted(&key(200), ballot, witness, seal) {
                         return Some(certified);
                     }
                 }
@@ -116,7 +116,7 @@ fn a_witness_that_lies_about_what_it_accepted_is_not_counted() {
     }
     assert_eq!(proposal.promised(&key(2), ballot(2, 2), member(14), None), Outcome::Promised);
     let seal = Seal::new(&key(21), Sealed::Acceptance, Some(ballot(2, 2)), &proposal.wanted.clone());
-    assert_eq!(proposal.accepted(ballot(2, 2), member(12), seal), Outcome::Waiting, "another's seal");
+    assert_eq!(proposal.accepted(&key(200), ballot(2, 2), member(12), seal), Outcome::Waiting, "another's seal");
 }
 
 #[test]

@@ -175,6 +175,7 @@ impl World {
         let members = [id(1), id(2)];
         let site = |side: usize| Site {
             key: key(side as u8 + 1),
+            organization: key(200),
             member: members[side],
             partner: members[1 - side].subnode,
             timing: TIMING,
