@@ -23,8 +23,8 @@ use hansa_core::{
 use protocol::{
     AccountChanged, AccountEntry, Answer, Awaited, Cancelled, Defined, DefinitionEntry, DefinitionSource,
     DefinitionVersion, DirectoryEntry, HistoryPage, Invited, Joined, LibraryAdded, LibraryEntry, LibraryRemoved,
-    LibrarySource, LinesCut, ListFilter, PairEnded, PairInitiated, PairStatus, PairSwitched, Published, Purged,
-    PurgedPart, Reading, Recovered, RecoveredPart, Replayed, Reply, Request, Service, Show, Signalled, Status,
+    LibrarySource, LinesCut, ListFilter, PairAppointed, PairEnded, PairInitiated, PairStatus, PairSwitched, Published,
+    Purged, PurgedPart, Reading, Recovered, RecoveredPart, Replayed, Reply, Request, Service, Show, Signalled, Status,
     Stopping, Submitted, TopicEntry, TransactionPage,
 };
 use serde::Serialize;
@@ -180,6 +180,9 @@ pub trait Administration: Send + Sync + 'static {
     /// Let the other sub-node serve; the answer comes when it does.
     fn pair_switch(&self) -> impl Future<Output = Result<PairSwitched, Fault>> + Send;
 
+    /// Have these members, or those that are connected, take the place of the pair's witnesses; the answer comes when they have.
+    fn pair_appoint(&self, witnesses: Vec<String>) -> impl Future<Output = Result<PairAppointed, Fault>> + Send;
+
     /// End the pair: from the next start on the sub-node is a single node.
     fn pair_end(&self) -> impl Future<Output = Result<PairEnded, Fault>> + Send;
 
@@ -188,6 +191,18 @@ pub trait Administration: Send + Sync + 'static {
 
     /// The numbers of the node, as `GET /metrics` shows them.
     fn readings(&self) -> impl Future<Output = Vec<Reading>> + Send;
+}
+
+/// Whether a pair can have as many witnesses as are named.
+///
+/// # Errors
+/// [`Code::LimitReached`].
+pub fn few_witnesses(named: &[String]) -> Result<(), Fault> {
+    if named.len() <= WITNESSES_MAX {
+        return Ok(());
+    }
+    let message = format!("{} witnesses are more than the {WITNESSES_MAX} of a pair", named.len());
+    Err(Fault::new(Code::LimitReached, message).help("name fewer; four decide with three of them"))
 }
 
 /// The request that this JSON is.
@@ -273,14 +288,15 @@ async fn answer<A: Administration>(administration: &A, request: Request) -> Resu
         Request::RemoveAccount { name } => Answer::AccountChanged(administration.remove_account(name).await?),
         Request::Join { invite } => Answer::Joined(administration.join(invite).await?),
         Request::PairInit { city, witnesses } => {
-            if witnesses.len() > WITNESSES_MAX {
-                let message = format!("{} witnesses are more than the {WITNESSES_MAX} of a pair", witnesses.len());
-                return Err(Fault::new(Code::LimitReached, message).help("name fewer; four decide with three of them"));
-            }
+            few_witnesses(&witnesses)?;
             Answer::PairInitiated(administration.pair_init(city, witnesses).await?)
         }
         Request::PairStatus => Answer::PairStatus(Box::new(administration.pair_status().await?)),
         Request::PairSwitch => Answer::PairSwitched(administration.pair_switch().await?),
+        Request::PairAppoint { witnesses } => {
+            few_witnesses(&witnesses)?;
+            Answer::PairAppointed(administration.pair_appoint(witnesses).await?)
+        }
         Request::PairEnd => Answer::PairEnded(administration.pair_end().await?),
         Request::Metrics => Answer::Metrics(administration.readings().await),
         Request::CutLines { destinations } => Answer::LinesCut(administration.cut_lines(destinations).await?),

@@ -130,6 +130,7 @@ pub fn pair_status() -> PairStatus {
             organization: OrganizationId([3; 32]),
             name: Some("Birch GmbH".parse().unwrap()),
             epoch: 2,
+            replaced: false,
             heard: Some(NOW),
         }],
         last_takeover: Some(Takeover { at: NOW, epoch: 6, why: "the active in Hamburg was not heard for 4 s".into() }),
@@ -312,6 +313,11 @@ impl Administration for Pretended {
     async fn pair_switch(&self) -> Result<PairSwitched, Fault> {
         let PairStatus { epoch, mirror, .. } = pair_status();
         Ok(PairSwitched { active: mirror.expect("there is one"), epoch: epoch + 1, took_ms: 310 })
+    }
+
+    async fn pair_appoint(&self, _: Vec<String>) -> Result<PairAppointed, Fault> {
+        let PairStatus { epoch, witnesses, witnesses_needed, .. } = pair_status();
+        Ok(PairAppointed { witnesses, witnesses_needed, declined: Vec::new(), epoch: epoch + 1, changed: true })
     }
 
     async fn pair_end(&self) -> Result<PairEnded, Fault> {

@@ -6,7 +6,8 @@ use super::{
     run::Run,
 };
 use crate::{
-    admin::protocol::{PairEnded, PairInitiated, PairStatus, PairSwitched, Request},
+    admin::few_witnesses,
+    admin::protocol::{PairAppointed, PairEnded, PairInitiated, PairStatus, PairSwitched, Request},
     config,
     folder::Folder,
     pairing::{self, Pairing, PairingCode, Whereabouts},
@@ -17,7 +18,6 @@ use hansa_actors::clock;
 use hansa_core::{
     code::{Code, Fault},
     ident::{City, OrganizationId, OrganizationName, SubnodeId},
-    mirror::WITNESSES_MAX,
 };
 use hansa_federation::Keys;
 use serde::Serialize;
@@ -42,6 +42,7 @@ enum PairCommand {
     Join(Join),
     Status(StatusOfPair),
     Switch(Switch),
+    Appoint(Appoint),
     End(End),
 }
 
@@ -96,6 +97,21 @@ struct StatusOfPair {}
 #[command(after_help = "Example:\n  hansa pair switch")]
 struct Switch {}
 
+/// Have other members be the witnesses of the pair
+///
+/// To be asked at the active sub-node, when a witness is lost for good, has a new disk, or is to be one no more. Those that there are
+/// decide on it, so as many of them as it takes to decide must be connected; from then on the others decide. Nothing that is
+/// acknowledged waits for it. Without --witness those that are connected go on, and others take the place of those that are not.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    hansa pair appoint\n  \
+    hansa pair appoint --witness \"Birch GmbH\" --witness \"Cedar Pte\" --witness \"Dogwood AB\" --witness \"Elm Oy\"")]
+struct Appoint {
+    /// A member that shall be a witness, by name or id; can be repeated: then it is these, and no others
+    #[arg(long = "witness", value_name = "NAME")]
+    witnesses: Vec<String>,
+}
+
 /// End the pair: this sub-node goes on as a single node
 ///
 /// To be asked at the active sub-node, when the other one is stopped for good and `hansa pair status` says solo. It takes effect
@@ -122,6 +138,7 @@ impl PairArguments {
             PairCommand::Join(join) => join.perform(context).await,
             PairCommand::Status(status) => status.perform(context).await,
             PairCommand::Switch(switch) => switch.perform(context).await,
+            PairCommand::Appoint(appoint) => appoint.perform(context).await,
             PairCommand::End(end) => end.perform(context).await,
         }
     }
@@ -129,12 +146,7 @@ impl PairArguments {
 
 impl Init {
     async fn perform(self, context: &Context) -> Result<(), Failure> {
-        if self.witnesses.len() > WITNESSES_MAX {
-            let message = format!("{} witnesses are more than the {WITNESSES_MAX} of a pair", self.witnesses.len());
-            return Err(Fault::new(Code::LimitReached, message)
-                .help("name fewer; four decide with three of them")
-                .into());
-        }
+        few_witnesses(&self.witnesses)?;
         let request = Request::PairInit { city: self.city, witnesses: self.witnesses };
         let initiated: PairInitiated = context.client().await?.ask(&request).await?;
         // The code alone is on standard output, so that it can be piped; the rest is for the person.
@@ -158,6 +170,16 @@ impl Switch {
     async fn perform(self, context: &Context) -> Result<(), Failure> {
         let switched: PairSwitched = context.client().await?.ask(&Request::PairSwitch).await?;
         context.show(&switched, render::pair_switched);
+        Ok(())
+    }
+}
+
+impl Appoint {
+    async fn perform(self, context: &Context) -> Result<(), Failure> {
+        few_witnesses(&self.witnesses)?;
+        let request = Request::PairAppoint { witnesses: self.witnesses };
+        let appointed: PairAppointed = context.client().await?.ask(&request).await?;
+        context.show(&appointed, render::pair_appointed);
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ mod transaction;
 
 pub use definition::{Look, definition_faults};
 pub use difference::{changed_lines, definition_versions, difference};
-pub use pair::{pair, pair_concerns, pair_ended, pair_initiated, pair_line, pair_switched};
+pub use pair::{pair, pair_appointed, pair_concerns, pair_ended, pair_initiated, pair_line, pair_switched};
 pub use transaction::{dry_run, history, show, transactions};
 
 /// The columns of rows, aligned, below their heads where there are any. The last column is not padded.

@@ -399,6 +399,10 @@ impl Administration for Machines {
         Self::pair_switch(self).await
     }
 
+    async fn pair_appoint(&self, witnesses: Vec<String>) -> Result<PairAppointed, Fault> {
+        Self::pair_appoint(self, witnesses).await
+    }
+
     async fn pair_end(&self) -> Result<PairEnded, Fault> {
         Self::pair_end(self).await
     }

@@ -5,8 +5,8 @@ use super::Machines;
 use crate::{
     admin::{
         protocol::{
-            Declined, PairDuty, PairEnded, PairInitiated, PairMode, PairRole, PairSite, PairSnapshot, PairStatus,
-            PairSwitched, PairWitness, SnapshotStage, Takeover,
+            Declined, PairAppointed, PairDuty, PairEnded, PairInitiated, PairMode, PairRole, PairSite, PairSnapshot,
+            PairStatus, PairSwitched, PairWitness, SnapshotStage, Takeover,
         },
         time::Time,
     },
@@ -24,7 +24,7 @@ use hansa_core::{
     ident::{City, OrganizationId, OrganizationName, SubnodeId},
     membership::Certificate,
     mirror::{
-        Mode, WITNESSES_MAX,
+        MemberId, Mode, WITNESSES_MAX,
         pair::{Alarm, State},
     },
 };
@@ -106,22 +106,11 @@ impl Machines {
         }
         let mut declined = Vec::new();
         if !repeated {
-            let candidates = self.witness_candidates(&witnesses)?;
-            let asked = duties.ask_witnesses(candidates.iter().map(|(subnode, _)| *subnode).collect()).await?;
-            for (subnode, why) in asked.declined {
-                if let Some((_, organization)) = candidates.iter().find(|(candidate, _)| *candidate == subnode) {
-                    declined.push(Declined { organization: *organization, name: self.known_name(organization), why });
-                }
-            }
-            let named = if witnesses.is_empty() { WITNESSES_CHOSEN } else { WITNESSES_MAX };
-            let agreed: Vec<_> = asked.agreed.into_iter().take(named).collect();
-            if agreed.len() < witnesses.len() {
-                let who: Vec<_> =
-                    declined.iter().map(|one| format!("{}: {}", self.name_of(&one.organization), one.why)).collect();
-                let message = format!("not every witness agreed: {}", who.join("; "));
-                return Err(Fault::new(Code::PairNotReady, message).help("name others, or none"));
-            }
-            duties.found(agreed).await?;
+            let candidates = self.witness_candidates(&witnesses, |_| false)?;
+            let agreed;
+            (agreed, declined) = self.ask_witnesses(&candidates, &witnesses).await?;
+            let chosen = if witnesses.is_empty() { WITNESSES_CHOSEN } else { WITNESSES_MAX };
+            duties.found(agreed.into_iter().take(chosen).collect()).await?;
         }
         let code = self.pairing_code()?;
         let status = duties.status().await?;
@@ -134,9 +123,94 @@ impl Machines {
         })
     }
 
-    /// Sub-nodes of members that could be witnesses: one of each organization, those that serve.
-    fn witness_candidates(&self, named: &[String]) -> Result<Vec<(SubnodeId, OrganizationId)>, Fault> {
-        let links = self.ways.peers.federation().map(hansa_federation::Handle::peers).unwrap_or_default();
+    /// Have these members, named by name or id, take the place of the pair's witnesses; or, where none are named, those that are connected
+    /// and offer it, as many as there are now and at least four, those first who are witnesses already.
+    ///
+    /// # Errors
+    /// [`Code::PairNotReady`]: too few agreed, or too few of the present witnesses are there to decide on it; [`Code::NotActive`].
+    pub async fn pair_appoint(&self, witnesses: Vec<String>) -> Result<PairAppointed, Fault> {
+        self.house()?;
+        let duties = self.duties();
+        let status = duties.status().await?;
+        if status.epoch.is_none() {
+            return Err(Fault::new(Code::PairNotReady, "this node is of no pair, so it has no witnesses")
+                .help("`hansa pair init` begins a pair"));
+        }
+        let linked = status.witnesses.iter().filter(|(_, linked)| *linked).count() as u64;
+        if linked < status.witnesses_needed {
+            let message = format!(
+                "{linked} of the {} witnesses are connected, and it takes {} of them to decide on others",
+                status.witnesses.len(),
+                status.witnesses_needed
+            );
+            return Err(Fault::new(Code::PairNotReady, message)
+                .help("get them back first: ask their operators; `hansa pair status` shows which are away"));
+        }
+        let present: Vec<_> = status.witnesses.iter().map(|(witness, _)| *witness).collect();
+        let is_present = |subnode: &SubnodeId| present.iter().any(|witness| witness.subnode == *subnode);
+        let candidates = self.witness_candidates(&witnesses, is_present)?;
+        let (mut agreed, declined) = self.ask_witnesses(&candidates, &witnesses).await?;
+        if witnesses.is_empty() {
+            // Whoever is one already, with the memory that it had, goes on.
+            agreed.sort_by_key(|one| (!present.contains(one), !is_present(&one.subnode)));
+            agreed.truncate(present.len().max(WITNESSES_CHOSEN));
+            if agreed.len() < present.len() {
+                let message =
+                    format!("{} members would be witnesses, and the pair has {}", agreed.len(), present.len());
+                return Err(Fault::new(Code::PairNotReady, message).help(
+                    "fewer could lose fewer, so nothing is changed; wait for more members, or name those that it shall have with --witness",
+                ));
+            }
+        }
+        // In the order in which they are, so that the same ones are no change.
+        agreed.sort_by_key(|one| present.iter().position(|witness| witness == one).unwrap_or(usize::MAX));
+        let changed = agreed != present;
+        if changed {
+            duties.appoint(agreed).await?;
+        }
+        let status = duties.status().await?;
+        Ok(PairAppointed {
+            witnesses: self.witnesses(&status).await,
+            witnesses_needed: status.witnesses_needed,
+            declined,
+            epoch: status.epoch.unwrap_or_default(),
+            changed,
+        })
+    }
+
+    /// Ask these whether they will be witnesses: who will, and who will not.
+    ///
+    /// # Errors
+    /// [`Code::PairNotReady`]: one of the members that were named will not.
+    async fn ask_witnesses(
+        &self,
+        candidates: &[(SubnodeId, OrganizationId)],
+        named: &[String],
+    ) -> Result<(Vec<MemberId>, Vec<Declined>), Fault> {
+        let asked = self.duties().ask_witnesses(candidates.iter().map(|(subnode, _)| *subnode).collect()).await?;
+        let declined = asked.declined.into_iter().filter_map(|(subnode, why)| {
+            let (_, organization) = candidates.iter().find(|(candidate, _)| *candidate == subnode)?;
+            Some(Declined { organization: *organization, name: self.known_name(organization), why })
+        });
+        let declined: Vec<_> = declined.collect();
+        if asked.agreed.len() < named.len() {
+            let who: Vec<_> =
+                declined.iter().map(|one| format!("{}: {}", self.name_of(&one.organization), one.why)).collect();
+            let message = format!("not every witness agreed: {}", who.join("; "));
+            return Err(Fault::new(Code::PairNotReady, message).help("name others, or none"));
+        }
+        Ok((asked.agreed, declined))
+    }
+
+    /// Sub-nodes of members that could be witnesses: one of each organization, those that serve. Those that
+    /// are `preferred` come first, where more are connected than are asked.
+    fn witness_candidates(
+        &self,
+        named: &[String],
+        preferred: impl Fn(&SubnodeId) -> bool,
+    ) -> Result<Vec<(SubnodeId, OrganizationId)>, Fault> {
+        let mut links = self.ways.peers.federation().map(hansa_federation::Handle::peers).unwrap_or_default();
+        links.sort_by_key(|link| !preferred(&link.subnode));
         let mut candidates: Vec<(SubnodeId, OrganizationId)> = Vec::new();
         for link in links.iter().filter(|link| link.up && link.organization != self.own()) {
             let is_meant = |name: &String| {
@@ -331,8 +405,8 @@ impl Machines {
 
     /// A pair that this sub-node is a witness of, as the administration shows it.
     pub(super) fn duty(&self, duty: &Duty) -> PairDuty {
-        let Duty { organization, epoch, heard } = *duty;
-        PairDuty { organization, name: self.known_name(&organization), epoch, heard: heard.map(Time) }
+        let Duty { organization, epoch, replaced, heard } = *duty;
+        PairDuty { organization, name: self.known_name(&organization), epoch, replaced, heard: heard.map(Time) }
     }
 
     /// The name of a member, from the directory or, on a follower, from the links.

@@ -1,5 +1,6 @@
 //! Tests with real processes: federations of `hansa` nodes, real libp2p over loopback, services and clients over CXIP.
 
+mod appointing;
 mod bench;
 mod cut;
 mod demo;

@@ -18,8 +18,8 @@ pub use history::{DryRun, DryRunStep, HistoryEntry, HistoryPage, HistoryRecord, 
 pub use library::{LibraryAdded, LibraryEntry, LibraryFunction, LibraryRemoved, LibrarySource};
 pub use list::{ListFilter, TransactionPage};
 pub use pair::{
-    Declined, PairDuty, PairEnded, PairInitiated, PairMode, PairRole, PairSite, PairSnapshot, PairStatus, PairSwitched,
-    PairWitness, SnapshotStage, Takeover,
+    Declined, PairAppointed, PairDuty, PairEnded, PairInitiated, PairMode, PairRole, PairSite, PairSnapshot,
+    PairStatus, PairSwitched, PairWitness, SnapshotStage, Takeover,
 };
 pub use status::{
     Addresses, Disk, FederationStatus, Health, JournalStatus, NodeStatus, OrganizationStatus, Peer, PeerMirror,
@@ -221,6 +221,12 @@ pub enum Request {
     PairStatus,
     /// Let the other sub-node serve.
     PairSwitch,
+    /// Have others take the place of the pair's witnesses.
+    PairAppoint {
+        /// Members that shall be the witnesses, by name or id; none for those that are connected.
+        #[serde(default)]
+        witnesses: Vec<String>,
+    },
     /// Go on without the pair from the next start on.
     PairEnd,
     /// The accounts of those who may attach.
@@ -315,6 +321,8 @@ pub enum Answer {
     PairStatus(Box<PairStatus>),
     /// To [`Request::PairSwitch`].
     PairSwitched(PairSwitched),
+    /// To [`Request::PairAppoint`].
+    PairAppointed(PairAppointed),
     /// To [`Request::PairEnd`].
     PairEnded(PairEnded),
     /// To [`Request::Accounts`].

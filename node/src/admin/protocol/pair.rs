@@ -106,6 +106,9 @@ pub struct PairDuty {
     pub name: Option<OrganizationName>,
     /// The last epoch that it knows.
     pub epoch: u64,
+    /// Others took its place: it decides nothing any more, and only remembers what it promised.
+    #[serde(default)]
+    pub replaced: bool,
     /// When that pair said something last, since this node started.
     #[serde(default)]
     pub heard: Option<Time>,
@@ -216,6 +219,21 @@ pub struct PairInitiated {
     pub repeated: bool,
 }
 
+/// Who the witnesses of the pair are, after others were asked to take their place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairAppointed {
+    /// The witnesses.
+    pub witnesses: Vec<PairWitness>,
+    /// How many of them decide.
+    pub witnesses_needed: u64,
+    /// Who was asked and did not agree.
+    pub declined: Vec<Declined>,
+    /// The epoch from which on these decide.
+    pub epoch: u64,
+    /// Whether they are others than before.
+    pub changed: bool,
+}
+
 /// The other sub-node serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PairSwitched {
@@ -291,6 +309,11 @@ mod tests {
         assert_eq!(refused["fault"]["code"], "limit-reached");
         let switched = asked(json!({ "command": "pair-switch" })).await["ok"].clone();
         assert_eq!((&switched["active"]["city"], &switched["took_ms"]), (&json!("Hamburg"), &json!(310)));
+        let appointed = asked(json!({ "command": "pair-appoint", "witnesses": ["Birch GmbH"] })).await["ok"].clone();
+        assert_eq!((&appointed["changed"], &appointed["epoch"]), (&json!(true), &json!(8)));
+        assert_eq!(appointed["witnesses"].as_array().unwrap().len(), 2);
+        let refused = asked(json!({ "command": "pair-appoint", "witnesses": many })).await;
+        assert_eq!(refused["fault"]["code"], "limit-reached");
         assert_eq!(asked(json!({ "command": "pair-end" })).await["ok"], json!({ "epoch": 7 }));
     }
 }

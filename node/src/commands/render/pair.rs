@@ -43,7 +43,8 @@ pub fn pair(status: &PairStatus) -> String {
             let whose = who(duty.name.as_ref(), duty.organization);
             let heard =
                 duty.heard.map_or_else(|| "not heard since the start".to_owned(), |at| format!("heard at {at}"));
-            format!("{whose} (epoch {}, {heard})", duty.epoch)
+            let replaced = if duty.replaced { ", others took its place" } else { "" };
+            format!("{whose} (epoch {}, {heard}{replaced})", duty.epoch)
         });
         rows.push(("witness of", duties.collect::<Vec<_>>().join(", ")));
     }
@@ -223,6 +224,21 @@ pub fn pair_initiated(initiated: &PairInitiated) -> String {
     text
 }
 
+/// `hansa pair appoint`.
+pub fn pair_appointed(appointed: &PairAppointed) -> String {
+    let names: Vec<_> = appointed.witnesses.iter().map(witness_word).collect();
+    let (names, needed, epoch) = (names.join(", "), appointed.witnesses_needed, appointed.epoch);
+    let mut text = if appointed.changed {
+        format!("The witnesses are {names} since epoch {epoch}; {needed} of them decide.\n")
+    } else {
+        format!("The witnesses are {names}, as before; {needed} of them decide.\n")
+    };
+    for Declined { organization, name, why } in &appointed.declined {
+        let _ = writeln!(text, "  declined   {}: {why}", who(name.as_ref(), *organization));
+    }
+    text
+}
+
 /// `hansa pair switch`.
 pub fn pair_switched(switched: &PairSwitched) -> String {
     format!(
@@ -339,6 +355,18 @@ mod tests {
         assert!(!text.contains("hansa-pair-x"), "the code is on standard output alone");
         let switched = PairSwitched { active: pretended::pair_status().active, epoch: 8, took_ms: 310 };
         assert!(pair_switched(&switched).contains("epoch 8; it took 310 ms"));
+        let status = pretended::pair_status();
+        let mut appointed = PairAppointed {
+            witnesses: status.witnesses,
+            witnesses_needed: 2,
+            declined: Vec::new(),
+            epoch: 8,
+            changed: true,
+        };
+        let text = pair_appointed(&appointed);
+        assert!(text.contains("since epoch 8; 2 of them decide") && text.contains("Birch GmbH"), "{text}");
+        appointed.changed = false;
+        assert!(pair_appointed(&appointed).contains("as before"));
         assert!(pair_ended(&PairEnded { epoch: 8 }).contains("single one, at epoch 8"));
     }
 }
