@@ -129,13 +129,13 @@ impl Proposal {
     /// Hash what distinguishes it from others, for the explorer among the tests.
     #[cfg(test)]
     pub fn pictured(&self, to: &mut impl std::hash::Hasher) {
-        use super::pair::pictured::sides;
+        use super::pair::pictured::told;
         use std::hash::Hash as _;
         let Self { base, wanted, ballot, phase } = self;
-        (base.epoch(), sides(wanted.mode), ballot.round, ballot.by.journal).hash(to);
+        (base.epoch(), told(wanted), ballot.round, ballot.by.journal).hash(to);
         let word = |accepted: &Accepted| {
             let Accepted { ballot, configuration, seal: _ } = accepted;
-            (ballot.round, ballot.by.journal, sides(configuration.mode))
+            (ballot.round, ballot.by.journal, told(configuration))
         };
         match phase {
             Phase::Preparing { promises } => {

@@ -2,7 +2,7 @@
 //! has gone by since, numbers of beats and questions left out. It must not leave a field out in silence.
 
 use super::{
-    super::{Certified, History, Mode},
+    super::{Certified, Configuration, History, Mode},
     Life, Pair, Partner,
     follower::UNANSWERED_MAX,
 };
@@ -31,7 +31,7 @@ impl Pair {
         let Self { certified, rounds, life } = self;
         let until = |at: &Option<Moment>| at.map(|at| at.since_ms(now).min(FAR));
         let since = |at: &Moment| now.since_ms(*at).min(lease_ms);
-        certified.as_deref().map(word_of).hash(to);
+        certified.as_deref().map(|certified| told(&certified.configuration)).hash(to);
         rounds.hash(to);
         let Life {
             state,
@@ -98,6 +98,13 @@ impl Pair {
 pub fn word_of(certified: &Certified) -> (u64, u64, Option<u64>) {
     let (active, mirror) = sides(certified.configuration.mode);
     (certified.epoch(), active, mirror)
+}
+
+/// The same with its witnesses: all that it says.
+pub fn told(configuration: &Configuration) -> (u64, u64, Option<u64>, Vec<u64>) {
+    let (active, mirror) = sides(configuration.mode);
+    let witnesses = configuration.witnesses.members.iter().map(|witness| witness.journal).collect();
+    (configuration.epoch, active, mirror, witnesses)
 }
 
 /// Who serves and who follows, by their journals.

@@ -1,4 +1,4 @@
-//! The whole small protocol, world by world: the shipped pair machine on two sub-nodes and the shipped witnesses, from seven beginnings, with every
+//! The whole small protocol, world by world: the shipped pair machine on two sub-nodes and the shipped witnesses, from eight beginnings, with every
 //! invariant of the protocol's page that speaks of a moment looked at in each world. Other checks draw at random; this one leaves nothing
 //! out within its bounds. `exhaustive` does the same with the register alone, and goes further there.
 //!
@@ -140,8 +140,25 @@ fn emptied(rules: Rules) -> World {
     world
 }
 
+/// Others are being appointed in the place of the first witness; and, where clocks are apart, B asks to be alone meanwhile. With clocks
+/// alike A would have suspected it before.
+fn replacing(rules: Rules) -> World {
+    let mut world = whole(rules);
+    world.appoint(0);
+    if rules.alike {
+        return world;
+    }
+    while states(&world)[1] != State::Takeover {
+        world.wires.retain(|wire| wire.to >= 2);
+        world = ring(world, 1);
+    }
+    world.wires.retain(|wire| wire.to >= 2);
+    assert_eq!(states(&world), [State::ActivePair, State::Takeover]);
+    world
+}
+
 type Start = fn(Rules) -> World;
-const STARTS: [(&str, Start); 7] = [
+const STARTS: [(&str, Start); 8] = [
     ("founded", founded),
     ("lagging", lagging),
     ("joining", joining),
@@ -149,6 +166,7 @@ const STARTS: [(&str, Start); 7] = [
     ("rivals", rivals),
     ("returning", returning),
     ("emptied", emptied),
+    ("replacing", replacing),
 ];
 
 /// What may still happen. A message that comes twice is the least of mishaps.
@@ -187,6 +205,8 @@ fn in_no_order_of_anything_does_what_must_hold_not_hold() {
 fn in_no_order_do_several_witnesses_let_rivals_break_what_must_hold() {
     holds("rivals", rivals, rules(2, Far::Steps), Far::Steps, 5);
     holds("rivals", rivals, rules(3, Far::Steps), Far::Steps, 4);
+    holds("replacing", replacing, rules(2, Far::Steps), Far::Steps, 5);
+    holds("replacing", replacing, rules(3, Far::Steps), Far::Steps, 4);
 }
 
 // M1 to M4, X2.

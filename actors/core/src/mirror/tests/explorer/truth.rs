@@ -3,7 +3,10 @@
 
 use super::world::{Node, SIDES};
 use crate::{
-    mirror::{Accepted, Ballot, Configuration, MemberId, Mode, Position, pair::State},
+    mirror::{
+        Accepted, Ballot, Configuration, MemberId, Mode, Position,
+        pair::{State, pictured::told},
+    },
     moment::Moment,
 };
 use std::{
@@ -65,14 +68,11 @@ pub struct Truth {
 impl Truth {
     pub fn picture(&self, to: &mut impl Hasher) {
         self.acknowledged.hash(to);
-        for (epoch, decided) in &self.decided {
-            let mode = decided.mode;
-            (epoch, mode.active().journal, mode.mirror().map(|mirror| mirror.journal)).hash(to);
-        }
+        self.decided.values().for_each(|decided| told(decided).hash(to));
         // What was accepted behind the last decision may be decided yet.
         let last = self.decided.keys().next_back().copied().unwrap_or_default();
         for ((_, ballot), (wanted, who)) in self.accepted.iter().filter(|((epoch, _), _)| *epoch > last) {
-            (ballot.round, ballot.by.journal, wanted.mode.active().journal, who).hash(to);
+            (ballot.round, ballot.by.journal, told(wanted), who).hash(to);
         }
         self.lost.len().hash(to);
     }
@@ -83,7 +83,9 @@ impl Truth {
         let entry = self.accepted.entry((configuration.epoch, *ballot));
         let (wanted, who) = entry.or_insert_with(|| (Rc::new(configuration.clone()), BTreeSet::new()));
         who.insert(witness);
-        if !configuration.witnesses.decide(who.len()) {
+        // Those of the one before decide.
+        let before = self.decided.get(&(configuration.epoch - 1));
+        if !before.map_or(&configuration.witnesses, |before| &before.witnesses).decide(who.len()) {
             return Ok(());
         }
         let wanted = Rc::clone(wanted);

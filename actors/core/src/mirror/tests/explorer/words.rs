@@ -88,7 +88,7 @@ pub fn picture(message: &Message, wire: &Wire, numbers: &[Numbers; 2], to: &mut 
     };
     let word = |accepted: &Accepted| {
         let Accepted { ballot, configuration, .. } = accepted;
-        (ballot.round, ballot.by.journal, configuration.epoch, sides(configuration.mode))
+        (ballot.round, ballot.by.journal, told(configuration))
     };
     match message {
         Message::Append { epoch, previous, entries, committed } => {
@@ -102,7 +102,7 @@ pub fn picture(message: &Message, wire: &Wire, numbers: &[Numbers; 2], to: &mut 
         Message::BeatAck { epoch, member, nonce, fit, grace_ms } => {
             (epoch, member.journal, beat(wire.to, *nonce), fit, grace_ms).hash(to);
         }
-        Message::Configured(certified) => word_of(certified).hash(to),
+        Message::Configured(certified) => told(&certified.configuration).hash(to),
         Message::Behind { epoch } => epoch.hash(to),
         Message::Join { epoch, member, history, nonce } => {
             (epoch, member.journal, is_open(wire.from, *nonce), is_last(wire.from, *nonce)).hash(to);
@@ -113,11 +113,11 @@ pub fn picture(message: &Message, wire: &Wire, numbers: &[Numbers; 2], to: &mut 
             (epoch, is_open(wire.to, *nonce)).hash(to);
             ends(history, to);
         }
-        Message::Prepare { base, ballot } => (word_of(base), ballot.round, ballot.by.journal).hash(to),
+        Message::Prepare { base, ballot } => (told(&base.configuration), ballot.round, ballot.by.journal).hash(to),
         Message::Promise { epoch, ballot, witness, accepted, floor, .. } => {
             (epoch, ballot.round, ballot.by.journal, witness.journal, accepted.as_deref().map(word), floor).hash(to);
         }
-        Message::Accept { base, proposed } => (word_of(base), word(proposed)).hash(to),
+        Message::Accept { base, proposed } => (told(&base.configuration), word(proposed)).hash(to),
         Message::Accepted { epoch, ballot, witness, .. } => {
             (epoch, ballot.round, ballot.by.journal, witness.journal).hash(to);
         }

@@ -182,10 +182,12 @@ impl World {
             on_mirror_lost: rules.on_mirror_lost,
             flaw: rules.flaw,
         };
+        // One more than there are, who is nothing until it is appointed.
         let benches: Vec<_> =
-            (11..11 + rules.witnesses).map(|it| Bench { key: key(it), witness: id(it), flaw: rules.flaw }).collect();
+            (11..=11 + rules.witnesses).map(|it| Bench { key: key(it), witness: id(it), flaw: rules.flaw }).collect();
+        let members_of = |benches: &[Bench]| benches.iter().map(|bench| bench.witness).collect();
         let witnesses =
-            Witnesses { members: benches.iter().map(|bench| bench.witness).collect(), quorum: rules.quorum };
+            Witnesses { members: members_of(&benches[..usize::from(rules.witnesses)]), quorum: rules.quorum };
         let mode = Mode::Solo { active: members[0] };
         let first = Configuration { pair: organization(), epoch: 1, mode, witnesses };
         let first = Box::new(Certified::founded(&key(200), first));
@@ -229,6 +231,12 @@ impl World {
 
     pub fn rules(&self) -> &Rules {
         &self.cast.rules
+    }
+
+    /// The operator has the one that was left out be a witness, in the place of the first.
+    pub fn appoint(&mut self, side: usize) {
+        let others = self.cast.benches[1..].iter().map(|bench| bench.witness).collect();
+        self.tell(side, Input::Appoint(others)).expect("nothing goes wrong yet");
     }
 
     // What can happen.
@@ -295,7 +303,7 @@ impl World {
             }
         }
         if left.forgets > 0 {
-            steps.extend((0..self.witnesses.len()).map(Step::Forget));
+            steps.extend((0..usize::from(self.cast.rules.witnesses)).map(Step::Forget));
         }
         steps
     }
@@ -396,8 +404,8 @@ impl World {
         }
         for memory in &self.witnesses {
             let Memory { witness, promised, journal } = &**memory;
-            let base = witness.base().map(pair::pictured::word_of);
-            let accepted = witness.accepted().map(|accepted| pair::pictured::sides(accepted.mode));
+            let base = witness.base().map(|base| pair::pictured::told(&base.configuration));
+            let accepted = witness.accepted().map(pair::pictured::told);
             (base, accepted, promised, journal, witness.floor()).hash(&mut to);
         }
         self.truth.picture(&mut to);
