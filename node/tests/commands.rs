@@ -143,6 +143,7 @@ fn every_command_has_help_with_an_example() {
         "pair init",
         "pair join",
         "pair status",
+        "pair appoint",
         "pair switch",
         "pair end",
         "doctor",

@@ -251,7 +251,7 @@ codes! {
         "Make a new one at the active sub-node: `hansa pair init`.";
     WitnessUnknown "witness-unknown"
         "A witness of a mirrored pair has lost its memory, or was never agreed on."
-        "It serves the pair again once the pair's operator has agreed on it anew; the pair goes on with the others.";
+        "It serves the pair again once the pair's operator has appointed it anew (`hansa pair appoint`); the pair goes on with the others.";
     FrameRefused "frame-refused"
         "A forwarded frame was refused: its signature, its order or its content is wrong."
         "Nothing was accepted. The message names the peer.";

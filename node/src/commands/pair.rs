@@ -100,8 +100,8 @@ struct Switch {}
 /// Have other members be the witnesses of the pair
 ///
 /// To be asked at the active sub-node, when a witness is lost for good, has a new disk, or is to be one no more. Those that there are
-/// decide on it, so as many of them as it takes to decide must be connected; from then on the others decide. Nothing that is
-/// acknowledged waits for it. Without --witness those that are connected go on, and others take the place of those that are not.
+/// decide on it, so as many of them as it takes to decide must be connected; from then on the others decide. The node goes on to serve
+/// meanwhile. Without --witness those that are connected stay, and others take the place of those that are not.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     hansa pair appoint\n  \

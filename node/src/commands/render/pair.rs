@@ -174,7 +174,11 @@ pub fn pair_concerns(status: &PairStatus) -> Vec<Concern> {
     } else if away > 0 {
         let what =
             if away == 1 { "1 witness is not connected".into() } else { format!("{away} witnesses are not connected") };
-        concern(false, what, "enough are; ask its operator, for with more away nobody could take over");
+        concern(
+            false,
+            what,
+            "enough are; ask its operator, for with more away nobody could take over. If it is lost for good, `hansa pair appoint` at the active has another in its place",
+        );
     }
     match (status.role, status.mode) {
         (PairRole::Single, _) => concern(
