@@ -17,6 +17,8 @@ scenarios![
     "cut-from-witnesses-then-from-each-other",
     "decision-lands-after-an-abort",
     "disk-of-the-mirror-is-replaced",
+    "full-disk",
+    "lying-witness",
     "mirror-lags-after-solo",
     "one-way",
     "pause-between-lease-check-and-effect",
@@ -25,6 +27,7 @@ scenarios![
     "slow-and-not-dead",
     "stale-doubled-and-reordered",
     "switch-under-load",
+    "sync-error",
     "witness-amnesia",
     "witnesses-change-during-takeover",
 ];
