@@ -192,7 +192,7 @@ impl Desk {
         if self.pair.wakes_at().is_some_and(|at| at <= now) {
             self.pair_input(pair::Input::Due)?;
         }
-        self.tend_witnesses(now);
+        self.tend_witnesses(now)?;
         if self.switching.as_ref().is_some_and(|(until, _)| *until <= now)
             && let Some((_, answer)) = self.switching.take()
         {

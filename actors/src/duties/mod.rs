@@ -194,7 +194,7 @@ enum Arrival {
         _credit: Box<dyn Any + Send>,
     },
     Introducing(Box<Introduction>),
-    AskWitnesses(Vec<SubnodeId>, oneshot::Sender<Asked>),
+    AskWitnesses(Vec<SubnodeId>, oneshot::Sender<Result<Asked, Fault>>),
     Appoint(Vec<MemberId>, oneshot::Sender<Result<(), Fault>>),
     Found(Vec<MemberId>, oneshot::Sender<Result<(), Fault>>),
     Partnered(SubnodeId, oneshot::Sender<Result<Box<Certified>, Fault>>),
@@ -283,9 +283,9 @@ impl Duties {
     /// Ask these to be witnesses; gives what they said within some seconds.
     ///
     /// # Errors
-    /// [`Code::NodeStopped`].
+    /// [`Code::PairNotReady`]: others are being asked just now. [`Code::NodeStopped`].
     pub async fn ask_witnesses(&self, candidates: Vec<SubnodeId>) -> Result<Asked, Fault> {
-        self.ask(|answer| Arrival::AskWitnesses(candidates, answer)).await
+        self.ask(|answer| Arrival::AskWitnesses(candidates, answer)).await?
     }
 
     /// Found the pair: this sub-node is active alone, until another joins it.

@@ -33,6 +33,12 @@ impl Desk {
         let is_linked = !self.is_out() && self.linked.contains(&self.site.partner);
         match self.pair.picture().state {
             // With the first it is ended already, or is to be taken up again and was not yet.
+            State::ActiveSolo if self.pair.picture().proposes => {
+                return refused(
+                    "the witnesses are being asked for another configuration just now",
+                    "ask again when they have answered; if they do not, restart this sub-node first",
+                );
+            }
             State::Single | State::ActiveSolo if !is_linked => {}
             state if state.serves() => {
                 return refused(

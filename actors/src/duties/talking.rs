@@ -36,8 +36,12 @@ impl Desk {
                     }
                     let input = pair::Input::Heard { from, message: *message };
                     self.unless_refused(from, input)
-                } else {
+                } else if whose == organization {
                     self.witness_input(whose, from, message)
+                } else {
+                    let (subnode, whose) = (from.short(), whose.short());
+                    tracing::warn!(%subnode, %whose, "a member speaks for the pair of another, and is not heard");
+                    Ok(())
                 }
             }
             Word::Snapshot(parcel) => self.parcel(from, *parcel),
@@ -94,12 +98,13 @@ impl Desk {
         Ok(Ok(()))
     }
 
-    /// There is a link to a member of a pair that this sub-node is a witness of. What was decided meanwhile it may not have heard, that
-    /// others took its place, say: nobody would tell it unasked.
+    /// There is a link to a member of a pair that this sub-node is a witness of. Each may have missed what was decided: this one, that
+    /// others took its place, say, for nobody would tell it unasked; the other, who decides now.
     pub(super) fn ask_of_duties(&self, subnode: SubnodeId) {
         for base in self.witnesses.values().filter_map(Witness::base) {
             let mode = base.configuration.mode;
             if [Some(mode.active()), mode.mirror()].into_iter().flatten().any(|member| member.subnode == subnode) {
+                self.say(subnode, Message::Configured(Box::new(base.clone())));
                 self.say(subnode, Message::Behind { epoch: base.epoch() });
             }
         }

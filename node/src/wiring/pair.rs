@@ -210,25 +210,21 @@ impl Machines {
         preferred: impl Fn(&SubnodeId) -> bool,
     ) -> Result<Vec<(SubnodeId, OrganizationId)>, Fault> {
         let mut links = self.ways.peers.federation().map(hansa_federation::Handle::peers).unwrap_or_default();
+        links.retain(|link| link.up && link.organization != self.own());
         links.sort_by_key(|link| !preferred(&link.subnode));
-        let mut candidates: Vec<(SubnodeId, OrganizationId)> = Vec::new();
-        for link in links.iter().filter(|link| link.up && link.organization != self.own()) {
-            let is_meant = |name: &String| {
-                *name == link.name.to_string() || link.organization.to_string().starts_with(name.as_str())
-            };
-            if (named.is_empty() || named.iter().any(is_meant))
-                && !candidates.iter().any(|(_, it)| *it == link.organization)
-            {
-                candidates.push((link.subnode, link.organization));
+        let mut connected: Vec<Connected> = Vec::new();
+        for link in links {
+            if !connected.iter().any(|known| known.organization == link.organization) {
+                connected.push(Connected { subnode: link.subnode, organization: link.organization, name: link.name });
             }
         }
-        if candidates.len() < named.len() {
-            let linked: Vec<_> = links.iter().filter(|link| link.up).map(|link| link.name.to_string()).collect();
-            let message = format!("not every named witness is connected; connected are: {}", linked.join(", "));
-            return Err(Fault::new(Code::PairNotReady, message).help("`hansa peers` lists who is connected"));
-        }
+        let own_name = self.start.configuration.organization().name();
+        let mut candidates = match named {
+            [] => connected,
+            named => meant(named, &connected, own_name)?,
+        };
         candidates.truncate(CANDIDATES_MAX);
-        Ok(candidates)
+        Ok(candidates.into_iter().map(|one| (one.subnode, one.organization)).collect())
     }
 
     /// How the pair is.
@@ -440,6 +436,54 @@ impl Machines {
     }
 }
 
+/// A member that is connected, by the sub-node that serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Connected {
+    subnode: SubnodeId,
+    organization: OrganizationId,
+    name: OrganizationName,
+}
+
+/// Which members are meant by these names or beginnings of ids: one by each, and no two by the same.
+///
+/// # Errors
+/// [`Code::PairNotReady`]: what is wrong with which name.
+fn meant(named: &[String], connected: &[Connected], own: &OrganizationName) -> Result<Vec<Connected>, Fault> {
+    let wrong =
+        |message: String| Err(Fault::new(Code::PairNotReady, message).help("`hansa peers` lists who is connected"));
+    let mut found: Vec<Connected> = Vec::new();
+    for name in named {
+        if *name == own.to_string() {
+            return wrong(format!("'{name}' is this organization, and nobody witnesses for itself"));
+        }
+        let by_name = connected.iter().filter(|one| one.name.to_string() == *name);
+        let by_id =
+            connected.iter().filter(|one| !name.is_empty() && one.organization.to_string().starts_with(name.as_str()));
+        let mut fitting: Vec<_> = by_name.collect();
+        if fitting.is_empty() {
+            fitting = by_id.collect();
+        }
+        match fitting[..] {
+            [one] if found.contains(one) => return wrong(format!("'{name}' is named twice")),
+            [one] => found.push(one.clone()),
+            [] => {
+                let names: Vec<_> = connected.iter().map(|one| one.name.to_string()).collect();
+                let message = format!(
+                    "not every named witness is connected: '{name}' is not; connected are: {}",
+                    names.join(", ")
+                );
+                return wrong(message);
+            }
+            _ => {
+                return wrong(format!(
+                    "more than one member that is connected fits '{name}': name it by more of its id"
+                ));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// A snapshot on its way, as the administration shows it.
 fn snapshot(progress: Progress) -> PairSnapshot {
     let stage = match progress.stage {
@@ -465,6 +509,37 @@ fn named(directory: Option<Directory>, wanted: &[SubnodeId]) -> Vec<(SubnodeId, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_witness_that_is_named_is_one_member_or_it_is_said_which_is_none() {
+        let one = |number: u8, name: &str| Connected {
+            subnode: SubnodeId([number; 32]),
+            organization: OrganizationId([number; 32]),
+            name: name.parse().unwrap(),
+        };
+        let connected = [one(1, "Birch"), one(2, "Cedar"), one(3, "Cedar")];
+        let own = "Alder".parse().unwrap();
+        let meant = |named: &[&str]| {
+            let named: Vec<_> = named.iter().map(|name| (*name).to_owned()).collect();
+            super::meant(&named, &connected, &own)
+        };
+        let birch = OrganizationId([1; 32]).to_string();
+        assert_eq!(meant(&["Birch"]).unwrap(), [one(1, "Birch")]);
+        assert_eq!(
+            meant(&[&birch[..9], &OrganizationId([3; 32]).to_string()]).unwrap(),
+            [one(1, "Birch"), one(3, "Cedar")]
+        );
+        for (named, said) in [
+            (vec!["Birch", &birch], "named twice"),
+            (vec!["Birch", "Dogwood"], "'Dogwood' is not"),
+            (vec!["Cedar"], "more than one"),
+            (vec![""], "'' is not"),
+            (vec!["Alder"], "this organization"),
+        ] {
+            let fault = meant(&named).unwrap_err();
+            assert!(fault.code == Code::PairNotReady && fault.message.contains(said), "{named:?}: {fault}");
+        }
+    }
 
     #[test]
     fn the_operators_page_has_each_alarm_in_the_words_in_which_it_is_told() {

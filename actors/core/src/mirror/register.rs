@@ -50,6 +50,12 @@ impl Proposal {
         self.ballot
     }
 
+    /// Whether a witness may have accepted it: then it may be decided, whatever becomes of it here.
+    #[must_use]
+    pub fn may_be_decided(&self) -> bool {
+        matches!(self.phase, Phase::Accepting { .. })
+    }
+
     /// What to send to whom has not answered yet.
     pub fn questions(&self) -> impl Iterator<Item = (MemberId, Message)> {
         let base = &self.base;

@@ -111,8 +111,13 @@ impl Witness {
         if base.epoch() < self.epoch() {
             return Ok(Met::Behind);
         }
-        if base.epoch() == self.epoch() {
-            return Ok(Met::Same);
+        if let Some(own) = self.base.as_ref().filter(|own| own.epoch() == base.epoch()) {
+            // Its proof is not looked at again, so it must be the very one.
+            return if own.configuration == base.configuration {
+                Ok(Met::Same)
+            } else {
+                refuse("a proposer goes out from another configuration than was decided for its epoch")
+            };
         }
         base.verify_behind(self.base.as_deref())?;
         decision.records.push(Record::Learned(base));
@@ -213,7 +218,10 @@ impl Machine for Witness {
                 if epoch == self.epoch() && active == Some(from) && position.sequence > self.floor.sequence {
                     decision.records.push(Record::Floored(position));
                 }
-                return Ok(decision);
+                if epoch <= self.epoch() {
+                    return Ok(decision);
+                }
+                Message::Behind { epoch: self.epoch() }
             }
             _ => return refuse("that is nothing to tell a witness"),
         };

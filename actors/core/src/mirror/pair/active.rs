@@ -6,6 +6,7 @@ use super::{
         configuration::{MemberId, Mode, Witnesses},
         flaw::Flaw,
         message::{History, Message, Position},
+        register::Proposal,
     },
     Alarm, Effect, Partner, State,
     turn::Turn,
@@ -172,10 +173,15 @@ impl Turn<'_> {
     }
 
     pub(super) fn switch(&mut self) -> Result<(), Fault> {
-        if self.life.state != State::ActivePair || self.life.partner.member.is_none() || self.life.partner.unfit {
+        let is_proposing = self.life.proposal.is_some();
+        let has_mirror = self.life.partner.member.is_some() && !self.life.partner.unfit;
+        if self.life.state != State::ActivePair || is_proposing || !has_mirror {
             let message = match self.life.state {
                 State::ActivePair if self.life.partner.unfit => {
                     "the mirror cannot take in an entry of the log, so it cannot serve".to_owned()
+                }
+                State::ActivePair if self.life.proposal.is_some() => {
+                    "other witnesses are being appointed just now".to_owned()
                 }
                 State::ActivePair => "the mirror has not caught up yet".to_owned(),
                 state if state.serves() => "there is no mirror that could take over".to_owned(),
@@ -190,12 +196,15 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Other witnesses shall decide from the next configuration on. Those that there are decide on that, and nothing waits for it: if it
-    /// takes long it is asked for again and again, until it is decided or something else is.
+    /// Other witnesses shall decide from the next configuration on. Those that there are decide on that, and nothing waits for it: it is
+    /// asked for again and again, until it is decided, something else is, or the present ones are wanted again.
     pub(super) fn appoint(&mut self, witnesses: Vec<MemberId>) -> Result<(), Fault> {
         let not_ready = |message: &str| Err(Fault::new(Code::PairNotReady, message));
         match self.life.state {
             State::ActivePair | State::ActiveSolo => {}
+            State::Suspect => {
+                return not_ready("the mirror is missed just now, and nothing is decided before it is back or lost");
+            }
             state if state.serves() => return not_ready("who serves is being decided on just now"),
             _ => return not_ready("this sub-node is not the active one"),
         }
@@ -205,6 +214,11 @@ impl Turn<'_> {
         }
         if self.configuration().is_some_and(|held| held.witnesses != witnesses) {
             self.propose_next(|base| base.next_with(witnesses));
+        } else if self.life.proposal.as_ref().is_some_and(Proposal::may_be_decided) {
+            // Either that is decided after all, or that all is as it was.
+            self.propose_next(|base| base.next(base.mode));
+        } else {
+            (self.life.proposal, self.life.retry_at, self.life.outbid) = (None, None, None);
         }
         Ok(())
     }

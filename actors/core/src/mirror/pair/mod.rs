@@ -321,7 +321,8 @@ pub enum Input {
     },
     /// The operator wants the other sub-node to serve.
     Switch,
-    /// The operator wants these witnesses, who agreed, in the place of those that there are.
+    /// The operator wants these witnesses, who agreed, in the place of those that there are; or those that there are, and no others
+    /// any more.
     Appoint(Vec<MemberId>),
     /// See [`Machine::due`].
     Due,
@@ -420,6 +421,8 @@ pub struct Picture<'a> {
     pub acknowledged: u64,
     /// Of a follower, up to where it heard that entries count.
     pub known: u64,
+    /// Whether it asks the witnesses for another configuration.
+    pub proposes: bool,
     /// Until when nobody else can be active.
     pub lease_until: Option<Moment>,
     /// Whether its log is known to be a beginning of the active's.
@@ -447,6 +450,7 @@ impl Pair {
             committed: life.committed.sequence,
             acknowledged: life.partner.acked.sequence,
             known: life.target,
+            proposes: life.proposal.is_some(),
             lease_until: life.lease_until,
             joined: life.joined,
             follower_fit: !life.partner.unfit,

@@ -457,3 +457,32 @@ fn witnesses_are_changed_by_the_active_alone_and_for_such_as_a_pair_can_have() {
     world.pass(500);
     assert_eq!(world.nodes[0].pair.certified().unwrap().epoch(), epoch);
 }
+
+// M3: whoever asks in vain can take it back; and what may have been decided already is decided before anything else.
+#[test]
+fn an_appointment_that_is_taken_back_is_asked_for_no_more_or_was_decided() {
+    for steps in 0..24 {
+        let mut world = whole_pair(OnMirrorLost::Solo);
+        world.tell(0, Input::Appoint(others())).unwrap();
+        assert_eq!(world.tell(0, Input::Switch).unwrap_err().code, Code::PairNotReady, "one thing after the other");
+        let steps_of_the_change = |world: &mut World| {
+            for _ in 0..steps {
+                if let Some((from, to, message)) = world.wires.pop_front() {
+                    world.hear(from, to, message);
+                }
+            }
+        };
+        steps_of_the_change(&mut world);
+        let before = world.nodes[0].pair.certified().unwrap().configuration.witnesses.members.clone();
+        world.tell(0, Input::Appoint(before)).unwrap();
+        world.pass(2_000);
+        assert!(!world.nodes[0].pair.picture().proposes, "after {steps} steps");
+        assert_eq!(world.states(), [State::ActivePair, State::Mirror]);
+        let named = witnesses(&world, 0);
+        assert!(named == others() || named == (11..15).map(member).collect::<Vec<_>>());
+        assert!(steps > 2 || named != others(), "nobody had accepted it after {steps} steps");
+        world.tell(0, Input::Switch).unwrap();
+        world.pass(1_000);
+        assert_eq!(world.states(), [State::Mirror, State::ActivePair]);
+    }
+}

@@ -133,3 +133,38 @@ fn floors_come_from_whoever_is_active_and_only_rise() {
         assert_eq!(witness.witness.floor().sequence, reached);
     }
 }
+
+// M3: what a proposer goes out from is what was decided, or a witness could be had to seal for anybody what nobody decided on.
+#[test]
+fn a_configuration_that_was_not_decided_is_no_ground_to_decide_on() {
+    let mut witness = Kept::new(11);
+    let first = founded(whole(), four());
+    witness.hear(1, Message::Configured(first.clone())).unwrap();
+    let mut forged = first.clone();
+    forged.configuration.mode = Mode::Solo { active: member(3) };
+    let at = ballot(9, 3);
+    let refused = witness.hear(3, Message::Prepare { base: forged.clone(), ballot: at }).unwrap_err();
+    assert_eq!(refused.code, Code::PairForged);
+    let wanted = forged.configuration.next_with(Witnesses::new((21..25).map(member).collect()));
+    let seal = Seal::new(&key(3), Sealed::Proposal, Some(at), &wanted);
+    let proposed = Box::new(Accepted { ballot: at, configuration: wanted, seal });
+    assert_eq!(witness.hear(3, Message::Accept { base: forged, proposed }).unwrap_err().code, Code::PairForged);
+
+    // One that knows of nothing yet is told nothing by a configuration of no epoch.
+    let mut nothing = first;
+    nothing.configuration.epoch = 0;
+    let mut blank = Kept::new(12);
+    assert!(blank.hear(1, Message::Prepare { base: nothing, ballot: ballot(1, 1) }).is_err());
+    assert_eq!(blank.witness.base(), None);
+}
+
+#[test]
+fn a_witness_that_is_told_of_a_floor_of_later_asks_what_it_missed() {
+    let mut witness = Kept::new(11);
+    let position = Position { sequence: 5, epoch: 1, hash: [5; 32] };
+    let floor = |epoch| Message::Floor { pair: organization(), epoch, position };
+    assert!(matches!(witness.hear(1, floor(1)).unwrap(), Some(Message::Behind { epoch: 0 })));
+    witness.hear(1, Message::Configured(founded(whole(), four()))).unwrap();
+    assert_eq!(witness.hear(1, floor(1)).unwrap(), None);
+    assert_eq!(witness.witness.floor(), position);
+}
