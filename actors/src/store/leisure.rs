@@ -24,9 +24,8 @@ const WORK: Duration = Duration::from_millis(2);
 const REST: Duration = Duration::from_millis(5);
 /// After so long it rests no more: what is changed meanwhile waits for it, and takes memory.
 const LEISURE_MAX: Duration = Duration::from_secs(3);
-/// Bytes that are synced before more are written. They lie all over the file, so a sync of a mebibyte keeps the disk for some ten
-/// milliseconds, and every entry of the journal waits as long.
-const PIECE_BYTES: u64 = 256 << 10;
+/// Bytes that are synced before more are written.
+const PIECE_BYTES: u64 = 1 << 20;
 
 /// See above. It is in a hurry until it is told otherwise, for one commit.
 #[derive(Debug, Default)]
@@ -49,11 +48,6 @@ impl Leisure {
     /// Somebody waits for it, or nothing more is to be done.
     pub fn hurry(&self) {
         *locked(&self.0) = None;
-    }
-
-    /// Whether it may take its time.
-    fn is_taken(&self, now: Instant) -> bool {
-        locked(&self.0).as_ref().is_some_and(|spell| now < spell.until)
     }
 
     /// Whether a rest is due.
@@ -117,11 +111,10 @@ impl StorageBackend for LeisurelyFile {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.file.write(offset, data)?;
         let unsynced_bytes = self.unsynced_bytes.fetch_add(data.len() as u64, Ordering::Relaxed) + data.len() as u64;
-        let now = Instant::now();
-        if unsynced_bytes >= PIECE_BYTES && self.leisure.is_taken(now) {
-            self.sync_data()?;
-            self.leisure.rest();
-        } else if self.leisure.is_due(now) {
+        if self.leisure.is_due(Instant::now()) {
+            if unsynced_bytes >= PIECE_BYTES {
+                self.sync_data()?;
+            }
             self.leisure.rest();
         }
         Ok(())
@@ -182,11 +175,10 @@ mod tests {
         assert!(leisure.is_due(Instant::now() + WORK));
     }
 
-    /// A disk whose first sync fails, if it shall.
+    /// A disk whose first sync fails.
     #[derive(Debug, Default)]
     struct Faltering {
-        syncs: Arc<AtomicU64>,
-        is_sound: bool,
+        syncs: AtomicU64,
     }
 
     impl StorageBackend for Faltering {
@@ -201,27 +193,11 @@ mod tests {
         }
         fn sync_data(&self) -> io::Result<()> {
             let is_first = self.syncs.fetch_add(1, Ordering::Relaxed) == 0;
-            if is_first && !self.is_sound { Err(io::Error::other("the first fails")) } else { Ok(()) }
+            if is_first { Err(io::Error::other("the first fails")) } else { Ok(()) }
         }
         fn write(&self, _: u64, _: &[u8]) -> io::Result<()> {
             Ok(())
         }
-    }
-
-    #[test]
-    fn what_is_written_at_leisure_is_synced_piece_by_piece_and_in_a_hurry_at_the_end() {
-        let (leisure, syncs) = (Arc::new(Leisure::default()), Arc::new(AtomicU64::new(0)));
-        let disk = Faltering { syncs: Arc::clone(&syncs), is_sound: true };
-        let file = LeisurelyFile::new(Box::new(disk), Arc::clone(&leisure));
-        let half = vec![0; usize::try_from(PIECE_BYTES / 2).unwrap()];
-        let write = |halves: usize| (0..halves).for_each(|_| file.write(0, &half).unwrap());
-        write(4);
-        assert_eq!(syncs.swap(0, Ordering::Relaxed), 0, "whoever is in a hurry syncs when all is written");
-        file.sync_data().unwrap();
-        syncs.store(0, Ordering::Relaxed);
-        leisure.take_time();
-        write(6);
-        assert_eq!(syncs.load(Ordering::Relaxed), 3);
     }
 
     #[test]
