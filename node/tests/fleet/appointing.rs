@@ -1,33 +1,19 @@
 //! A pair that loses a witness for good, and gets another in its place while it serves.
 
-use super::{ALONE, executable};
+use super::{ALONE, executable, pair_among, until};
 use hansa_testnet::{
-    cities::City,
-    cluster::{Cluster, Distances, Member, Plan},
+    cluster::Cluster,
     pair::{PairStatus, Side},
-    process::Lifetime,
 };
 use serde_json::json;
 use std::time::Duration;
-
-/// Wait until it is so, for as long as the whole test may take.
-async fn until(mut is_so: impl AsyncFnMut() -> bool) {
-    while !is_so().await {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
 
 // M3: with one witness replaced another may be lost, and the mirror takes over all the same. The one in whose place there is another
 // comes back, hears of it, and has the place for another pair.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_witness_that_is_lost_is_replaced_and_then_one_more_may_be() {
     let _alone = ALONE.lock().await;
-    let rotterdam = City::named("Rotterdam").unwrap();
-    let single = |name: &str| Member::single(name, City::named("Antwerp").unwrap());
-    let pair = Member { organization: "Besieged".into(), city: rotterdam, mirror: Some(rotterdam) };
-    let members = vec![pair, single("Alder"), single("Birch"), single("Cedar"), single("Dogwood"), single("Elm")];
-    let settings = toml::Table::try_from(json!({ "pair": { "profile": "lan" } })).unwrap();
-    let plan = Plan { members, folder: None, lifetime: Lifetime::OfStarter, settings, distances: Distances::OfCities };
+    let plan = pair_among("Besieged", &["Alder", "Birch", "Cedar", "Dogwood", "Elm"]);
     let mut cluster = Cluster::prepare(&executable(), plan).await.unwrap();
     cluster.start().await.unwrap();
     cluster.federate().await.unwrap();

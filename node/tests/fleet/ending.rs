@@ -1,36 +1,20 @@
 //! A pair that is stopped as a whole, and one that ends: its active goes on as a single node among members that knew the pair.
 
-use super::{ALONE, executable};
+use super::{ALONE, executable, pair_among, until};
 use hansa_testnet::{
-    cities::City,
-    cluster::{Cluster, Distances, Member, Peer, Plan},
+    cluster::{Cluster, Peer},
     pair::{PairStatus, Side},
-    process::Lifetime,
 };
 use serde_json::json;
-use std::{fs, time::Duration};
+use std::fs;
 
 const PAIR: &str = "Besieged";
-
-/// Wait until it is so, for as long as the whole test may take.
-async fn until(mut is_so: impl AsyncFnMut() -> bool) {
-    while !is_so().await {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
 
 // M3, M4: both stop at once and neither waits for the other; then one is lost for good, and the other needs nobody to go on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pair_stops_as_a_whole_and_ends_as_a_single_node_that_its_peers_still_know() {
     let _alone = ALONE.lock().await;
-    let rotterdam = City::named("Rotterdam").unwrap();
-    let members = vec![
-        Member { organization: PAIR.into(), city: rotterdam, mirror: Some(rotterdam) },
-        Member::single("Antwerp", City::named("Antwerp").unwrap()),
-        Member::single("Bruges", City::named("Bruges").unwrap()),
-    ];
-    let settings = toml::Table::try_from(json!({ "pair": { "profile": "lan" } })).unwrap();
-    let plan = Plan { members, folder: None, lifetime: Lifetime::OfStarter, settings, distances: Distances::OfCities };
+    let plan = pair_among(PAIR, &["Antwerp", "Bruges"]);
     let mut cluster = Cluster::prepare(&executable(), plan).await.unwrap();
     cluster.start().await.unwrap();
     cluster.federate().await.unwrap();

@@ -8,7 +8,11 @@ mod ending;
 mod storm;
 mod upheaval;
 
-use hansa_testnet::process::Executable;
+use hansa_testnet::{
+    cities::City,
+    cluster::{Distances, Member, Plan},
+    process::{Executable, Lifetime},
+};
 use tokio::sync::Mutex;
 
 /// The program under test.
@@ -24,6 +28,22 @@ fn number<T: std::str::FromStr>(name: &str) -> Option<T> {
 
 /// One federation at a time: more would only compete for the processors, and time limits are for one.
 static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// Wait until it is so, for as long as the whole test may take.
+async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    while !is_so().await {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// A pair in one city, with these single organizations around it.
+fn pair_among(organization: &str, others: &[&str]) -> Plan {
+    let [rotterdam, antwerp] = ["Rotterdam", "Antwerp"].map(|city| City::named(city).unwrap());
+    let pair = Member { organization: organization.into(), city: rotterdam, mirror: Some(rotterdam) };
+    let members = [pair].into_iter().chain(others.iter().map(|name| Member::single(*name, antwerp))).collect();
+    let settings = toml::Table::try_from(serde_json::json!({ "pair": { "profile": "lan" } })).unwrap();
+    Plan { members, folder: None, lifetime: Lifetime::OfStarter, settings, distances: Distances::OfCities }
+}
 
 /// The processes that run as nodes below `folder`.
 fn nodes_below(folder: &std::path::Path) -> Vec<u32> {

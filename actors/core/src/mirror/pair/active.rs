@@ -200,19 +200,22 @@ impl Turn<'_> {
     /// asked for again and again, until it is decided, something else is, or the present ones are wanted again.
     pub(super) fn appoint(&mut self, witnesses: Vec<MemberId>) -> Result<(), Fault> {
         let not_ready = |message: &str| Err(Fault::new(Code::PairNotReady, message));
+        let witnesses = Witnesses::new(witnesses);
+        let is_held = self.configuration().is_none_or(|held| held.witnesses == witnesses);
         match self.life.state {
             State::ActivePair | State::ActiveSolo => {}
+            // What was asked for before can be taken back.
+            State::Suspect if is_held => {}
             State::Suspect => {
                 return not_ready("the mirror is missed just now, and nothing is decided before it is back or lost");
             }
             state if state.serves() => return not_ready("who serves is being decided on just now"),
             _ => return not_ready("this sub-node is not the active one"),
         }
-        let witnesses = Witnesses::new(witnesses);
         if !witnesses.is_sound() {
             return not_ready("a pair has one to seven witnesses, none of them twice");
         }
-        if self.configuration().is_some_and(|held| held.witnesses != witnesses) {
+        if !is_held {
             self.propose_next(|base| base.next_with(witnesses));
         } else if self.life.proposal.as_ref().is_some_and(Proposal::may_be_decided) {
             // Either that is decided after all, or that all is as it was.

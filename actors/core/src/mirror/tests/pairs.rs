@@ -486,3 +486,22 @@ fn an_appointment_that_is_taken_back_is_asked_for_no_more_or_was_decided() {
         assert_eq!(world.states(), [State::Mirror, State::ActivePair]);
     }
 }
+
+// An active that must not serve alone waits for its mirror; what it asked the witnesses for in vain can be taken back all the same.
+#[test]
+fn an_appointment_can_be_taken_back_while_the_mirror_is_missed() {
+    let mut world = whole_pair(OnMirrorLost::Halt);
+    world.away = world.witnesses.iter().map(|it| it.bench.witness.subnode).collect();
+    let before = witnesses(&world, 0);
+    world.tell(0, Input::Appoint(others())).unwrap();
+    world.down[1] = true;
+    world.pass(1_000);
+    assert_eq!((world.states()[0], world.nodes[0].pair.picture().proposes), (State::Suspect, true));
+    assert_eq!(world.tell(0, Input::Appoint(others())).unwrap_err().code, Code::PairNotReady);
+    world.tell(0, Input::Appoint(before.clone())).unwrap();
+    assert!(!world.nodes[0].pair.picture().proposes);
+    world.away.clear();
+    world.restart(1);
+    world.pass(1_000);
+    assert_eq!((world.states(), witnesses(&world, 0)), ([State::ActivePair, State::Mirror], before));
+}
