@@ -2,10 +2,10 @@
 //! decides when an effect may leave the node: when everything appended before it is durable (T12, invariant 1).
 //!
 //! The shell appends what machines recorded, together with the effects that rest on it, and goes on at once. One writer
-//! thread ([`writer`]) takes all that has queued up, writes it with one write, syncs once, and hands the effects to the
-//! [`Release`] when what they rest on counts ([`gate`]). When a journal is opened, [`recovery`] verifies the chain and hands every
-//! entry back ([`epochs`] finds how long its epochs reach); [`reading`] finds single ones again while it runs. [`mod@format`] says
-//! how entries lie in a file, [`disk`] how a file is reached, [`spare`] prepares the next one.
+//! ([`writer`], on the thread that [`seat`] says) takes all that has queued up, writes it with one write, syncs once, and hands the
+//! effects to the [`Release`] when what they rest on counts ([`gate`]). When a journal is opened, [`recovery`] verifies the chain and
+//! hands every entry back ([`epochs`] finds how long its epochs reach); [`reading`] finds single ones again while it runs.
+//! [`mod@format`] says how entries lie in a file, [`disk`] how a file is reached, [`spare`] prepares the next one.
 //!
 //! In a pair both sub-nodes have the same log: [`orders`] says which of them writes it, [`cutting`] takes off what did not count,
 //! and [`recent`] feeds the one that follows.
@@ -21,6 +21,7 @@ mod orders;
 mod reading;
 mod recent;
 mod recovery;
+mod seat;
 mod spare;
 mod statistics;
 #[cfg(test)]
@@ -43,6 +44,7 @@ use hansa_core::{
 };
 use orders::{Mode, Order};
 use recent::{Begun, Recent};
+use seat::Seat;
 use spare::Spares;
 use std::{
     collections::VecDeque,
@@ -155,6 +157,11 @@ struct Queue<E> {
 }
 
 impl<E> Queue<E> {
+    /// Let go of what waits.
+    fn empty(&mut self) {
+        (self.frames, self.effects, self.groups) = (Vec::new(), Vec::new(), VecDeque::new());
+    }
+
     /// Whether there is something to write or to let out.
     fn has_work(&self) -> bool {
         !self.frames.is_empty() || !self.groups.is_empty() || self.gate_changed
@@ -174,6 +181,7 @@ struct Shared<E> {
     disk: Arc<dyn Disk>,
     queue: Mutex<Queue<E>>,
     queued: Condvar,
+    seat: Seat<E>,
     /// The writer took what was queued.
     room: Condvar,
     progress: Mutex<Progress>,
@@ -276,6 +284,7 @@ impl<E: Send + 'static> Journal<E> {
                 closed: false,
             }),
             queued: Condvar::new(),
+            seat: Seat::default(),
             room: Condvar::new(),
             progress: Mutex::new(Progress {
                 statistics: Statistics::default(),
@@ -303,12 +312,15 @@ impl<E: Send + 'static> Journal<E> {
             disk,
         });
         let started = Writer::create(Arc::clone(&shared), recovered).and_then(|writer| {
-            let thread = thread::Builder::new().name("journal".into()).spawn(move || writer.run(fatal));
+            *locked(&shared.seat) = Some(writer);
+            let working = Arc::clone(&shared);
+            let thread = thread::Builder::new().name("journal".into()).spawn(move || working.run_writer(fatal));
             thread.map_err(|error| Fault::new(Code::Internal, format!("no thread can be started: {error}")))
         });
         match started {
             Ok(thread) => Ok(Self { shared, thread: Mutex::new(Some(thread)) }),
             Err(fault) => {
+                drop(locked(&shared.seat).take());
                 shared.spares.end();
                 Err(fault)
             }
@@ -372,10 +384,8 @@ impl<E: Send + 'static> Journal<E> {
             }
         }
         self.shared.tail.store(tail, Ordering::Release);
-        let wake = std::mem::take(&mut queue.writer_waits);
-        drop(queue);
-        if wake {
-            self.shared.queued.notify_one();
+        if std::mem::take(&mut queue.writer_waits) {
+            self.shared.wake_writer_with(queue);
         }
         tail
     }
@@ -522,7 +532,10 @@ impl<E: Send + 'static> Journal<E> {
     /// entries do not count yet are dropped. An error says what became of the rest: on a full disk it is lost, but nobody was told
     /// of it.
     pub fn close(&self) -> Result<(), Fault> {
-        locked(&self.shared.queue).closing = true;
+        {
+            let mut queue = locked(&self.shared.queue);
+            (queue.closing, queue.writer_waits) = (true, false);
+        }
         self.shared.queued.notify_all();
         self.shared.spares.close();
         let mut thread = locked(&self.thread);

@@ -1,12 +1,12 @@
-//! The writer thread: decides what goes into a batch, when it is durable, and with it when effects are let out. It runs
-//! between `Journal::open` and `Journal::close`, and must not know what records and effects mean.
+//! The writer: decides what goes into a batch, when it is durable, and with it when effects are let out. It works between
+//! `Journal::open` and `Journal::close`, on the thread that [`super::seat`] says, and must not know what records and effects mean.
 //!
 //! An error of a sync, or of a write on a disk that is not full, is final: what the disk holds is unknown from then on,
 //! and a sync that is repeated may succeed without having written anything. On a full disk the writer waits; nothing is
 //! lost and nothing is let out.
 
 use super::{
-    Fatal, Queue, SegmentPlace, Shared,
+    Queue, SegmentPlace, Shared,
     disk::{Segment, is_full},
     epochs,
     format::{self, MARK_BYTES, OPEN_EPOCH, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKey},
@@ -24,7 +24,6 @@ use hansa_core::{
 use std::{
     collections::VecDeque,
     io, mem,
-    panic::{self, AssertUnwindSafe},
     sync::{Arc, PoisonError, atomic::Ordering},
     thread,
     time::{Duration, Instant},
@@ -37,6 +36,9 @@ const KEPT_BUFFER_BYTES_MAX: usize = 8 << 20;
 /// the next: each batch costs a sync and a message on both sides, and what the others do meanwhile goes along. Where nobody wants it,
 /// nothing waits. Fewer entries may be those of a few clients, each of whom waits for the last.
 const CROWD_ENTRIES: u64 = 16;
+
+/// Entries of the last batch up to which the next is sealed ahead.
+const FEW_ENTRIES: u64 = 2;
 
 /// Why the writer cannot go on.
 pub(super) enum Stop {
@@ -55,10 +57,10 @@ impl Stop {
 }
 
 /// What the writer found when it looked at the queue.
-enum Work {
+pub(super) enum Work {
     Order(Order),
     Batch,
-    Rest,
+    None,
     End,
 }
 
@@ -76,21 +78,24 @@ pub(super) struct Writer<E> {
     pub durable: u64,
     /// The batch: what was in the queue.
     frames: Vec<u8>,
+    /// Its first part, if that was sealed before it is written.
+    sealed: Option<Part>,
     effects: Vec<E>,
     groups: VecDeque<(u64, usize)>,
     /// Entries were written that no mark vouches for.
     pub unmarked: bool,
-    /// The last batch was of many entries, so that others go before the next.
+    /// Entries of the last batch.
+    batch_entries: u64,
+    /// Others have not been let go before the next batch, although there were many in the last.
     is_crowded: bool,
     moment: Moment,
 }
 
-/// A part of a batch that fits into the segment.
+/// A part of a batch that fits into the segment, sealed.
 struct Part {
     end: usize,
     /// The ends of the epochs in it.
     ends: Vec<Position>,
-    took: Duration,
 }
 
 impl<E: Send + 'static> Writer<E> {
@@ -132,125 +137,92 @@ impl<E: Send + 'static> Writer<E> {
             tail,
             durable: tail.sequence,
             frames: Vec::new(),
+            sealed: None,
             effects: Vec::new(),
             groups: VecDeque::new(),
             unmarked,
+            batch_entries: 0,
             is_crowded: false,
             moment: Moment(0),
         })
     }
 
-    /// Writes until the journal is closed or cannot go on.
-    pub fn run(mut self, fatal: Fatal) {
-        let ended = panic::catch_unwind(AssertUnwindSafe(|| self.write_batches()));
-        let ended = ended.unwrap_or_else(|_| {
-            Err(Stop::Failed(Fault::new(Code::Internal, "the journal's writer or its release panicked")))
-        });
-        let (ended, failure) = match ended {
-            Ok(()) => (Ok(()), None),
-            Err(Stop::Full(fault)) => (Err(fault), None),
-            Err(Stop::Failed(fault)) => (Err(fault.clone()), Some(fault)),
-        };
-        {
-            let mut queue = locked(&self.shared.queue);
-            queue.closed = true;
-            (queue.frames, queue.effects, queue.groups) = (Vec::new(), Vec::new(), VecDeque::new());
-            let closed = || Fault::new(Code::JournalFailed, "the journal is closed");
-            Shared::refuse_orders(&mut queue, &ended.clone().err().unwrap_or_else(closed));
+    /// Takes an order, or all that is queued; if there is neither, the queue says that the writer waits.
+    pub fn take_work(&mut self) -> Work {
+        if !self.frames.is_empty() {
+            // Somebody else sealed it.
+            return Work::Batch;
         }
-        self.shared.room.notify_all();
-        locked(&self.shared.progress).ended = Some(ended);
-        self.shared.progressed.notify_all();
-        self.shared.spares.end();
-        let release = locked(&self.shared.outbox).end();
-        // It may hold on to the journal.
-        drop(release);
-        if let Some(fault) = failure {
-            tracing::error!(%fault, "the journal failed; no effect leaves any more");
-            fatal(fault);
-        }
-    }
-
-    fn write_batches(&mut self) -> Result<(), Stop> {
-        loop {
-            match self.take_work() {
-                Work::Order(order) => self.obey(order)?,
-                Work::Batch => {
-                    let before = self.tail.sequence;
-                    self.write_batch()?;
-                    self.is_crowded = self.tail.sequence - before >= CROWD_ENTRIES;
-                    self.frames.clear();
-                    self.frames.shrink_to(KEPT_BUFFER_BYTES_MAX);
-                }
-                Work::Rest => self.write_mark()?,
-                Work::End => return self.write_mark(),
-            }
-        }
-    }
-
-    /// Takes an order, or all that is queued, or waits for it.
-    fn take_work(&mut self) -> Work {
-        let idle_mark_delay = Duration::from_millis(self.shared.options.idle_mark_delay_ms);
         let shared = Arc::clone(&self.shared);
         let mut queue = locked(&shared.queue);
-        loop {
-            if let Some(order) = queue.orders.pop_front() {
-                return Work::Order(order);
-            }
-            if queue.has_work() {
-                if mem::take(&mut self.is_crowded) && self.watch.is_some() && !queue.closing {
-                    drop(queue);
-                    thread::yield_now();
-                    queue = locked(&shared.queue);
-                    continue;
-                }
-                self.take_batch(&mut queue);
-                if mem::take(&mut queue.room_wanted) {
-                    shared.room.notify_all();
-                }
-                return Work::Batch;
-            }
-            if queue.closing {
-                queue.closed = true;
-                return Work::End;
-            }
-            queue.writer_waits = true;
-            if self.unmarked {
-                let waited = shared.queued.wait_timeout(queue, idle_mark_delay);
-                let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-                queue = woken;
-                if timeout.timed_out() && !queue.has_work() && queue.orders.is_empty() && !queue.closing {
-                    queue.writer_waits = false;
-                    return Work::Rest;
-                }
-            } else {
-                queue = shared.queued.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            }
-            queue.writer_waits = false;
+        let is_batch_next = queue.orders.is_empty() && queue.has_work() && !queue.closing;
+        if is_batch_next && mem::take(&mut self.is_crowded) && self.watch.is_some() {
+            drop(queue);
+            thread::yield_now();
+            queue = locked(&shared.queue);
         }
+        if let Some(order) = queue.orders.pop_front() {
+            return Work::Order(order);
+        }
+        if queue.has_work() {
+            self.take_batch(&mut queue);
+            return Work::Batch;
+        }
+        if queue.closing {
+            queue.closed = true;
+            return Work::End;
+        }
+        queue.writer_waits = true;
+        Work::None
     }
 
-    fn take_batch(&mut self, queue: &mut Queue<E>) {
+    pub fn take_batch(&mut self, queue: &mut Queue<E>) {
         queue.gate_changed = false;
         mem::swap(&mut queue.frames, &mut self.frames);
         mem::swap(&mut queue.groups, &mut self.groups);
         mem::swap(&mut queue.effects, &mut self.effects);
+        if mem::take(&mut queue.room_wanted) {
+            self.shared.room.notify_all();
+        }
+    }
+
+    /// Whether somebody waits to be told of entries, and few come: of many, those that come while the writer wakes up go along with the
+    /// first, with one message and one sync for all of them.
+    pub fn seals_ahead(&self) -> bool {
+        self.watch.is_some() && self.batch_entries <= FEW_ENTRIES
+    }
+
+    /// Seals the batch before it is written, if the segment has room for it.
+    pub fn seal_ahead(&mut self) {
+        if self.frames.len() as u64 <= self.length - self.offset {
+            self.sealed = Some(stage::measured(Stage::Journal, || self.seal_part(0)));
+        }
+    }
+
+    /// Whether there is something that was sealed ahead and is not written.
+    #[cfg(test)]
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.is_some()
     }
 
     /// Makes the batch durable, in as many parts as it needs segments, and lets those effects out that may leave.
-    fn write_batch(&mut self) -> Result<(), Stop> {
+    pub fn write_batch(&mut self) -> Result<(), Stop> {
+        let before = self.durable;
         locked(&self.shared.outbox).push(mem::take(&mut self.effects), mem::take(&mut self.groups));
         // Effects without items, when nothing earlier is under way, need no disk.
         self.shared.release_counting();
         let mut start = 0;
         while start < self.frames.len() {
-            let next_bytes = format::pushed_entry(&self.frames[start..]).frame_bytes();
-            if next_bytes > self.length - self.offset {
-                self.roll(next_bytes)?;
+            if self.sealed.is_none() {
+                let next_bytes = format::pushed_entry(&self.frames[start..]).frame_bytes();
+                if next_bytes > self.length - self.offset {
+                    self.roll(next_bytes)?;
+                }
             }
-            let Part { end, ends, took } = stage::measured(Stage::Journal, || {
-                let (end, ends) = self.seal_part(start);
-                Ok(Part { end, ends, took: self.write_part(start, end)? })
+            let (Part { end, ends }, took) = stage::measured(Stage::Journal, || {
+                let part = self.sealed.take().unwrap_or_else(|| self.seal_part(start));
+                let took = self.write_part(start, part.end)?;
+                Ok((part, took))
             })?;
             self.offset += (end - start) as u64;
             self.unmarked = true;
@@ -261,12 +233,15 @@ impl<E: Send + 'static> Writer<E> {
             self.shared.release_counting();
             start = end;
         }
+        self.batch_entries = self.durable - before;
+        self.is_crowded = self.batch_entries >= CROWD_ENTRIES;
+        self.frames.clear();
+        self.frames.shrink_to(KEPT_BUFFER_BYTES_MAX);
         Ok(())
     }
 
-    /// Seals the frames from `start` on that fit into the segment, and tells of them; gives where they end, and the ends of the
-    /// epochs in them.
-    fn seal_part(&mut self, start: usize) -> (usize, Vec<Position>) {
+    /// Seals the frames from `start` on that fit into the segment, and tells of them.
+    fn seal_part(&mut self, start: usize) -> Part {
         let room = usize::try_from(self.length - self.offset).unwrap_or(usize::MAX);
         let (mut end, mut ends, mut own_ends) = (start, Vec::new(), Vec::new());
         let mut places = Vec::new();
@@ -309,7 +284,7 @@ impl<E: Send + 'static> Writer<E> {
                 watch.sealed(&own_ends);
             }
         }
-        (end, ends)
+        Part { end, ends }
     }
 
     fn write_part(&self, start: usize, end: usize) -> Result<Duration, Stop> {
@@ -403,7 +378,7 @@ impl<E: Send + 'static> Writer<E> {
     }
 
     /// Vouches for the last batch. Without room for it the next segment's header will.
-    fn write_mark(&mut self) -> Result<(), Stop> {
+    pub fn write_mark(&mut self) -> Result<(), Stop> {
         if !mem::take(&mut self.unmarked) || self.length - self.offset < MARK_BYTES as u64 {
             return Ok(());
         }

@@ -7,6 +7,7 @@ mod memory_disk;
 mod pair;
 mod promises;
 mod reading;
+mod seat;
 
 use super::{Entry, Fatal, Journal, JournalOptions, Release, Watch, disk::Disk};
 use hansa_core::{
