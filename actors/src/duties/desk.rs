@@ -47,6 +47,8 @@ pub(super) struct Desk {
     pub(super) witnessed_max: usize,
     pub(super) pair: Pair,
     pub(super) witnesses: BTreeMap<OrganizationId, Witness>,
+    /// Until when each of those that asked has a place, if it does not take it up; since this process began.
+    pub(super) agreed_until: BTreeMap<OrganizationId, Moment>,
     /// When each of these pairs said something last, since this process began.
     pub(super) heard: BTreeMap<OrganizationId, Moment>,
     pub(super) introduction: Option<Box<Introduction>>,
@@ -116,6 +118,7 @@ impl Desk {
             witnessed_max: start.witnessed_max,
             pair: known.pair,
             witnesses: known.witnesses,
+            agreed_until: BTreeMap::new(),
             heard: BTreeMap::new(),
             introduction: None,
             introduced: known.introduced,

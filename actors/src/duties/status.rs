@@ -128,6 +128,7 @@ impl Desk {
             duties: self
                 .witnesses
                 .iter()
+                .filter(|(organization, witness)| witness.base().is_some() || self.has_place(organization, witness))
                 .map(|(organization, witness)| Duty {
                     organization: *organization,
                     epoch: witness.base().map_or(0, Certified::epoch),

@@ -2,6 +2,7 @@
 //! [`super::desk`]; whoever carries the words has proved which sub-node each comes from.
 
 use super::{Happening, Introduction, Word, desk::Desk, ledger::Kept};
+use crate::clock;
 use hansa_core::{
     code::{Code, Fault},
     ident::{OrganizationId, SubnodeId},
@@ -11,6 +12,8 @@ use hansa_core::{
     signed::Purpose,
 };
 
+/// How long a pair has a place with a witness that agreed, until it says something as one of which that is a witness.
+const AGREED_MS: u64 = 600_000;
 /// Characters of another's reason that are shown.
 const REASON_CHARACTERS_MAX: usize = 200;
 
@@ -75,20 +78,26 @@ impl Desk {
         }
     }
 
+    /// Whether a pair has a place with this witness. Of one that others are the witnesses of it remembers what it promised, and that is
+    /// all; of one that asked it and took others it has nothing to remember.
+    pub(super) fn has_place(&self, organization: &OrganizationId, witness: &Witness) -> bool {
+        let is_taken = || self.agreed_until.get(organization).is_some_and(|until| *until > clock::steady());
+        witness.is_needed(self.bench.witness) && (witness.base().is_some() || is_taken())
+    }
+
     /// Whether this sub-node will be a witness of that organization's pair; it remembers before it says so.
     pub(super) fn agree(&mut self, organization: OrganizationId) -> Result<Result<(), String>, Fault> {
-        let me = self.bench.witness;
-        if self.witnesses.get(&organization).is_some_and(|witness| witness.is_needed(me)) {
-            return Ok(Ok(()));
-        }
         if organization == self.organization {
             return Ok(Err("nobody witnesses for itself".to_owned()));
         }
-        // Of a pair that others are the witnesses of it remembers what it promised, and that is all.
-        let needed = self.witnesses.values().filter(|witness| witness.is_needed(me)).count();
-        if needed >= self.witnessed_max {
-            return Ok(Err(format!("this member is a witness of {needed} pairs, and offers no more")));
+        let others =
+            self.witnesses.iter().filter(|(whose, witness)| **whose != organization && self.has_place(whose, witness));
+        let others = others.count();
+        let has_place = self.witnesses.get(&organization).is_some_and(|witness| self.has_place(&organization, witness));
+        if others >= self.witnessed_max && !has_place {
+            return Ok(Err(format!("this member is a witness of {others} pairs, and offers no more")));
         }
+        self.agreed_until.insert(organization, clock::steady().plus_ms(AGREED_MS));
         if self.witnesses.contains_key(&organization) {
             return Ok(Ok(()));
         }

@@ -1,7 +1,9 @@
 //! What the duties of two sub-nodes and their witnesses do with real journals on disk: found, join, count on both, take over, switch,
 //! come back.
 
-use crate::pair_fixture::{Lines, Node, folder, followed, hashes, id, join, pair, pair_behind, served, transport};
+use crate::pair_fixture::{
+    Lines, Node, folder, followed, hashes, id, join, organization, pair, pair_behind, served, transport,
+};
 use hansa_actors::{
     duties::{Carrier, Status, Word},
     journal::Watch,
@@ -239,11 +241,15 @@ async fn whoever_hands_over_gives_up_when_the_mirror_goes_meanwhile() {
 
 /// The sub-node's process ends, and another begins on what it left.
 fn again(lines: &Lines, node: Node, side: u8) -> Node {
+    again_of(lines, node, 1, side)
+}
+
+fn again_of(lines: &Lines, node: Node, organization: u8, side: u8) -> Node {
     node.duties.end();
     node.journal.close().unwrap();
     let folder = Arc::clone(&node.folder);
     drop(node);
-    Node::start(lines, 1, side, folder, None)
+    Node::start(lines, organization, side, folder, None)
 }
 
 /// Entries that a single node takes in at its start: of a link with which nothing has happened.
@@ -310,6 +316,35 @@ async fn a_witness_knows_when_it_heard_of_a_pair_last() {
     assert!(before.is_some());
     active.write(1);
     witnesses[0].until("hearing how far the log is", |status| status.duties[0].heard > before).await;
+}
+
+// M3: who asked and took others has no place with a witness for ever, and no duty that an operator would wonder about.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_was_promised_and_not_taken_up_is_free_again() {
+    let lines = Lines::default();
+    let asking: Vec<_> = (1..=3).map(|number| Node::start(&lines, number, 0, folder(), None)).collect();
+    let witness = Node::start(&lines, 6, 0, folder(), None);
+    let answered = async |node: &Node| {
+        let asked = node.duties.ask_witnesses(vec![witness.subnode]).await.unwrap();
+        asked.declined.first().map(|(_, reason)| reason.clone())
+    };
+    assert_eq!(answered(&asking[0]).await, None);
+    assert_eq!(answered(&asking[1]).await, None);
+    assert!(answered(&asking[2]).await.unwrap().contains("2 pairs"), "it offers two");
+    assert_eq!(answered(&asking[0]).await, None, "who has a place keeps it");
+    assert_eq!(witness.duties.status().await.unwrap().duties.len(), 2);
+    // One of them takes it up.
+    let named = asking[1].duties.ask_witnesses(vec![witness.subnode]).await.unwrap().agreed;
+    asking[1].duties.found(named).await.unwrap();
+    asking[1].until("serving", |status| status.state == State::ActiveSolo).await;
+    asking[1].write(1);
+    witness.until("hearing of the pair", |status| status.duties.iter().any(|duty| duty.epoch > 0)).await;
+
+    let witness = again_of(&lines, witness, 6, 0);
+    let duties = witness.duties.status().await.unwrap().duties;
+    assert_eq!(duties.iter().map(|duty| duty.organization.0).collect::<Vec<_>>(), [id(&organization(2))]);
+    let asked = asking[2].duties.ask_witnesses(vec![witness.subnode]).await.unwrap();
+    assert_eq!(asked.agreed.len(), 1);
 }
 
 // M3: a witness that is lost for good is replaced while the pair serves; who takes over then is decided by the ones that there are now.
