@@ -98,6 +98,16 @@ fn yielding() -> Command {
     command
 }
 
+impl Home {
+    /// Make the folders that its data folder and its log go to.
+    fn make_room(&self) -> Result<()> {
+        for parent in [&self.data, &self.log].into_iter().filter_map(|path| path.parent()) {
+            fs::create_dir_all(parent).with_context(|| format!("could not make {}", parent.display()))?;
+        }
+        Ok(())
+    }
+}
+
 /// A node, running or not. One whose lifetime is that of its starter is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Node {
@@ -151,9 +161,7 @@ impl Node {
     /// The command failed, or the configuration could not be written.
     pub async fn initialize(&self, settings: &toml::Table) -> Result<()> {
         let home = &self.home;
-        if let Some(parent) = home.data.parent() {
-            fs::create_dir_all(parent).with_context(|| format!("could not make {}", parent.display()))?;
-        }
+        home.make_room()?;
         let mut command = self.command("init");
         command.arg("--organization").arg(&home.organization).arg("--city").arg(&home.city);
         let output = command.output().await.with_context(|| self.start_failure())?;
@@ -170,9 +178,7 @@ impl Node {
     /// As [`Self::initialize`].
     pub async fn join_pair(&self, code: &str, settings: &toml::Table) -> Result<()> {
         let home = &self.home;
-        if let Some(parent) = home.data.parent() {
-            fs::create_dir_all(parent).with_context(|| format!("could not make {}", parent.display()))?;
-        }
+        home.make_room()?;
         let mut command = self.plain_command();
         command.args(["pair", "join", code, "--city", &home.city, "--no-run", "--data"]).arg(&home.data);
         let joined = tokio::time::timeout(JOIN_WAIT_MAX, command.kill_on_drop(true).output()).await;

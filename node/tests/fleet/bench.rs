@@ -85,8 +85,16 @@ async fn takeovers_and_switches_are_measured_and_everything_is_accounted_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mirror_that_was_away_catches_up_under_load() {
     let _alone = ALONE.lock().await;
-    let options = catchup::Options { entries: 500, concurrency: 8, seconds: 1, document_bytes: 500 };
+    let mirrors = tempfile::tempdir().unwrap();
+    let options = catchup::Options {
+        entries: 500,
+        concurrency: 8,
+        seconds: 1,
+        document_bytes: 500,
+        mirror_folder: Some(mirrors.path().to_owned()),
+    };
     let figures = catchup::measure(&executable(), &options, Screen::new(true)).await.unwrap();
+    assert!(figures.mirror_folder.is_some() && mirrors.path().read_dir().unwrap().next().is_none(), "it is tidied up");
     assert!(figures.entries_behind >= 500 && figures.entries_per_second > 0.0);
     assert!(figures.transactions_during > 0 && figures.whole_ms >= figures.ready_ms);
     assert!(figures.latency_before_ms_p99 > 0.0 && figures.latency_during_ms_p99 > 0.0);

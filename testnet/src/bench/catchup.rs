@@ -2,6 +2,7 @@
 //! active sub-node serves at half of what it can; how fast it is, and what whoever is served meanwhile feels of it (M1). A mirror
 //! stands on a machine of its own; here, where it shares processors with the active, its process has them only while nobody else wants
 //! them (`chrt --idle`), unless there is so little to catch up with that nobody feels it.
+//! The disk it shares as well, unless it is told a folder on another.
 //! Now and then it stands still: a machine that others use is not as fast all the time, so that what requests take beside a mirror that
 //! catches up is held against what they take in the same minutes without one.
 
@@ -11,6 +12,8 @@ use super::{
     transactions::{DEFINITION, Ended, Load, attach, clients, submit},
 };
 use crate::{
+    cities::CITIES,
+    cluster::Distances,
     pair::Side,
     process::Executable,
     screen::{Screen, Tone, table},
@@ -22,6 +25,7 @@ use hansa_sdk::Client;
 use serde::Serialize;
 use std::{
     ops::Range,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -70,6 +74,9 @@ pub struct Options {
     /// Bytes of a document
     #[arg(long, default_value_t = 500)]
     pub document_bytes: usize,
+    /// Folder on another disk, in which the mirror keeps its files: as on a machine of its own, its disk is in nobody's way then
+    #[arg(long)]
+    pub mirror_folder: Option<PathBuf>,
 }
 
 /// What was measured.
@@ -105,6 +112,8 @@ pub struct Figures {
     pub latency_ratio_max: f64,
     /// Transactions while it caught up.
     pub transactions_during: usize,
+    /// Where the mirror had its files, if not beside the active's.
+    pub mirror_folder: Option<PathBuf>,
 }
 
 /// Measure and print.
@@ -156,7 +165,8 @@ pub async fn measure(executable: &Executable, options: &Options, screen: Screen)
     ensure!((1..=CONCURRENCY_MAX).contains(&options.concurrency), "--concurrency is 1 to {CONCURRENCY_MAX}");
     ensure!((1..=SECONDS_MAX).contains(&options.seconds), "--seconds is 1 to {SECONDS_MAX}");
     ensure_document_bytes(options.document_bytes)?;
-    let mut laboratory = Laboratory::open_pair(executable, DEFINITION).await?;
+    let (city, folder) = (&CITIES[0], options.mirror_folder.as_deref());
+    let mut laboratory = Laboratory::open_pair_in(executable, DEFINITION, [city; 2], Distances::None, folder).await?;
     let measured = stages(&mut laboratory, options, screen).await;
     measured.map_err(|error| {
         let folder = laboratory.cluster.keep_folder();
@@ -236,6 +246,7 @@ async fn stages(laboratory: &mut Laboratory, options: &Options, screen: Screen) 
         latency_ratio: rounded(during.percentile_ms(99.0) / before.percentile_ms(99.0)),
         latency_ratio_max: RATIO_MAX,
         transactions_during: during.count(),
+        mirror_folder: options.mirror_folder.clone(),
     })
 }
 

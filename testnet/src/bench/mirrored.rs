@@ -156,7 +156,7 @@ impl Apart {
     async fn measure(executable: &Executable, document: &Text, measured: Duration) -> Result<Self> {
         let city = |name| City::named(name).with_context(|| format!("{name} is no city that is known here"));
         let cities = [city(ACTIVE_CITY)?, city(MIRROR_CITY)?];
-        let laboratory = Laboratory::open_pair_in(executable, DEFINITION, cities, Distances::OfCities).await?;
+        let laboratory = Laboratory::open_pair_in(executable, DEFINITION, cities, Distances::OfCities, None).await?;
         let staffed = Staffed::with(laboratory, 1).await?;
         let alone = Alone::measure(&staffed.clients[0], document, measured).await?;
         let began = Instant::now();

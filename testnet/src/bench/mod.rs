@@ -18,12 +18,14 @@ pub mod waiting;
 use crate::{
     cities::{CITIES, City},
     cluster::{Cluster, Distances, Member, Plan},
-    pair::{PairStatus, ensure_known},
+    pair::{PairStatus, Side, ensure_known},
     process::{Executable, Lifetime, Node},
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use hansa_core::{code::Fault, document::Text};
 use serde_json::json;
+use std::path::Path;
+use tempfile::TempDir;
 
 const WITNESS: &str = "Witness";
 
@@ -33,6 +35,8 @@ pub const DOCUMENT_BYTES_MIN: usize = 100;
 /// A node alone, for a benchmark; it is killed when this value is dropped.
 struct Laboratory {
     cluster: Cluster,
+    /// That of the mirror, where it is not among the others'. After the cluster, so that the mirror is dead before it goes.
+    _mirror_folder: Option<TempDir>,
 }
 
 impl Laboratory {
@@ -40,7 +44,7 @@ impl Laboratory {
     async fn open(executable: &Executable, settings: toml::Table, definition: &str) -> Result<Self> {
         let member = Member::single("Bench", &CITIES[0]);
         let cluster = Self::started(executable, settings, vec![member], Distances::None).await?;
-        let laboratory = Self { cluster };
+        let laboratory = Self { cluster, _mirror_folder: None };
         laboratory.define(definition).await?;
         Ok(laboratory)
     }
@@ -48,23 +52,29 @@ impl Laboratory {
     /// Start a node that has a mirror, and a witness of theirs, all as near to each other as this machine is to itself; and give it
     /// `definition`.
     async fn open_pair(executable: &Executable, definition: &str) -> Result<Self> {
-        Self::open_pair_in(executable, definition, [&CITIES[0]; 2], Distances::None).await
+        Self::open_pair_in(executable, definition, [&CITIES[0]; 2], Distances::None, None).await
     }
 
-    /// Start a node in the first of these cities that has a mirror in the second, where a witness is as well.
+    /// Start a node in the first of these cities that has a mirror in the second, where a witness is as well; the mirror keeps its files
+    /// in a folder of its own in `mirror_folder`, if there is one.
     async fn open_pair_in(
         executable: &Executable,
         definition: &str,
         [active, mirror]: [&'static City; 2],
         distances: Distances,
+        mirror_folder: Option<&Path>,
     ) -> Result<Self> {
         ensure_known(executable).await?;
         let pair = Member { mirror: Some(mirror), ..Member::single("Bench", active) };
         let members = vec![pair, Member::single(WITNESS, mirror)];
         let mut cluster = Self::started(executable, toml::Table::new(), members, distances).await?;
+        let mirror_folder = mirror_folder.map(folder_in).transpose()?;
+        if let Some(folder) = &mirror_folder {
+            cluster.subnode_mut(0, Side::Second)?.home.data = folder.path().join("data");
+        }
         cluster.federate().await?;
         cluster.make_pair(0, &[WITNESS]).await?;
-        let laboratory = Self { cluster };
+        let laboratory = Self { cluster, _mirror_folder: mirror_folder };
         laboratory.define(definition).await?;
         Ok(laboratory)
     }
@@ -110,6 +120,11 @@ impl Laboratory {
     fn address(&self) -> String {
         self.node().home.cxip.to_string()
     }
+}
+
+fn folder_in(place: &Path) -> Result<TempDir> {
+    let made = tempfile::Builder::new().prefix("hansa-testnet-").tempdir_in(place);
+    made.with_context(|| format!("could not make a folder in {}", place.display()))
 }
 
 /// An order of about `bytes` bytes, as a benchmark sends it.
