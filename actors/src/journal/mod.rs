@@ -122,8 +122,8 @@ pub trait Release: Send + 'static {
     /// What leaves the node.
     type Effect: Send + 'static;
     /// Called in the order of appending, when everything before `effects` counts: on its own what is durable, in a pair what is
-    /// committed, too; `durability` says on how many sites that is. It is called on the writer's thread, which stands still until it
-    /// returns, or by whoever said what counts.
+    /// committed, too; `durability` says on how many sites that is. It is called by the writer, which stands still until it
+    /// returns, or by whoever said what counts. It may append, but not close the journal.
     fn release(&mut self, effects: Vec<Self::Effect>, durability: Durability);
 }
 

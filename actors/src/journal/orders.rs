@@ -3,7 +3,7 @@
 //! batches, so that each finds everything sealed durable, and nothing comes in between. It must not know why somebody leads.
 //!
 //! While the disk is full the writer cannot come to an order; it refuses it then ([`Code::DiskFull`]), and whoever gave it may
-//! give it again. No order may be given on the writer's own thread, that is by a [`super::Release`] or a [`Watch`].
+//! give it again. No order may be given by a [`super::Release`] or a [`Watch`]: the writer may stand still until they return.
 
 use super::{
     Journal, Queue, Shared,
@@ -25,7 +25,8 @@ use std::{
     time::Duration,
 };
 
-/// Who is told what the log has. Called on the writer's thread, so it must not wait, and give no orders.
+/// Who is told what the log has. Called by the writer, which stands still until it returns, or by whoever appends while the writer rests;
+/// so it must not wait, give no orders, and not close the journal.
 pub trait Watch: Send + Sync + 'static {
     /// Entries of this sub-node's own up to here are sealed and on their way to the disk; [`Journal::entries`] has them. `ends`
     /// are the ends of the epochs that go on or begin with them, ascending.

@@ -94,18 +94,25 @@ impl<E: Send + 'static> Shared<E> {
     }
 
     /// Wake the writer, which was found at rest, for what was queued; in a pair, where this is little, it is sealed first.
-    pub(super) fn wake_writer_with(&self, mut queue: MutexGuard<'_, Queue<E>>) {
-        let waking = Waking(&self.queued);
-        if (1..=SEALED_BYTES_MAX).contains(&queue.frames.len())
-            && let Ok(mut seat) = self.seat.try_lock()
+    pub(super) fn wake_writer_with(&self, queue: MutexGuard<'_, Queue<E>>) {
+        // Even if what is told of a seal panics.
+        let _waking = Waking(&self.queued);
+        self.seal_ahead(queue);
+    }
+
+    fn seal_ahead(&self, mut queue: MutexGuard<'_, Queue<E>>) {
+        if !(1..=SEALED_BYTES_MAX).contains(&queue.frames.len()) {
+            return;
+        }
+        // Whoever lets effects out may append, and must not be told of that before they are done.
+        if let Ok(mut seat) = self.seat.try_lock()
             && let Some(writer) = seat.as_mut().filter(|writer| writer.seals_ahead())
+            && self.outbox.try_lock().is_ok()
         {
             writer.take_batch(&mut queue);
             drop(queue);
             writer.seal_ahead();
-            drop(seat);
         }
-        drop(waking);
     }
 }
 

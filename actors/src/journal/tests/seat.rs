@@ -3,6 +3,7 @@
 use super::{super::writer::Writer, *};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Weak,
     thread::{self, ThreadId},
 };
 
@@ -140,4 +141,50 @@ fn a_watch_that_panics_under_whoever_appends_is_as_final_as_one_that_panics_unde
         assert_eq!(witness.fatal().len(), 1);
         assert_eq!(witness.released(), []);
     }
+}
+
+#[test]
+fn what_a_release_appends_is_told_when_it_is_done_whoever_said_what_counts() {
+    /// Appends once more behind what leaves.
+    struct Appends(Arc<Mutex<Weak<Journal<u64>>>>);
+    impl Release for Appends {
+        type Effect = u64;
+        fn release(&mut self, effects: Vec<u64>, _: Durability) {
+            let journal = self.0.lock().unwrap().upgrade().unwrap();
+            for effect in effects.into_iter().filter(|effect| *effect < 1_000) {
+                journal.append(&[item(effect, 20)], Moment(effect), vec![effect + 1_000]);
+            }
+        }
+    }
+    /// Says of every second entry that it counts as soon as it is sealed.
+    struct Counts(Mutex<Weak<Journal<u64>>>);
+    impl Watch for Counts {
+        fn sealed(&self, ends: &[Position]) {
+            let journal = self.0.lock().unwrap().upgrade().unwrap();
+            let sealed = ends[ends.len() - 1].sequence;
+            if sealed.is_multiple_of(2) {
+                journal.commit(sealed);
+            }
+        }
+        fn synced(&self, _: Position) {}
+    }
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let held = Arc::new(Mutex::new(Weak::new()));
+    let release = Appends(Arc::clone(&held));
+    let journal = Arc::new(
+        Journal::open_on(disk, options(4_096), release, Witness::default().hook(), 0, &mut |_| Ok(())).unwrap(),
+    );
+    *held.lock().unwrap() = Arc::downgrade(&journal);
+    journal.lead(1, TwoSites).unwrap();
+    journal.watch(Arc::new(Counts(Mutex::new(Arc::downgrade(&journal))))).unwrap();
+    for number in 1..=200 {
+        let sequence = journal.append(&[item(number, 20)], Moment(number), vec![number]);
+        journal.wait_durable(sequence).unwrap();
+        thread::yield_now();
+        // As whoever hears of the other sub-node would; what leaves has the next one appended.
+        journal.commit(sequence);
+        eventually(|| journal.durable() == 2 * number);
+    }
+    journal.close().unwrap();
+    assert_eq!(journal.durable(), 400);
 }
