@@ -310,7 +310,12 @@ impl Desk {
         let certified = Box::new(Certified::founded(&self.site.organization, configuration));
         let history = self.journal.watch(Arc::clone(&self.seen) as _)?;
         self.pair_input(pair::Input::Started { history })?;
-        self.pair_input(pair::Input::Configured(certified))
+        self.pair_input(pair::Input::Configured(certified.clone()))?;
+        for witness in &certified.configuration.witnesses.members {
+            // They keep the place for those whom they know to have taken it up.
+            self.say(witness.subnode, Message::Configured(certified.clone()));
+        }
+        Ok(())
     }
 
     pub(super) fn partnered(&mut self, partner: SubnodeId) -> Result<Box<Certified>, Fault> {

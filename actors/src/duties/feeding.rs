@@ -128,9 +128,11 @@ impl Desk {
         from: SubnodeId,
         message: Box<Message>,
     ) -> Result<(), Fault> {
-        // Whoever was not agreed with costs nothing here.
+        // Whoever was not agreed with costs nothing here, nor whoever was and comes too late.
+        if !self.hears(whose) {
+            return Ok(());
+        }
         let Some(witness) = self.witnesses.get_mut(&whose) else { return Ok(()) };
-        // As many as there are duties, at most.
         self.heard.insert(whose, clock::now());
         let (mut records, mut wanted) = (Vec::new(), Vec::new());
         let input = witness::Input::Heard { from, message };

@@ -81,8 +81,21 @@ impl Desk {
     /// Whether a pair has a place with this witness. Of one that others are the witnesses of it remembers what it promised, and that is
     /// all; of one that asked it and took others it has nothing to remember.
     pub(super) fn has_place(&self, organization: &OrganizationId, witness: &Witness) -> bool {
-        let is_taken = || self.agreed_until.get(organization).is_some_and(|until| *until > clock::steady());
-        witness.is_needed(self.bench.witness) && (witness.base().is_some() || is_taken())
+        let decides = witness.base().is_some() && witness.is_needed(self.bench.witness);
+        decides || self.agreed_until.get(organization).is_some_and(|until| *until > clock::steady())
+    }
+
+    /// How many other pairs have a place with this witness.
+    fn places_of_others(&self, organization: OrganizationId) -> usize {
+        let others = self.witnesses.iter().filter(|(whose, _)| **whose != organization);
+        others.filter(|(whose, witness)| self.has_place(whose, witness)).count()
+    }
+
+    /// Whether what a pair says to a witness of it is heard: not if it comes so late that its place was given to another.
+    pub(super) fn hears(&self, organization: OrganizationId) -> bool {
+        let has_place = |witness: &Witness| witness.base().is_some() || self.has_place(&organization, witness);
+        let witness = self.witnesses.get(&organization);
+        witness.is_some_and(|witness| has_place(witness) || self.places_of_others(organization) < self.witnessed_max)
     }
 
     /// Whether this sub-node will be a witness of that organization's pair; it remembers before it says so.
@@ -90,9 +103,7 @@ impl Desk {
         if organization == self.organization {
             return Ok(Err("nobody witnesses for itself".to_owned()));
         }
-        let others =
-            self.witnesses.iter().filter(|(whose, witness)| **whose != organization && self.has_place(whose, witness));
-        let others = others.count();
+        let others = self.places_of_others(organization);
         let has_place = self.witnesses.get(&organization).is_some_and(|witness| self.has_place(&organization, witness));
         if others >= self.witnessed_max && !has_place {
             return Ok(Err(format!("this member is a witness of {others} pairs, and offers no more")));

@@ -336,8 +336,6 @@ async fn a_place_that_was_promised_and_not_taken_up_is_free_again() {
     // One of them takes it up.
     let named = asking[1].duties.ask_witnesses(vec![witness.subnode]).await.unwrap().agreed;
     asking[1].duties.found(named).await.unwrap();
-    asking[1].until("serving", |status| status.state == State::ActiveSolo).await;
-    asking[1].write(1);
     witness.until("hearing of the pair", |status| status.duties.iter().any(|duty| duty.epoch > 0)).await;
 
     let witness = again_of(&lines, witness, 6, 0);
@@ -345,6 +343,19 @@ async fn a_place_that_was_promised_and_not_taken_up_is_free_again() {
     assert_eq!(duties.iter().map(|duty| duty.organization.0).collect::<Vec<_>>(), [id(&organization(2))]);
     let asked = asking[2].duties.ask_witnesses(vec![witness.subnode]).await.unwrap();
     assert_eq!(asked.agreed.len(), 1);
+    // Who comes too late is not heard: there is no place any more.
+    asking[0]
+        .duties
+        .found(asking[1].duties.status().await.unwrap().witnesses.iter().map(|(it, _)| *it).collect())
+        .await
+        .unwrap();
+    asking[2].duties.found(asked.agreed).await.unwrap();
+    let are = |status: &Status| {
+        status.duties.iter().filter(|duty| duty.epoch > 0).map(|duty| duty.organization.0).collect::<Vec<_>>()
+    };
+    let mut taken = [id(&organization(2)), id(&organization(3))];
+    taken.sort_unstable();
+    witness.until("the third to take its place up", |status| are(status) == taken).await;
 }
 
 // M3: a witness that is lost for good is replaced while the pair serves; who takes over then is decided by the ones that there are now.

@@ -169,7 +169,7 @@ pub async fn measure(executable: &Executable, options: &Options, screen: Screen)
     let mut laboratory = Laboratory::open_pair_in(executable, DEFINITION, [city; 2], Distances::None, folder).await?;
     let measured = stages(&mut laboratory, options, screen).await;
     measured.map_err(|error| {
-        let folder = laboratory.cluster.keep_folder();
+        let folder = laboratory.keep_folder();
         error.context(format!("the nodes' logs are in {}", folder.display()))
     })
 }

@@ -24,7 +24,7 @@ use crate::{
 use anyhow::{Context as _, Result, ensure};
 use hansa_core::{code::Fault, document::Text};
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 const WITNESS: &str = "Witness";
@@ -36,7 +36,7 @@ pub const DOCUMENT_BYTES_MIN: usize = 100;
 struct Laboratory {
     cluster: Cluster,
     /// That of the mirror, where it is not among the others'. After the cluster, so that the mirror is dead before it goes.
-    _mirror_folder: Option<TempDir>,
+    mirror_folder: Option<TempDir>,
 }
 
 impl Laboratory {
@@ -44,7 +44,7 @@ impl Laboratory {
     async fn open(executable: &Executable, settings: toml::Table, definition: &str) -> Result<Self> {
         let member = Member::single("Bench", &CITIES[0]);
         let cluster = Self::started(executable, settings, vec![member], Distances::None).await?;
-        let laboratory = Self { cluster, _mirror_folder: None };
+        let laboratory = Self { cluster, mirror_folder: None };
         laboratory.define(definition).await?;
         Ok(laboratory)
     }
@@ -67,14 +67,14 @@ impl Laboratory {
         ensure_known(executable).await?;
         let pair = Member { mirror: Some(mirror), ..Member::single("Bench", active) };
         let members = vec![pair, Member::single(WITNESS, mirror)];
-        let mut cluster = Self::started(executable, toml::Table::new(), members, distances).await?;
         let mirror_folder = mirror_folder.map(folder_in).transpose()?;
+        let mut cluster = Self::started(executable, toml::Table::new(), members, distances).await?;
         if let Some(folder) = &mirror_folder {
             cluster.subnode_mut(0, Side::Second)?.home.data = folder.path().join("data");
         }
         cluster.federate().await?;
         cluster.make_pair(0, &[WITNESS]).await?;
-        let laboratory = Self { cluster, _mirror_folder: mirror_folder };
+        let laboratory = Self { cluster, mirror_folder };
         laboratory.define(definition).await?;
         Ok(laboratory)
     }
@@ -89,6 +89,13 @@ impl Laboratory {
         let mut cluster = Cluster::prepare(executable, plan).await?;
         cluster.start().await?;
         Ok(cluster)
+    }
+
+    /// Keep all folders; gives where the logs are.
+    fn keep_folder(&mut self) -> PathBuf {
+        // It is a temporary one, whose path is known from the mirror's configuration.
+        self.mirror_folder.take().map(TempDir::keep);
+        self.cluster.keep_folder()
     }
 
     /// How long a word to the witness and back takes, as the node measured it last; none before it did.
