@@ -82,8 +82,10 @@ struct State {
     register: Register,
     /// Who waits for another answer to what was answered before.
     redelivered: HashMap<InvocationId, oneshot::Sender<Outcome>>,
-    /// Definitions of one operation.
+    /// Definitions of one operation, once they are stored.
     alone: BTreeMap<OperationName, DefinitionName>,
+    /// How many of them there were to be.
+    alone_count: u64,
     /// How often anything was said.
     words: u64,
 }
@@ -128,6 +130,7 @@ impl World {
             register: Register::default(),
             redelivered: HashMap::new(),
             alone: BTreeMap::new(),
+            alone_count: 0,
             words: 0,
         };
         state.begin();
@@ -220,18 +223,15 @@ impl World {
                 let message = format!("no service is attached that is signed up for {operation}");
                 return Err(Fault::new(Code::NoPerformer, message).help("attach it to the node first"));
             }
-            let number = state.alone.len();
-            match state.alone.get(operation) {
-                Some(known) => return Ok(known.clone()),
-                None => {
-                    let name: DefinitionName = format!("alone:{number}").parse()?;
-                    state.alone.insert(operation.clone(), name.clone());
-                    name
-                }
+            if let Some(known) = state.alone.get(operation) {
+                return Ok(known.clone());
             }
+            state.alone_count += 1;
+            format!("alone:{}", state.alone_count).parse()?
         };
         self.define(alone(&name, operation).as_bytes())?;
-        Ok(name)
+        // Known only now that it is defined; another thread may have been faster.
+        Ok(self.state().alone.entry(operation.clone()).or_insert(name).clone())
     }
 
     pub(super) fn picture(&self, transaction: TransactionId) -> Option<Picture> {
