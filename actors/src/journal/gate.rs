@@ -215,11 +215,7 @@ impl<E: Send + 'static> Journal<E> {
     fn look_at_gate(&self) {
         let mut queue = locked(&self.shared.queue);
         queue.gate_changed = true;
-        let wake = std::mem::take(&mut queue.writer_waits);
-        drop(queue);
-        if wake {
-            self.shared.queued.notify_all();
-        }
+        self.shared.wake_writer(queue);
     }
 
     /// The last sequence that counts: what is durable, until the journal was first told to lead or to follow; since then what is
@@ -251,6 +247,8 @@ impl<E: Send + 'static> Journal<E> {
             return Ok(());
         }
         let waiter = progress.waiters.begin(sequence);
+        // Somebody may have put off waking the writer.
+        self.shared.queued.notify_all();
         let outcome = loop {
             if !reigns() || progress.waiters.waiters.get(&waiter).is_none_or(|waiter| waiter.gone) {
                 let message = format!("entry {sequence} of the journal did not count, and was dropped");

@@ -31,6 +31,7 @@ mod writer;
 pub use blake3::Hash;
 pub use orders::Watch;
 pub use reading::OnEntry;
+pub use seat::Waking;
 pub use statistics::{DiskState, Statistics};
 
 use disk::{Disk, FolderDisk};
@@ -44,7 +45,7 @@ use hansa_core::{
 };
 use orders::{Mode, Order};
 use recent::{Begun, Recent};
-use seat::Seat;
+use seat::{Seat, WriterIs};
 use spare::Spares;
 use std::{
     collections::VecDeque,
@@ -148,8 +149,7 @@ struct Queue<E> {
     gate_changed: bool,
     /// Somebody waits until the writer takes what is queued.
     room_wanted: bool,
-    /// The writer sleeps and must be woken.
-    writer_waits: bool,
+    writer: WriterIs,
     /// No more is to come: the writer ends when the queue is empty.
     closing: bool,
     /// The writer has ended; what is appended now goes nowhere.
@@ -180,7 +180,7 @@ struct Shared<E> {
     options: JournalOptions,
     disk: Arc<dyn Disk>,
     queue: Mutex<Queue<E>>,
-    queued: Condvar,
+    queued: Arc<Condvar>,
     seat: Seat<E>,
     /// The writer took what was queued.
     room: Condvar,
@@ -279,11 +279,11 @@ impl<E: Send + 'static> Journal<E> {
                 orders: VecDeque::new(),
                 gate_changed: false,
                 room_wanted: false,
-                writer_waits: false,
+                writer: WriterIs::AtWork,
                 closing: false,
                 closed: false,
             }),
-            queued: Condvar::new(),
+            queued: Arc::default(),
             seat: Seat::default(),
             room: Condvar::new(),
             progress: Mutex::new(Progress {
@@ -384,9 +384,7 @@ impl<E: Send + 'static> Journal<E> {
             }
         }
         self.shared.tail.store(tail, Ordering::Release);
-        if std::mem::take(&mut queue.writer_waits) {
-            self.shared.wake_writer_with(queue);
-        }
+        self.shared.wake_writer_with(queue);
         tail
     }
 
@@ -534,7 +532,7 @@ impl<E: Send + 'static> Journal<E> {
     pub fn close(&self) -> Result<(), Fault> {
         {
             let mut queue = locked(&self.shared.queue);
-            (queue.closing, queue.writer_waits) = (true, false);
+            (queue.closing, queue.writer) = (true, WriterIs::AtWork);
         }
         self.shared.queued.notify_all();
         self.shared.spares.close();

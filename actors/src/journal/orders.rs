@@ -9,6 +9,7 @@ use super::{
     Journal, Queue, Shared,
     cutting::Refusal,
     format, locked,
+    seat::{Waking, WriterIs},
     writer::{Stop, Writer},
 };
 use hansa_core::{
@@ -31,6 +32,11 @@ pub trait Watch: Send + Sync + 'static {
     /// Entries of this sub-node's own up to here are sealed and on their way to the disk; [`Journal::entries`] has them. `ends`
     /// are the ends of the epochs that go on or begin with them, ascending.
     fn sealed(&self, ends: &[Position]);
+    /// Whoever appended sealed what [`Self::sealed`] told of, and the writer rests. It writes when `waking` is dropped, which shall be as
+    /// soon as what was sealed is on its way to the other sub-node: waking a thread takes longer than that.
+    fn sealed_ahead(&self, waking: Waking) {
+        drop(waking);
+    }
     /// The disk has everything up to here.
     fn synced(&self, durable: Position);
 }
@@ -132,7 +138,7 @@ impl<E: Send + 'static> Journal<E> {
                 return Err(ended());
             }
             queue.orders.push_back(order(reply));
-            queue.writer_waits = false;
+            queue.writer = WriterIs::AtWork;
         }
         self.shared.queued.notify_all();
         self.shared.spares.look_again();
@@ -186,11 +192,7 @@ impl<E: Send + 'static> Journal<E> {
         (queue.last, queue.tail) = (Some(last), last.sequence);
         self.shared.gate.listen();
         self.shared.tail.store(last.sequence, Ordering::Release);
-        let wake = std::mem::take(&mut queue.writer_waits);
-        drop(queue);
-        if wake {
-            self.shared.queued.notify_all();
-        }
+        self.shared.wake_writer(queue);
         Ok(())
     }
 }
@@ -219,6 +221,8 @@ impl<E> Shared<E> {
                 return Ok(queue);
             }
             queue.room_wanted = true;
+            // Somebody may have put off waking it.
+            self.queued.notify_all();
             let retry_delay = Duration::from_millis(self.options.full_retry_delay_ms);
             drop(self.room.wait_timeout(queue, retry_delay).unwrap_or_else(PoisonError::into_inner));
             if let Some(fault) = self.obstacle() {

@@ -13,6 +13,7 @@ use super::{
     locked,
     orders::{Order, Watch},
     recovery::{PREPARED_NAME, Recovered, segment_name},
+    seat::WriterIs,
 };
 use crate::stage::{self, Stage};
 use bytes::Bytes;
@@ -172,7 +173,7 @@ impl<E: Send + 'static> Writer<E> {
             queue.closed = true;
             return Work::End;
         }
-        queue.writer_waits = true;
+        queue.writer = WriterIs::AtRest;
         Work::None
     }
 
@@ -192,12 +193,15 @@ impl<E: Send + 'static> Writer<E> {
         self.watch.is_some() && self.batch_entries <= FEW_ENTRIES
     }
 
-    /// Seals the batch before it is written, if the segment has room for it.
+    /// Whether the segment has room for the batch.
+    pub fn has_room(&self) -> bool {
+        self.frames.len() as u64 <= self.length - self.offset
+    }
+
+    /// Seals the batch before it is written, for which the segment has room.
     pub fn seal_ahead(&mut self) {
-        if self.frames.len() as u64 <= self.length - self.offset {
-            // Whoever appends is at that stage already.
-            self.sealed = Some(self.seal_part(0));
-        }
+        // Whoever appends is at that stage already.
+        self.sealed = Some(self.seal_part(0));
     }
 
     /// Whether there is something that was sealed ahead and is not written.

@@ -1,10 +1,14 @@
 //! Whoever appends seals what they brought while the writer rests, and nothing else changes by it (M1).
 
-use super::{super::writer::Writer, *};
+use super::{
+    super::{seat::Waking, writer::Writer},
+    *,
+};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Weak,
     thread::{self, ThreadId},
+    time::{Duration, Instant},
 };
 
 /// Notes what was sealed, by whom, and up to where the disk had it.
@@ -79,6 +83,79 @@ fn a_node_on_its_own_leaves_all_of_it_to_the_writer() {
 /// Whether something was sealed that the writer has not come to.
 fn is_sealed_ahead(journal: &Journal<u64>) -> bool {
     journal.shared.seat.try_lock().is_ok_and(|seat| seat.as_ref().is_some_and(Writer::is_sealed))
+}
+
+/// Keeps the writer at rest for as long as it likes.
+#[derive(Default)]
+struct Keeping(Mutex<Vec<Waking>>);
+
+impl Watch for Keeping {
+    fn sealed(&self, _: &[Position]) {}
+
+    fn sealed_ahead(&self, waking: Waking) {
+        self.0.lock().unwrap().push(waking);
+    }
+
+    fn synced(&self, _: Position) {}
+}
+
+/// A journal with an entry that is sealed and not written, for the watch keeps its writer at rest; and the entry.
+fn put_off(disk: &MemoryDisk) -> (Journal<u64>, Arc<Keeping>, u64) {
+    let journal = open(disk, 4_096, &Witness::of(disk)).unwrap();
+    let keeping = Arc::new(Keeping::default());
+    journal.watch(keeping.clone()).unwrap();
+    loop {
+        let sequence = append(&journal, &[item(1, 50)]);
+        // It may have been on its way to its rest, and not asleep.
+        thread::sleep(Duration::from_millis(20));
+        if !keeping.0.lock().unwrap().is_empty() && journal.durable() < sequence {
+            return (journal, keeping, sequence);
+        }
+        journal.wait_durable(sequence).unwrap();
+        keeping.0.lock().unwrap().clear();
+    }
+}
+
+#[test]
+fn the_writer_writes_what_was_sealed_when_the_watch_has_it_woken() {
+    let (journal, keeping, sequence) = put_off(&MemoryDisk::new());
+    assert!(is_sealed_ahead(&journal), "it rests");
+    keeping.0.lock().unwrap().clear();
+    until_durable(&journal, sequence);
+}
+
+/// Waits without waking the writer.
+fn until_durable(journal: &Journal<u64>, sequence: u64) {
+    let began = Instant::now();
+    while journal.durable() < sequence {
+        assert!(began.elapsed() < Duration::from_secs(30), "the writer is not woken");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn the_writer_is_woken_at_once_when_more_comes_or_more_may_leave() {
+    let (journal, _keeping, _) = put_off(&MemoryDisk::new());
+    let next = append(&journal, &[item(1, 50)]);
+    until_durable(&journal, next);
+
+    let (journal, _keeping, sequence) = put_off(&MemoryDisk::new());
+    journal.hold(false);
+    until_durable(&journal, sequence);
+}
+
+#[test]
+fn whoever_waits_for_the_writer_waits_for_no_watch() {
+    let (journal, _keeping, sequence) = put_off(&MemoryDisk::new());
+    journal.wait_durable(sequence).unwrap();
+
+    let (journal, _keeping, sequence) = put_off(&MemoryDisk::new());
+    assert_eq!(journal.follow(position(&journal, sequence)).unwrap().sequence, sequence, "an order");
+
+    let disk = MemoryDisk::new();
+    let (journal, _keeping, sequence) = put_off(&disk);
+    journal.close().unwrap();
+    assert_eq!(recover_twice(&disk).unwrap().len() as u64, sequence);
 }
 
 #[test]
