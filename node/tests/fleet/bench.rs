@@ -96,6 +96,8 @@ async fn a_mirror_that_was_away_catches_up_under_load() {
     let figures = catchup::measure(&executable(), &options, Screen::new(true)).await.unwrap();
     assert!(figures.mirror_folder.is_some() && mirrors.path().read_dir().unwrap().next().is_none(), "it is tidied up");
     assert!(figures.entries_behind >= 500 && figures.entries_per_second > 0.0);
+    assert!(figures.alone_transactions_per_second > 0.0);
+    assert!(figures.half_transactions_per_second < figures.full_transactions_per_second);
     assert!(figures.transactions_during > 0 && figures.whole_ms >= figures.ready_ms);
     assert!(figures.latency_before_ms_p99 > 0.0 && figures.latency_during_ms_p99 > 0.0);
 }

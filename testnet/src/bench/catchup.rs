@@ -1,8 +1,9 @@
 //! `hansa testnet bench catchup`: the mirror of a pair is away while so many entries are written, comes back, and catches up while the
-//! active sub-node serves at half of what it can; how fast it is, and what whoever is served meanwhile feels of it (M1). A mirror
+//! active sub-node serves at half of what it carries with its mirror; how fast it is, and what whoever is served meanwhile feels of it (M1). A mirror
 //! stands on a machine of its own; here, where it shares processors with the active, its process has them only while nobody else wants
 //! them (`chrt --idle`), unless there is so little to catch up with that nobody feels it.
-//! The disk it shares as well, unless it is told a folder on another.
+//! Its files are in memory, where there is room, or in a folder on another disk: two journals on one disk wait for each other's syncs, which
+//! two machines never do.
 //! Now and then it stands still: a machine that others use is not as fast all the time, so that what requests take beside a mirror that
 //! catches up is held against what they take in the same minutes without one.
 
@@ -56,6 +57,12 @@ const PAUSE: Duration = Duration::from_secs(2);
 const SETTLE: Duration = Duration::from_secs(1);
 /// With fewer entries it would be whole before it stood still, or anybody felt it.
 const PAUSE_ENTRIES_MIN: u64 = 20_000;
+/// A file system in memory, where the system has one.
+const MEMORY_FOLDER: &str = "/dev/shm";
+/// What a mirror takes there without any entries, at most.
+const MIRROR_BYTES: u64 = 1 << 30;
+/// And more for each that it catches up with.
+const MIRROR_BYTES_AN_ENTRY: u64 = 5 << 10;
 /// How many times as long requests may take while the mirror catches up.
 const RATIO_MAX: f64 = 2.0;
 
@@ -68,13 +75,14 @@ pub struct Options {
     /// Transactions in flight while they are written
     #[arg(long, default_value_t = 256)]
     pub concurrency: usize,
-    /// How long the half load is measured before the mirror comes back
+    /// How long the full load is measured before the mirror goes, and the half before it comes back
     #[arg(long, default_value_t = 5)]
     pub seconds: u64,
     /// Bytes of a document
     #[arg(long, default_value_t = 500)]
     pub document_bytes: usize,
     /// Folder on another disk, in which the mirror keeps its files: as on a machine of its own, its disk is in nobody's way then
+    /// [default: /dev/shm if that has room, else the folder for temporary files, beside the active's]
     #[arg(long)]
     pub mirror_folder: Option<PathBuf>,
 }
@@ -94,9 +102,12 @@ pub struct Figures {
     pub pauses: usize,
     /// Entries that it took in, a second, from when it listened until it could take over, but for the time that it stood still.
     pub entries_per_second: f64,
-    /// Transactions a second that the active sub-node carried at full load, alone.
+    /// Transactions a second that the active sub-node carried at full load with its mirror, as it does all the time. Alone it carries
+    /// more here, where the mirror has its share of the same processors: of that no mirror could keep up with the half.
     pub full_transactions_per_second: f64,
-    /// Those that it was then asked for.
+    /// Those that it carried at full load while the mirror was away.
+    pub alone_transactions_per_second: f64,
+    /// Those that it was asked for while the mirror caught up: half of what both carry.
     pub half_transactions_per_second: f64,
     /// At that load, while the mirror was away or stood still: half of the transactions took so long.
     pub latency_before_ms_p50: f64,
@@ -133,9 +144,15 @@ pub async fn run(executable: &Executable, options: &Options, screen: Screen) -> 
         row("  taken in a second", format!("{:.0}", figures.entries_per_second), "", none()),
         row("from its start until it could take over", format!("{:.0} ms", figures.whole_ms), "", none()),
         row("  of that, until it listened", format!("{:.0} ms", figures.ready_ms), "", none()),
-        row("transactions a second at full load", format!("{:.0}", figures.full_transactions_per_second), "", none()),
         row(
-            "at half of it without the mirror, latency p50",
+            "transactions a second at full load, with the mirror",
+            format!("{:.0}", figures.full_transactions_per_second),
+            "",
+            none(),
+        ),
+        row("  without it", format!("{:.0}", figures.alone_transactions_per_second), "", none()),
+        row(
+            "at half of what both carry, without the mirror, latency p50",
             format!("{:.2} ms", figures.latency_before_ms_p50),
             "",
             none(),
@@ -165,9 +182,16 @@ pub async fn measure(executable: &Executable, options: &Options, screen: Screen)
     ensure!((1..=CONCURRENCY_MAX).contains(&options.concurrency), "--concurrency is 1 to {CONCURRENCY_MAX}");
     ensure!((1..=SECONDS_MAX).contains(&options.seconds), "--seconds is 1 to {SECONDS_MAX}");
     ensure_document_bytes(options.document_bytes)?;
-    let (city, folder) = (&CITIES[0], options.mirror_folder.as_deref());
-    let mut laboratory = Laboratory::open_pair_in(executable, DEFINITION, [city; 2], Distances::None, folder).await?;
-    let measured = stages(&mut laboratory, options, screen).await;
+    let (city, folder) = (&CITIES[0], mirror_folder(options));
+    match &folder {
+        Some(folder) => screen.say(&format!("the mirror keeps its files in {}", folder.display())),
+        None => screen.say("the mirror shares the active's disk, and both wait for each other's syncs"),
+    }
+    let distances = Distances::None;
+    let mut laboratory =
+        Laboratory::open_pair_in(executable, DEFINITION, [city; 2], distances, folder.as_deref()).await?;
+    let measured =
+        stages(&mut laboratory, options, screen).await.map(|figures| Figures { mirror_folder: folder, ..figures });
     measured.map_err(|error| {
         let folder = laboratory.keep_folder();
         error.context(format!("the nodes' logs are in {}", folder.display()))
@@ -179,15 +203,19 @@ async fn stages(laboratory: &mut Laboratory, options: &Options, screen: Screen) 
     let services = attach(&address).await?;
     let document = document_of(options.document_bytes)?;
     let clients = clients(&address, options.concurrency).await?;
+    screen.say("what both sub-nodes carry …");
+    let full = carried(&clients, options, &document).await?;
+    let pair = laboratory.pair().await?;
+    ensure!(pair.mode == "pair", "the pair was not whole all the time, so that nothing was measured: {pair:?}");
     laboratory.cluster.subnode_mut(0, Side::Second)?.kill().await?;
     wait_until_alone(laboratory).await?;
 
     screen.say(&format!("{} entries are written while the mirror is away …", options.entries));
     let had = laboratory.pair().await?.tail;
-    let full = write(laboratory, &clients, options, &document, had + options.entries).await?;
+    let alone = write(laboratory, &clients, options, &document, had + options.entries).await?;
 
     let half = full / 2.0;
-    screen.say(&format!("{half:.0} transactions a second are half of what it carries …"));
+    screen.say(&format!("{half:.0} transactions a second are half of what both carry …"));
     let steady = Steady::begin(clients.clone(), half, document);
     let seconds = Duration::from_secs(options.seconds);
     sleep(seconds / 5).await;
@@ -238,6 +266,7 @@ async fn stages(laboratory: &mut Laboratory, options: &Options, screen: Screen) 
         pauses,
         entries_per_second: rounded((entries_behind + entries_meanwhile) as f64 / taking),
         full_transactions_per_second: rounded(full),
+        alone_transactions_per_second: rounded(alone),
         half_transactions_per_second: rounded(half),
         latency_before_ms_p50: rounded(before.percentile_ms(50.0)),
         latency_before_ms_p99: rounded(before.percentile_ms(99.0)),
@@ -246,8 +275,25 @@ async fn stages(laboratory: &mut Laboratory, options: &Options, screen: Screen) 
         latency_ratio: rounded(during.percentile_ms(99.0) / before.percentile_ms(99.0)),
         latency_ratio_max: RATIO_MAX,
         transactions_during: during.count(),
-        mirror_folder: options.mirror_folder.clone(),
+        mirror_folder: None,
     })
+}
+
+/// Where the mirror has its files, if not beside the active's.
+fn mirror_folder(options: &Options) -> Option<PathBuf> {
+    let in_memory = || {
+        let free = rustix::fs::statvfs(MEMORY_FOLDER).ok()?;
+        let bytes = free.f_bavail.saturating_mul(free.f_frsize).min(free_memory_bytes()? / 2);
+        (bytes >= MIRROR_BYTES + options.entries * MIRROR_BYTES_AN_ENTRY).then(|| PathBuf::from(MEMORY_FOLDER))
+    };
+    options.mirror_folder.clone().or_else(in_memory)
+}
+
+/// Memory that the system would give without taking it from anybody.
+fn free_memory_bytes() -> Option<u64> {
+    let told = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let available = told.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    available.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1_024)
 }
 
 /// Wait until the mirror has fewer entries to catch up with than that; whether there are enough left then for it to stand still.
@@ -293,6 +339,18 @@ async fn wait_until_alone(laboratory: &Laboratory) -> Result<()> {
         }
         sleep(LOOK_PAUSE).await;
     }
+}
+
+/// Load it fully for so long; how many transactions a second that were, but for the time in which it came to that.
+async fn carried(clients: &[Client], options: &Options, document: &Text) -> Result<f64> {
+    let mut load = Load::begin(clients, options.concurrency, document);
+    let seconds = Duration::from_secs(options.seconds);
+    load.run_for(seconds / 5).await?;
+    let began = Instant::now();
+    load.run_for(seconds).await?;
+    let within = began..Instant::now();
+    let count = load.end().await?.iter().filter(|it| within.contains(&it.at)).count();
+    Ok(count as f64 / seconds.as_secs_f64())
 }
 
 /// Load it fully until its log has so many entries; how many transactions a second that were.

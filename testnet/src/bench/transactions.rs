@@ -89,6 +89,8 @@ pub struct Figures {
     pub bytes_written_per_transaction: f64,
     /// A durable write of 512 bytes on this machine.
     pub fdatasync_us_p50: f64,
+    /// A durable write of 1,024 bytes as the journal of a node with one client makes it.
+    pub journal_sync_us_p50: f64,
     /// A round trip of 512 bytes over loopback on this machine.
     pub loopback_rtt_us_p50: f64,
     /// What the durable writes and round trips of one transaction take on this machine at least.
@@ -288,6 +290,7 @@ fn figures(options: &Options, limits: &Limits, window: &Window, alone: &Samples)
         node_cpu_ms_per_transaction: per_transaction(node_cpu_ms),
         bytes_written_per_transaction: per_transaction(node.bytes_written as f64),
         fdatasync_us_p50: rounded(limits.fdatasync_p50.as_secs_f64() * 1e6),
+        journal_sync_us_p50: rounded(limits.journal_sync_p50.as_secs_f64() * 1e6),
         loopback_rtt_us_p50: rounded(limits.loopback_rtt_p50.as_secs_f64() * 1e6),
         single_client_limit_ms: rounded(limit_ms),
         single_client_ratio: rounded(alone.percentile_ms(50.0) / limit_ms),
@@ -441,6 +444,7 @@ mod tests {
     fn the_figures_stand_beside_the_limits_of_the_same_run() {
         let limits = Limits {
             fdatasync_p50: Duration::from_micros(100),
+            journal_sync_p50: Duration::from_micros(130),
             loopback_rtt_p50: Duration::from_micros(50),
             processors: 2,
         };
@@ -461,7 +465,9 @@ mod tests {
         assert_eq!((figures.processor_limit_transactions_per_second, figures.processor_ratio), (10_000.0, 0.2));
         assert_eq!(figures.bytes_written_per_transaction, 3_000.0);
         let json = serde_json::to_value(&figures).unwrap();
-        for promised in ["in_flight", "latency_ms_p99", "fdatasync_us_p50", "loopback_rtt_us_p50"] {
+        let promised =
+            ["in_flight", "latency_ms_p99", "fdatasync_us_p50", "journal_sync_us_p50", "loopback_rtt_us_p50"];
+        for promised in promised {
             assert!(json[promised].is_number(), "{promised}");
         }
         assert_eq!(json["stages"][1]["share"], 1.0);
