@@ -139,6 +139,23 @@ impl Node {
         self.yields = yields;
     }
 
+    /// Its process has the processors like others from now on, if it [yielded](Self::set_yields) and the system can take that back.
+    pub async fn stop_yielding(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.yields)
+            && let Some(pid) = self.pid()
+        {
+            let mut command = Command::new("chrt");
+            command.args(["--all-tasks", "--other", "--pid", "0", &pid.to_string()]);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let told = command.status().await;
+            // Without it, it was started otherwise.
+            if told.is_ok_and(|told| !told.success()) {
+                bail!("the node's process could not be given the processors back");
+            }
+        }
+        Ok(())
+    }
+
     fn plain_command(&self) -> Command {
         let mut command = if self.yields {
             let mut yielding = yielding();

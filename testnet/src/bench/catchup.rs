@@ -1,7 +1,7 @@
 //! `hansa testnet bench catchup`: the mirror of a pair is away while so many entries are written, comes back, and catches up while the
 //! active sub-node serves at half of what it carries with its mirror; how fast it is, and what whoever is served meanwhile feels of it (M1). A mirror
 //! stands on a machine of its own; here, where it shares processors with the active, its process has them only while nobody else wants
-//! them (`chrt --idle`), unless there is so little to catch up with that nobody feels it.
+//! them (`chrt --idle`), until it has nearly everything, or if there is so little to catch up with that nobody feels it.
 //! Its files are in memory, where there is room, or in a folder on another disk: two journals on one disk wait for each other's syncs, which
 //! two machines never do.
 //! Now and then it stands still: a machine that others use is not as fast all the time, so that what requests take beside a mirror that
@@ -57,6 +57,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 const SETTLE: Duration = Duration::from_secs(1);
 /// With fewer entries it would be whole before it stood still, or anybody felt it.
 const PAUSE_ENTRIES_MIN: u64 = 20_000;
+/// With so few the mirror is nearly one again.
+const NEAR_ENTRIES: u64 = 4_000;
 /// A file system in memory, where the system has one.
 const MEMORY_FOLDER: &str = "/dev/shm";
 /// What a mirror takes there without any entries, at most.
@@ -241,6 +243,9 @@ async fn stages(laboratory: &mut Laboratory, options: &Options, screen: Screen) 
         begun = stood_still.end;
         without.push(stood_still);
     }
+    // Acknowledgements are about to wait for it, and with it for whoever has its processors.
+    until_near(laboratory).await?;
+    laboratory.cluster.subnode_mut(0, Side::Second)?.stop_yielding().await?;
     laboratory.cluster.wait_until_whole(0).await?;
     with.push(begun..Instant::now());
     let tail_whole = laboratory.pair().await?.tail;
@@ -306,6 +311,22 @@ async fn is_nearer_than(laboratory: &Laboratory, entries: u64) -> Result<bool> {
         }
         if pair.lag_entries <= entries {
             return Ok(pair.lag_entries >= PAUSE_ENTRIES_MIN);
+        }
+        if pair.lag_entries < least {
+            (least, seen) = (pair.lag_entries, Instant::now());
+        }
+        ensure!(seen.elapsed() < STALL_MAX, "the mirror came no nearer in {} s: {pair:?}", STALL_MAX.as_secs());
+        sleep(LOOK_PAUSE).await;
+    }
+}
+
+/// Wait until the mirror has nearly everything, or is one again.
+async fn until_near(laboratory: &Laboratory) -> Result<()> {
+    let (mut least, mut seen) = (u64::MAX, Instant::now());
+    loop {
+        let pair = laboratory.pair().await?;
+        if pair.mode != "solo" || pair.lag_entries <= NEAR_ENTRIES {
+            return Ok(());
         }
         if pair.lag_entries < least {
             (least, seen) = (pair.lag_entries, Instant::now());
