@@ -69,7 +69,7 @@ impl Desk {
     /// The journal knows how long what counts may leave without another word: this thread may come too late to stop it.
     pub(super) fn lease(&self) {
         let picture = self.pair.picture();
-        self.seen.pair(picture.state == pair::State::ActivePair);
+        self.seen.set_paired(picture.state == pair::State::ActivePair);
         match picture.state {
             pair::State::ActivePair | pair::State::Switching => {
                 self.journal.lease(Some(picture.lease_until.unwrap_or_default()));

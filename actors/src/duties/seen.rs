@@ -36,7 +36,7 @@ impl Seen {
     }
 
     /// Whether acknowledgements wait for the other sub-node from now on.
-    pub(super) fn pair(&self, is_paired: bool) {
+    pub(super) fn set_paired(&self, is_paired: bool) {
         self.is_paired.store(is_paired, Ordering::Relaxed);
     }
 
@@ -131,7 +131,7 @@ mod tests {
         drop_behind_others(Dropped(done));
         sent.await.unwrap();
         yield_now().await;
-        let order: Vec<_> = order.iter().collect();
+        let order: Vec<_> = order.try_iter().collect();
         assert_eq!(order, ["the link has it", "it is sent", "the writer is woken"]);
     }
 

@@ -33,7 +33,8 @@ pub trait Watch: Send + Sync + 'static {
     /// are the ends of the epochs that go on or begin with them, ascending.
     fn sealed(&self, ends: &[Position]);
     /// Whoever appended sealed what [`Self::sealed`] told of, and the writer rests. It writes when `waking` is dropped, which shall be as
-    /// soon as what was sealed is on its way to the other sub-node: waking a thread takes longer than that.
+    /// soon as what was sealed is on its way to the other sub-node: waking a thread takes longer than that. Whatever is
+    /// appended next wakes it as well, and whoever waits for it.
     fn sealed_ahead(&self, waking: Waking) {
         drop(waking);
     }

@@ -1,6 +1,7 @@
 //! Where the writer sits: its own thread works there, and rests when there is nothing to do. Meanwhile whoever appends may seal what
 //! they brought, so that the other sub-node of a pair is told of it before that thread has woken up; writing it, and everything that
-//! may wait, is left to the thread, which is woken when that is on its way ([`Waking`]). Called by [`super::Journal`]; it must not know what a batch is.
+//! may wait, is left to the thread, which is woken when that is on its way ([`Waking`]). Called by [`super::Journal`]; it must not know
+//! what a batch is.
 //!
 //! Nobody waits for the seat but the writer's thread, and that only for as long as sealing a small batch takes. Whoever is in the seat
 //! may lock the queue, and never waits for it the other way round.
@@ -96,15 +97,15 @@ impl<E: Send + 'static> Shared<E> {
             None => {
                 let woken = self.queued.wait_while(queue, |queue| queue.writer == WriterIs::AtRest);
                 woken.unwrap_or_else(PoisonError::into_inner).writer = WriterIs::AtWork;
+                true
             }
             Some(rest) => {
                 let waited = self.queued.wait_timeout_while(queue, rest, |queue| queue.writer == WriterIs::AtRest);
                 let (mut queue, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
                 queue.writer = WriterIs::AtWork;
-                return !timeout.timed_out();
+                !timeout.timed_out()
             }
         }
-        true
     }
 
     /// Wake the writer, unless it is at work, for something that was queued.

@@ -1,9 +1,9 @@
 //! `hansa testnet bench catchup`: the mirror of a pair is away while so many entries are written, comes back, and catches up while the
-//! active sub-node serves at half of what it carries with its mirror; how fast it is, and what whoever is served meanwhile feels of it (M1). A mirror
-//! stands on a machine of its own; here, where it shares processors with the active, its process has them only while nobody else wants
-//! them (`chrt --idle`), until it has nearly everything, or if there is so little to catch up with that nobody feels it.
-//! Its files are in memory, where there is room, or in a folder on another disk: two journals on one disk wait for each other's syncs, which
-//! two machines never do.
+//! active sub-node serves at half of what it carries with its mirror; how fast it is, and what whoever is served meanwhile feels of it
+//! (M1). A mirror stands on a machine of its own; here, where it shares processors with the active, its process has them only while
+//! nobody else wants them (`chrt --idle`), until it has nearly everything, unless there is so little to catch up with that nobody feels
+//! it. Its files are in memory, where there is room, or in a folder on another disk: two journals on one disk wait for each other's
+//! syncs, which two machines never do.
 //! Now and then it stands still: a machine that others use is not as fast all the time, so that what requests take beside a mirror that
 //! catches up is held against what they take in the same minutes without one.
 
@@ -244,7 +244,7 @@ async fn stages(laboratory: &mut Laboratory, options: &Options, screen: Screen) 
         without.push(stood_still);
     }
     // Acknowledgements are about to wait for it, and with it for whoever has its processors.
-    until_near(laboratory).await?;
+    come_near(laboratory, NEAR_ENTRIES).await?;
     laboratory.cluster.subnode_mut(0, Side::Second)?.stop_yielding().await?;
     laboratory.cluster.wait_until_whole(0).await?;
     with.push(begun..Instant::now());
@@ -301,32 +301,21 @@ fn free_memory_bytes() -> Option<u64> {
     available.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1_024)
 }
 
-/// Wait until the mirror has fewer entries to catch up with than that; whether there are enough left then for it to stand still.
+/// Wait until the mirror has at most so many entries to catch up with; whether there are enough left then for it to stand still.
 async fn is_nearer_than(laboratory: &Laboratory, entries: u64) -> Result<bool> {
-    let (mut least, mut seen) = (u64::MAX, Instant::now());
-    loop {
-        let pair = laboratory.pair().await?;
-        if pair.mode != "solo" || entries < PAUSE_ENTRIES_MIN {
-            return Ok(false);
-        }
-        if pair.lag_entries <= entries {
-            return Ok(pair.lag_entries >= PAUSE_ENTRIES_MIN);
-        }
-        if pair.lag_entries < least {
-            (least, seen) = (pair.lag_entries, Instant::now());
-        }
-        ensure!(seen.elapsed() < STALL_MAX, "the mirror came no nearer in {} s: {pair:?}", STALL_MAX.as_secs());
-        sleep(LOOK_PAUSE).await;
-    }
+    Ok(entries >= PAUSE_ENTRIES_MIN && come_near(laboratory, entries).await? >= PAUSE_ENTRIES_MIN)
 }
 
-/// Wait until the mirror has nearly everything, or is one again.
-async fn until_near(laboratory: &Laboratory) -> Result<()> {
+/// Wait until the mirror has at most so many entries to catch up with, or is one again; how many are left then.
+async fn come_near(laboratory: &Laboratory, entries: u64) -> Result<u64> {
     let (mut least, mut seen) = (u64::MAX, Instant::now());
     loop {
         let pair = laboratory.pair().await?;
-        if pair.mode != "solo" || pair.lag_entries <= NEAR_ENTRIES {
-            return Ok(());
+        if pair.mode != "solo" {
+            return Ok(0);
+        }
+        if pair.lag_entries <= entries {
+            return Ok(pair.lag_entries);
         }
         if pair.lag_entries < least {
             (least, seen) = (pair.lag_entries, Instant::now());
