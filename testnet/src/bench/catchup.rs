@@ -104,8 +104,8 @@ pub struct Figures {
     pub pauses: usize,
     /// Entries that it took in, a second, from when it listened until it could take over, but for the time that it stood still.
     pub entries_per_second: f64,
-    /// Transactions a second that the active sub-node carried at full load with its mirror, as it does all the time. Alone it carries
-    /// more here, where the mirror has its share of the same processors: of that no mirror could keep up with the half.
+    /// Transactions a second that the active sub-node carried at full load with its mirror, as it works all the time. Alone it carries
+    /// more here, where the mirror takes its share of the same processors.
     pub full_transactions_per_second: f64,
     /// Those that it carried at full load while the mirror was away.
     pub alone_transactions_per_second: f64,
