@@ -219,7 +219,7 @@ pub const KEYS: &[Key] = &[
         "on_mirror_lost",
         Kind::Choice(&["solo", "halt"]),
         Some("\"solo\""),
-        "What the active does without its mirror: \"solo\" goes on alone as soon as the witnesses hold that it is alone; \"halt\" acknowledges nothing until there is a mirror.",
+        "What the active does without its mirror: \"solo\" goes on alone as soon as the witnesses hold that it is alone; \"halt\" acknowledges nothing until the mirror is back. A mirror that took over serves alone with either.",
     ),
     key(
         "witness",
