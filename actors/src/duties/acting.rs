@@ -78,6 +78,7 @@ impl Desk {
             pair::Effect::Answer { to, epoch, nonce, fork } => {
                 // What was on its way is not wanted any more: it goes on where the logs met.
                 self.shipping = None;
+                self.under_way.clear();
                 let fork = match fork {
                     Some(fork) => self.journal.position(fork.sequence)?,
                     None => None,
@@ -133,6 +134,7 @@ impl Desk {
         self.synced = None;
         self.shipped = Position::default();
         self.shipping = None;
+        self.under_way.clear();
     }
 
     /// What an acknowledgement rests on, by the configuration that holds.
@@ -178,7 +180,8 @@ impl Desk {
     pub(super) fn ship(&mut self) -> Result<(), Fault> {
         let of_now = self.shipping.take().filter(|shipping| shipping.epoch == self.epoch());
         let Some(shipping @ Shipping { epoch, after, through, committed }) = of_now else { return Ok(()) };
-        if self.waits_to_ship().is_some() {
+        self.under_way.acknowledged(self.pair.picture().acknowledged);
+        if !self.under_way.has_room() || self.waits_to_ship().is_some() {
             self.shipping = Some(shipping);
             return Ok(());
         }
@@ -192,7 +195,7 @@ impl Desk {
         } else {
             match self.journal.position(after)? {
                 Some(position) => position,
-                None => return Ok(()),
+                None => return self.unshipped(),
             }
         };
         // What is not kept any more is not sent; the follower asks again, and gets a snapshot.
@@ -200,20 +203,26 @@ impl Desk {
             Ok(entries) => entries,
             Err(fault) => {
                 tracing::warn!(%fault, "entries for the other sub-node cannot be read");
-                return Ok(());
+                return self.unshipped();
             }
         };
-        let Some(last) = entries.last().map(|entry| entry.position) else { return Ok(()) };
+        let Some(last) = entries.last().map(|entry| entry.position) else { return self.unshipped() };
         if last.sequence < through {
             self.shipping = Some(Shipping { epoch, after: last.sequence, through, committed });
         }
+        let bytes = entries.iter().map(|entry| (entry.address.len() + entry.record.len()) as u64).sum();
+        self.under_way.sent(last.sequence, bytes);
         if self.feeds_learner() {
-            let bytes = entries.iter().map(|entry| (entry.address.len() + entry.record.len()) as u64).sum();
             self.pace.sent(Instant::now(), bytes, self.journal.bytes_written());
         }
         self.say_of_pair(self.site.partner, Message::Append { epoch, previous, entries, committed });
         self.shipped = last;
         self.done(pair::Input::Shipped { through: last })?;
+        self.act()
+    }
+
+    fn unshipped(&mut self) -> Result<(), Fault> {
+        self.done(pair::Input::Unshipped)?;
         self.act()
     }
 }

@@ -12,6 +12,7 @@ use super::{
     seen::Seen,
     snapshot::{self, Receiving, Sending},
     stall::Stall,
+    under_way::UnderWay,
 };
 use crate::{clock, journal::Journal, poison::Poison};
 use hansa_core::{
@@ -64,6 +65,7 @@ pub(super) struct Desk {
     /// The last position that was shipped, so that it need not be read again.
     pub(super) shipped: Position,
     pub(super) shipping: Option<Shipping>,
+    pub(super) under_way: UnderWay,
     pub(super) pace: Pace,
     pub(super) took_over: Option<Takeover>,
     /// The pair is ended here, see [`super::retiring`].
@@ -135,6 +137,7 @@ impl Desk {
             switching: None,
             shipped: Position::default(),
             shipping: None,
+            under_way: UnderWay::default(),
             pace: Pace::new(),
             took_over: known.took_over,
             retired: known.retired,
@@ -169,7 +172,7 @@ impl Desk {
 
     /// Whether there are entries to be shipped now, behind what else there is to do.
     pub(super) fn is_shipping(&self) -> bool {
-        self.shipping.is_some() && self.waits_to_ship().is_none()
+        self.shipping.is_some() && self.under_way.has_room() && self.waits_to_ship().is_none()
     }
 
     pub(super) fn tick(&mut self) -> Result<(), Fault> {

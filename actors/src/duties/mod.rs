@@ -19,6 +19,7 @@ mod snapshot;
 mod stall;
 mod status;
 mod talking;
+mod under_way;
 mod word;
 
 pub use snapshot::{PART_BYTES_MAX, Parcel, Progress, RECEIVED, SENT, Stage, UNDER_WAY_BYTES_MAX};

@@ -36,6 +36,8 @@ pub struct Options {
     pub window: u16,
     /// Which side of every pair has half of the other's times, as if two operators had chosen them; with zero none has.
     pub hasty: u8,
+    /// Messages with entries that may be under way to a mirror; with zero as many as there are.
+    pub way: u8,
     /// How long things go wrong.
     pub faults_ms: u64,
 }
@@ -48,6 +50,7 @@ impl Options {
         self.keep = if often(dice) { 1 + dice.below(120) as u16 } else { 0 };
         self.window = if often(dice) { 1 + dice.below(60) as u16 } else { WINDOW };
         self.hasty = dice.below(5).saturating_sub(2) as u8;
+        self.way = if often(dice) { 1 + dice.below(4) as u8 } else { 0 };
     }
 
     /// Those of a seed: some worlds are calm in one respect and wild in another.
@@ -68,6 +71,7 @@ impl Options {
             keep: 0,
             window: WINDOW,
             hasty: 0,
+            way: 0,
             faults_ms: 30_000 + dice.below(90_000),
         }
     }
@@ -99,6 +103,8 @@ pub enum Fault {
     Lie { site: SiteName, ms: u64 },
     /// Somebody sets the clock of a sub-node.
     Set { site: SiteName, back: bool, ms: u64 },
+    /// The operator starts a sub-node anew, with half of the usual times or with the whole; it is back after a while.
+    Retime { site: SiteName, half: bool, ms: u64 },
     /// Connections between organizations break.
     Disconnect,
     /// Clients and services lose their connections.
@@ -170,6 +176,9 @@ impl Schedule {
         for _ in 0..dice.below(2) * dice.below(10) {
             faults.push((dice.below(options.faults_ms), Fault::set(&mut dice, &options)));
         }
+        for _ in 0..dice.below(2) * dice.below(10) * u64::from(options.pairs.min(1)) {
+            faults.push((dice.below(options.faults_ms), Fault::retime(&mut dice, &options)));
+        }
         if flaw == Some(Flaw::AmnesiacWitness) {
             // What it forgets does harm only between two decisions of others, which takes long to hit.
             for _ in 0..options.faults_ms / 1_000 {
@@ -184,9 +193,9 @@ impl Schedule {
     /// Without what came to the stories later: as a search before that found it.
     #[cfg(test)]
     pub(super) fn plain(mut self) -> Self {
-        self.faults.retain(|(_, fault)| !matches!(fault, Fault::Lie { .. } | Fault::Set { .. }));
-        let Options { drift, keep, window, hasty, .. } = &mut self.options;
-        (*drift, *keep, *window, *hasty) = (0, 0, WINDOW, 0);
+        self.faults.retain(|(_, fault)| !matches!(fault, Fault::Lie { .. } | Fault::Set { .. } | Fault::Retime { .. }));
+        let Options { drift, keep, window, hasty, way, .. } = &mut self.options;
+        (*drift, *keep, *window, *hasty, *way) = (0, 0, WINDOW, 0, 0);
         self
     }
 
@@ -254,6 +263,7 @@ impl Options {
             "keep" => self.keep = number(value)?,
             "window" => self.window = number::<std::num::NonZeroU16>(value)?.get(),
             "hasty" => self.hasty = bounded(0, 2)?,
+            "way" => self.way = bounded(0, 100)?,
             "clocks-ms" => self.clocks_ms = number::<u32>(value)?.into(),
             "faults-ms" => self.faults_ms = number::<u32>(value)?.into(),
             _ => return Err("there is no such option".to_owned()),
@@ -265,7 +275,7 @@ impl Options {
 impl fmt::Display for Schedule {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Options { members, pairs, clients, lost, twice, late, slow, halt, clocks_ms, .. } = &self.options;
-        let Options { drift, keep, window, hasty, faults_ms, .. } = &self.options;
+        let Options { drift, keep, window, hasty, way, faults_ms, .. } = &self.options;
         writeln!(out, "seed {}", self.seed)?;
         if let Some(flaw) = self.flaw {
             let name = Flaw::ALL.iter().find(|(known, _)| *known == flaw).map_or("", |(_, name)| *name);
@@ -275,7 +285,7 @@ impl fmt::Display for Schedule {
         writeln!(out, "option lost {lost}\noption twice {twice}\noption late {late}\noption slow {slow}")?;
         writeln!(out, "option halt {}\noption clocks-ms {clocks_ms}", if *halt { "yes" } else { "no" })?;
         writeln!(out, "option drift {drift}\noption keep {keep}\noption window {window}\noption hasty {hasty}")?;
-        writeln!(out, "option faults-ms {faults_ms}")?;
+        writeln!(out, "option way {way}\noption faults-ms {faults_ms}")?;
         self.faults.iter().try_for_each(|(at, fault)| writeln!(out, "at {at} {fault}"))
     }
 }
@@ -321,6 +331,12 @@ impl Fault {
         Self::Set { site: SiteName { organization, side }, back: dice.below(2) == 0, ms: dice.below(5_000) }
     }
 
+    fn retime(dice: &mut Dice, options: &Options) -> Self {
+        let site =
+            SiteName { organization: 1 + dice.below(u64::from(options.pairs)) as u8, side: 1 + dice.below(2) as u8 };
+        Self::Retime { site, half: dice.below(2) == 0, ms: dice.below(400) }
+    }
+
     fn parse(words: &[&str]) -> Result<Self, String> {
         Ok(match *words {
             ["crash", site, "keep", tenths, "for", ms] => {
@@ -343,6 +359,9 @@ impl Fault {
                 let ms = number::<u32>(ms)?.into();
                 Self::Set { site: SiteName::parse(site)?, back: way == "back", ms }
             }
+            ["retime", site, times @ ("half" | "whole"), "for", ms] => {
+                Self::Retime { site: SiteName::parse(site)?, half: times == "half", ms: number(ms)? }
+            }
             ["disconnect"] => Self::Disconnect,
             ["detach"] => Self::Detach,
             _ => return Err("that is nothing that can go wrong".to_owned()),
@@ -363,6 +382,7 @@ impl Fault {
             Self::Slow { .. } => "slow",
             Self::Lie { .. } => "lie",
             Self::Set { .. } => "set",
+            Self::Retime { .. } => "retime",
             Self::Disconnect => "disconnect",
             Self::Detach => "detach",
         }
@@ -377,7 +397,8 @@ impl Fault {
             | Self::Forget { site, .. }
             | Self::Slow { site, .. }
             | Self::Lie { site, .. }
-            | Self::Set { site, .. } => vec![site],
+            | Self::Set { site, .. }
+            | Self::Retime { site, .. } => vec![site],
             Self::Cut { from, to, .. } => vec![from, to],
             Self::Switch { organization } => vec![SiteName { organization, side: 1 }],
             Self::Appoint { organization, without } => {
@@ -422,6 +443,9 @@ impl fmt::Display for Fault {
             Self::Lie { site, ms } => write!(out, "lie {site} for {ms}"),
             Self::Set { site, back, ms } => {
                 write!(out, "set {site} {} by {ms}", if *back { "back" } else { "ahead" })
+            }
+            Self::Retime { site, half, ms } => {
+                write!(out, "retime {site} {} for {ms}", if *half { "half" } else { "whole" })
             }
             Self::Disconnect => write!(out, "disconnect"),
             Self::Detach => write!(out, "detach"),

@@ -219,7 +219,7 @@ pub fn shrink(broken: &Broken) -> Broken {
 }
 
 /// What a search must have seen beside: every fault, and every limit that a world reaches in so short a time.
-pub const HAPPENINGS: [&str; 22] = [
+pub const HAPPENINGS: [&str; 24] = [
     "append full",
     "appoint",
     "beats forgotten",
@@ -235,10 +235,12 @@ pub const HAPPENINGS: [&str; 22] = [
     "lie told",
     "longest pause",
     "set",
+    "retime",
     "slow",
     "snapshot installed",
     "stop",
     "switch",
+    "way full",
     "window full",
     "wipe",
     "witnesses replaced",

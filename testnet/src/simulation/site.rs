@@ -2,6 +2,7 @@
 //! time, where a node has threads; what concerns others it hands to the world. It knows no network and no clock of its own.
 
 mod machines;
+mod shipping;
 
 use super::{
     clock::Clock,
@@ -31,15 +32,13 @@ use hansa_core::{
     signed::{Purpose, Signed},
     transaction::Instance,
 };
+use shipping::{Shipping, Way};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     rc::Rc,
 };
 
 pub use hansa_core::ensemble::Refused;
-
-/// Entries of one message to the follower.
-const APPENDED_ENTRIES_MAX: usize = 64;
 
 /// What waits for the sub-node's own records.
 #[derive(Clone, Debug)]
@@ -115,6 +114,9 @@ pub struct Site {
     definitions: Rc<Vec<Text>>,
     pub timing: Timing,
     on_mirror_lost: OnMirrorLost,
+    way: Way,
+    /// Messages with entries that may be under way at once; without it as many as there are.
+    under_way_max: Option<u8>,
     /// Entries that are kept behind a checkpoint; without it all are, and there is none.
     keep: Option<usize>,
     flaw: Option<Flaw>,
@@ -132,14 +134,15 @@ pub struct Making {
     pub definitions: Rc<Vec<Text>>,
     pub timing: Timing,
     pub on_mirror_lost: OnMirrorLost,
+    pub under_way_max: Option<u8>,
     pub keep: Option<usize>,
     pub flaw: Option<Flaw>,
 }
 
 impl Site {
     pub fn new(making: Making) -> Self {
-        let Making { organization: number, side, journal, clock, definitions, timing, on_mirror_lost, keep, flaw } =
-            making;
+        let Making { organization: number, side, journal, clock, definitions, .. } = making;
+        let Making { timing, on_mirror_lost, under_way_max, keep, flaw, .. } = making;
         let organization_key = signing_key(number);
         let certificate = Certificate {
             subnode: subnode(number, side),
@@ -184,6 +187,8 @@ impl Site {
             definitions,
             timing,
             on_mirror_lost,
+            way: Way::default(),
+            under_way_max,
             keep,
             flaw,
         }
@@ -250,6 +255,7 @@ impl Site {
         self.witnesses.clear();
         self.lies = Lies::default();
         self.pending.clear();
+        self.way = Way::default();
         self.ensemble = Ensemble::default();
         self.sessions.clear();
         (self.taken_in, self.committed, self.told) = (0, 0, 0);
@@ -397,6 +403,7 @@ impl Site {
                 Pending::Pair(effect) => self.effect(now, dice, effect, &mut did)?,
             }
         }
+        self.ship(now, dice, &mut did)?;
         Ok(did)
     }
 
@@ -404,30 +411,14 @@ impl Site {
         match effect {
             pair::Effect::Send { to, message } => did.push(Did::Say { to, message }),
             pair::Effect::Ship { to, epoch, after, through, committed } => {
-                let disk = &self.writing.disk;
-                if (through as usize) < disk.end() {
+                if (through as usize) < self.disk().end() {
                     self.seen.push("window full");
                 }
-                let Some(mut previous) = disk.position(after) else {
-                    // What is not kept any more is not sent; the follower asks again, and gets a snapshot.
-                    return Ok(());
-                };
-                let mut ends = Vec::new();
-                for entries in disk.entries(after as usize, through as usize).chunks(APPENDED_ENTRIES_MAX) {
-                    if entries.len() == APPENDED_ENTRIES_MAX {
-                        self.seen.push("append full");
-                    }
-                    let entries = entries.to_vec();
-                    let end = entries.last().expect("a chunk is not empty").position;
-                    did.push(Did::Say { to, message: Message::Append { epoch, previous, entries, committed } });
-                    ends.push(end);
-                    previous = end;
-                }
-                for through in ends {
-                    self.pair_input(now, dice, pair::Input::Shipped { through })?;
-                }
+                self.way.want(Shipping { to, epoch, after, through, committed });
             }
             pair::Effect::Answer { to, epoch, nonce, fork } => {
+                // What was on its way is not wanted any more: it goes on where the logs met.
+                self.way = Way::default();
                 let message = match fork.and_then(|fork| self.writing.disk.position(fork.sequence)) {
                     Some(fork) => Message::Tail { epoch, fork, nonce },
                     None => {
@@ -442,6 +433,7 @@ impl Site {
                 let there = self.writing.disk.position(after.sequence);
                 assert_eq!(there, Some(after), "a log is cut where it is not the other's");
                 let removed = self.writing.disk.cut(sequence);
+                self.way = Way::default();
                 self.told = self.told.min(sequence);
                 if self.taken_in > sequence {
                     self.forget_machines();
@@ -482,6 +474,7 @@ impl Site {
                 self.forget_machines();
                 self.writing.outward.clear();
                 self.sessions.clear();
+                self.way = Way::default();
                 let disk = &mut self.writing.disk;
                 disk.cut(tail.sequence as usize);
                 self.told = disk.end();

@@ -1,6 +1,6 @@
 //! What goes wrong in the simulated world, and how it heals.
 
-use super::{Event, Person, World, subnode_of};
+use super::{Event, Person, World, subnode_of, timing};
 use crate::simulation::{
     invariants::Violation,
     options::{Fault, SiteName},
@@ -90,6 +90,15 @@ impl World {
                 let site = self.place(site);
                 let by_ms = i64::try_from(ms).expect("a schedule's times are short");
                 self.sites[site].set_clock(if back { -by_ms } else { by_ms });
+            }
+            Fault::Retime { site, half, ms } => {
+                let site = self.place(site);
+                let kept = self.sites[site].undurable();
+                let timing = timing(self.schedule.options.window, half);
+                self.end(site, ms, |site| {
+                    site.crash(kept);
+                    site.timing = timing;
+                })?;
             }
             Fault::Disconnect => self.drop_stale()?,
             Fault::Detach => {

@@ -183,8 +183,7 @@ impl World {
         for number in 1..=members {
             for side in 0..if number <= schedule.options.pairs { 2 } else { 1 } {
                 names.push(SiteName { organization: number, side: side + 1 });
-                let Options { drift, keep, window, hasty, .. } = schedule.options;
-                let part = if hasty == side + 1 { 2 } else { 1 };
+                let Options { drift, keep, window, hasty, way, .. } = schedule.options;
                 let ahead_ms = dice.below(schedule.options.clocks_ms + 1);
                 let fast = if drift == 0 { 0 } else { dice.below(2 * u64::from(drift) + 1) as i64 - i64::from(drift) };
                 sites.push(Site::new(Making {
@@ -193,16 +192,9 @@ impl World {
                     journal: names.len() as u64,
                     clock: Clock::new(ahead_ms, fast),
                     definitions: Rc::clone(&definitions),
-                    timing: Timing {
-                        window_entries: window.into(),
-                        near_entries: Timing::LAN.near_entries.min(window.into()),
-                        beat_ms: Timing::LAN.beat_ms / part,
-                        lease_ms: Timing::LAN.lease_ms / part,
-                        grace_ms: Timing::LAN.grace_ms / part,
-                        retry_ms: Timing::LAN.retry_ms / part,
-                        ..Timing::LAN
-                    },
+                    timing: timing(window, hasty == side + 1),
                     on_mirror_lost: if schedule.options.halt { OnMirrorLost::Halt } else { OnMirrorLost::Solo },
+                    under_way_max: (way > 0).then_some(way),
                     keep: (keep > 0).then_some(keep.into()),
                     flaw: schedule.flaw,
                 }));
@@ -563,6 +555,20 @@ impl World {
 const LIVE: &str = "after healing everything accepted is answered, and pairs are whole";
 
 /// Organizations are numbered from zero here, and from one where they have names.
+/// The times of a sub-node: of one building, or half of them, as if its operator had been in a hurry.
+fn timing(window: u16, half: bool) -> Timing {
+    let part = if half { 2 } else { 1 };
+    Timing {
+        window_entries: window.into(),
+        near_entries: Timing::LAN.near_entries.min(window.into()),
+        beat_ms: Timing::LAN.beat_ms / part,
+        lease_ms: Timing::LAN.lease_ms / part,
+        grace_ms: Timing::LAN.grace_ms / part,
+        retry_ms: Timing::LAN.retry_ms / part,
+        ..Timing::LAN
+    }
+}
+
 fn organization_id(number: usize) -> OrganizationId {
     organization(number as u8 + 1)
 }

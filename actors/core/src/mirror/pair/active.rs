@@ -54,6 +54,12 @@ impl Turn<'_> {
         }
     }
 
+    /// The follower hears from the next beat that nothing is sent to it, and asks anew; perhaps it gets a snapshot.
+    pub(super) fn unshipped(&mut self) {
+        let Partner { heard, unfit, .. } = self.life.partner;
+        self.life.partner = Partner { heard, unfit, ..Partner::default() };
+    }
+
     pub(super) fn acknowledged(&mut self, member: MemberId, durable: Position) {
         let partner = &mut self.life.partner;
         partner.heard = Some(self.now);
@@ -203,12 +209,7 @@ impl Turn<'_> {
         let witnesses = Witnesses::new(witnesses);
         let is_held = self.configuration().is_none_or(|held| held.witnesses == witnesses);
         match self.life.state {
-            State::ActivePair | State::ActiveSolo => {}
-            // What was asked for before can be taken back.
-            State::Suspect if is_held => {}
-            State::Suspect => {
-                return not_ready("the mirror is missed just now, and nothing is decided before it is back or lost");
-            }
+            State::ActivePair | State::ActiveSolo | State::Suspect => {}
             state if state.serves() => return not_ready("who serves is being decided on just now"),
             _ => return not_ready("this sub-node is not the active one"),
         }
@@ -263,7 +264,7 @@ impl Turn<'_> {
         if is_due(self.life.beat_at) {
             self.life.beat += 1;
             let (nonce, epoch, committed) = (self.life.beat, self.epoch(), self.life.committed.sequence);
-            let (knows, sent) = (self.life.partner.member.is_some(), self.life.partner.sent_through);
+            let (knows, sent) = (self.life.partner.member.is_some(), self.life.partner.sent());
             if self.life.beats.len() == BEATS_MAX {
                 self.life.beats.pop_front();
             }

@@ -8,7 +8,7 @@ use super::{
         flaw::Flaw,
         message::{History, Message, Position},
     },
-    Alarm, Effect, State,
+    Alarm, Effect, Record, State,
     turn::Turn,
 };
 use crate::moment::Moment;
@@ -129,6 +129,7 @@ impl Turn<'_> {
             // It has asked to be active: from here on it grants no lease.
             return;
         }
+        self.tell_grace();
         self.be_patient();
         let (epoch, member) = (self.epoch(), self.site.member);
         let (fit, grace_ms) = (!self.life.unfit, self.site.timing.grace_ms);
@@ -150,9 +151,20 @@ impl Turn<'_> {
         }
     }
 
+    /// The grace that leases rest on is remembered before it is said. A shorter one than before takes its place when whoever waits as long
+    /// as that outlasts every lease of before.
+    fn tell_grace(&mut self) {
+        let (told_ms, grace_ms) = (self.told_grace_ms, self.site.timing.grace_ms);
+        let outlasts = self.life.grace_until <= Some(self.now.plus_ms(grace_ms));
+        if grace_ms > told_ms || grace_ms < told_ms && outlasts {
+            self.told_grace_ms = grace_ms;
+            self.records.push(Record::GraceTold(grace_ms));
+        }
+    }
+
     fn be_patient(&mut self) {
         if matches!(self.life.state, State::Mirror | State::Learner) {
-            self.life.grace_until = Some(self.now.plus_ms(self.site.timing.grace_ms));
+            self.life.grace_until = self.life.grace_until.max(Some(self.now.plus_ms(self.site.timing.grace_ms)));
             if self.life.alarm == Some(Alarm::ActiveSilent) {
                 self.life.alarm = None;
                 // The active is back, so that it answers soon.

@@ -2,8 +2,8 @@
 //! `docs/protocols/mirror.md` (M1 to M4). The shell tells it what its log has and what its partner and the witnesses say; it
 //! answers with what counts, what to send and what to cut. It must not know what entries mean, and it never waits.
 //!
-//! What it stores is small: the last configuration with its proof, and how many ballots it used. All else lives with the process:
-//! a restart asks again. That life is copied when something is decided and recorded whole, unjournaled, so that absorbing stays
+//! What it stores is small: the last configuration with its proof, how many ballots it used, and how long it said that it waits. All
+//! else lives with the process: a restart asks again. That life is copied when something is decided and recorded whole, unjournaled, so that absorbing stays
 //! the only mutation.
 
 mod active;
@@ -178,6 +178,9 @@ impl State {
 pub struct Pair {
     certified: Option<Box<Certified>>,
     rounds: u64,
+    /// How long it said that it waits, where leases that rest on that may still run.
+    #[serde(default)]
+    told_grace_ms: u64,
     #[serde(skip)]
     life: Arc<Life>,
 }
@@ -250,6 +253,13 @@ struct Partner {
     unfit: bool,
 }
 
+impl Partner {
+    /// Up to where it was sent the log. Less than it is to be sent, while the way there has no room.
+    fn sent(&self) -> u64 {
+        self.shipped.back().map_or(self.acked.sequence.max(self.fork), |end| end.sequence)
+    }
+}
+
 /// What an operator must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Alarm {
@@ -270,6 +280,8 @@ pub enum Record {
     Adopted(Box<Certified>),
     /// So many ballots are used.
     Balloted(u64),
+    /// It says from now on that it waits so long, in milliseconds.
+    GraceTold(u64),
     /// The life of the process went on; not journaled.
     #[serde(skip)]
     Lived(Arc<Life>),
@@ -300,6 +312,8 @@ pub enum Input {
         /// Up to where.
         through: Position,
     },
+    /// Entries that were to be sent to the follower cannot be read, or are not kept any more.
+    Unshipped,
     /// The state of a snapshot is in place, and durable.
     Installed {
         /// What it reflects.
@@ -338,7 +352,8 @@ pub enum Effect {
         /// What.
         message: Message,
     },
-    /// Send the log's entries from one sequence, exclusive, through another as a [`Message::Append`], and say [`Input::Shipped`].
+    /// Send the log's entries from one sequence, exclusive, through another as [`Message::Append`]s, as soon as the way has room, and say
+    /// [`Input::Shipped`] of each; or [`Input::Unshipped`].
     Ship {
         /// To whom.
         to: SubnodeId,
@@ -492,6 +507,7 @@ impl Machine for Pair {
         match record {
             Record::Adopted(certified) => self.certified = Some(certified.clone()),
             Record::Balloted(rounds) => self.rounds = *rounds,
+            Record::GraceTold(grace_ms) => self.told_grace_ms = *grace_ms,
             Record::Lived(life) => self.life = Arc::clone(life),
         }
     }

@@ -28,7 +28,8 @@ const FAR: u64 = 64;
 impl Pair {
     /// Hash what distinguishes it; what else it is, is told. Nothing asks how long ago something was beyond a lease.
     pub fn pictured(&self, now: Moment, lease_ms: u64, to: &mut impl Hasher) -> Numbers {
-        let Self { certified, rounds, life } = self;
+        // All times of a side are the same here, so what it said that it waits is what it waits.
+        let Self { certified, rounds, told_grace_ms: _, life } = self;
         let until = |at: &Option<Moment>| at.map(|at| at.since_ms(now).min(FAR));
         let since = |at: &Moment| now.since_ms(*at).min(lease_ms);
         certified.as_deref().map(|certified| told(&certified.configuration)).hash(to);

@@ -28,15 +28,17 @@ pub(super) struct Turn<'a> {
     pub(super) life: Life,
     certified: Option<Box<Certified>>,
     rounds: u64,
-    records: Vec<Record>,
+    pub(super) told_grace_ms: u64,
+    pub(super) records: Vec<Record>,
     effects: Vec<Effect>,
 }
 
 impl<'a> Turn<'a> {
     pub(super) fn new(pair: &'a Pair, site: &'a Site, now: Moment, dice: &'a mut Dice) -> Self {
         let certified = pair.certified.clone();
-        let (life, rounds) = ((*pair.life).clone(), pair.rounds);
-        Self { site, now, dice, before: &pair.life, life, certified, rounds, records: Vec::new(), effects: Vec::new() }
+        let (life, rounds, told_grace_ms) = ((*pair.life).clone(), pair.rounds, pair.told_grace_ms);
+        let (records, effects) = (Vec::new(), Vec::new());
+        Self { site, now, dice, before: &pair.life, life, certified, rounds, told_grace_ms, records, effects }
     }
 
     pub(super) fn end(mut self) -> Decision<Pair> {
@@ -91,6 +93,7 @@ impl<'a> Turn<'a> {
             Input::Sealed { ends } => self.sealed(&ends),
             Input::Synced { durable } => self.synced(durable),
             Input::Shipped { through } => self.shipped(through),
+            Input::Unshipped => self.unshipped(),
             Input::Installed { history } => self.installed(history),
             Input::Heard { from, message } => self.heard(from, message)?,
             Input::Connected => self.connected(),
@@ -251,7 +254,8 @@ impl<'a> Turn<'a> {
             let served = self.life.state.serves() || self.life.state == State::Boot;
             let life = &mut self.life;
             life.state = if mode.mirror() == Some(me) { State::Mirror } else { State::Learner };
-            life.grace_until = Some(now.plus_ms(timing.grace_ms));
+            // The active may hold a lease that rests on what this sub-node said before it was started with another profile.
+            life.grace_until = Some(now.plus_ms(timing.grace_ms.max(self.told_grace_ms)));
             life.held = false;
             if served {
                 let tail = self.life.history.tail();

@@ -27,6 +27,10 @@ struct World {
     /// Witnesses that hear nothing any more.
     away: Vec<SubnodeId>,
     wires: VecDeque<(SubnodeId, SubnodeId, Message)>,
+    /// The way to the follower has no room for entries.
+    keeps_back: bool,
+    /// How often a follower asked.
+    questions: u64,
 }
 
 impl World {
@@ -53,6 +57,8 @@ impl World {
             witnesses: (11..17).map(Kept::new).collect(),
             away: Vec::new(),
             wires: VecDeque::new(),
+            keeps_back: false,
+            questions: 0,
         };
         let first = founded(Mode::Solo { active: member(1) }, four());
         for node in 0..2 {
@@ -76,6 +82,7 @@ impl World {
         let node = &mut self.nodes[number];
         match effect {
             Effect::Send { to, message } => self.wires.push_back((own, to, message)),
+            Effect::Ship { .. } if self.keeps_back => {}
             Effect::Ship { to, epoch, after, through, committed } => {
                 let previous = node.position(after);
                 let entries = node.log[after as usize..through as usize].to_vec();
@@ -139,6 +146,7 @@ impl World {
         if number(from).is_some_and(|number| self.down[number]) {
             return;
         }
+        self.questions += u64::from(matches!(message, Message::Join { .. }));
         match number(to) {
             Some(number) if self.down[number] => {}
             None if self.away.contains(&to) => {}
@@ -487,21 +495,75 @@ fn an_appointment_that_is_taken_back_is_asked_for_no_more_or_was_decided() {
     }
 }
 
-// An active that must not serve alone waits for its mirror; what it asked the witnesses for in vain can be taken back all the same.
+// M3: an active that must not serve alone waits for its mirror, and must not need for that the witnesses that it has.
 #[test]
-fn an_appointment_can_be_taken_back_while_the_mirror_is_missed() {
+fn witnesses_are_replaced_while_an_active_that_must_not_serve_alone_waits_for_its_mirror() {
     let mut world = whole_pair(OnMirrorLost::Halt);
-    world.away = world.witnesses.iter().map(|it| it.bench.witness.subnode).collect();
     let before = witnesses(&world, 0);
-    world.tell(0, Input::Appoint(others())).unwrap();
     world.down[1] = true;
     world.pass(1_000);
-    assert_eq!((world.states()[0], world.nodes[0].pair.picture().proposes), (State::Suspect, true));
-    assert_eq!(world.tell(0, Input::Appoint(others())).unwrap_err().code, Code::PairNotReady);
+    world.write(0);
+    assert_eq!(world.states()[0], State::Suspect);
+    // Taken back while nobody decides.
+    world.away = before.iter().map(|it| it.subnode).collect();
+    world.tell(0, Input::Appoint(others())).unwrap();
+    world.pass(300);
+    assert!(world.nodes[0].pair.picture().proposes);
     world.tell(0, Input::Appoint(before.clone())).unwrap();
     assert!(!world.nodes[0].pair.picture().proposes);
+    // And decided.
     world.away.clear();
+    world.tell(0, Input::Appoint(others())).unwrap();
+    world.pass(1_000);
+    assert_eq!((world.states()[0], witnesses(&world, 0)), (State::Suspect, others()));
+    assert_eq!(world.nodes[0].committed, 0, "it still waits");
     world.restart(1);
     world.pass(1_000);
-    assert_eq!((world.states(), witnesses(&world, 0)), ([State::ActivePair, State::Mirror], before));
+    assert_eq!((world.states(), world.nodes[0].committed), ([State::ActivePair, State::Mirror], 1));
+    assert_eq!(witnesses(&world, 1), others());
+}
+
+// M3: a lease rests on what the mirror said that it waits, also if it was started with another profile since.
+#[test]
+fn a_mirror_that_comes_back_with_shorter_times_waits_for_what_it_granted_before() {
+    let mut world = whole_pair(OnMirrorLost::Solo);
+    let half = Timing { beat_ms: 50, lease_ms: 150, grace_ms: 200, retry_ms: 50, ..Timing::LAN };
+    let takes_over = |world: &mut World| {
+        let begun = world.now;
+        world.down[0] = true;
+        world.restart(1);
+        while world.states()[1] == State::Mirror {
+            world.pass(10);
+        }
+        world.now.since_ms(begun)
+    };
+    world.pass(Timing::LAN.beat_ms);
+    let lease_until = world.nodes[0].pair.picture().lease_until.expect("the mirror answered");
+    world.nodes[1].site.timing = half;
+    takes_over(&mut world);
+    assert!(world.now >= lease_until, "{:?} is before {lease_until:?}", world.now);
+
+    // What it says now counts as soon as no lease of before can run.
+    let mut world = whole_pair(OnMirrorLost::Solo);
+    world.nodes[1].site.timing = half;
+    world.restart(1);
+    world.pass(1_000);
+    let waited_ms = takes_over(&mut world);
+    assert!((half.grace_ms..Timing::LAN.grace_ms).contains(&waited_ms), "{waited_ms} ms");
+}
+
+// X2: what the way has no room for yet is not lost, and what cannot be sent any more is not waited for.
+#[test]
+fn what_waits_for_room_on_the_way_is_not_asked_for_and_what_is_not_kept_is_asked_for_anew() {
+    let mut world = whole_pair(OnMirrorLost::Solo);
+    world.keeps_back = true;
+    world.questions = 0;
+    (0..3).for_each(|_| world.write(0));
+    world.pass(2_000);
+    assert_eq!((world.states(), world.questions), ([State::ActivePair, State::Mirror], 0));
+    assert_eq!(world.nodes[0].committed, 0);
+    world.keeps_back = false;
+    world.tell(0, Input::Unshipped).unwrap();
+    world.pass(500);
+    assert_eq!((world.nodes[0].committed, world.questions), (3, 1));
 }

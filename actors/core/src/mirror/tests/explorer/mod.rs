@@ -157,6 +157,17 @@ fn replacing(rules: Rules) -> World {
     world
 }
 
+/// A must not serve alone and misses B, and others are being appointed meanwhile.
+fn waiting(rules: Rules) -> World {
+    let mut world = whole(rules);
+    while states(&world)[0] != State::Suspect {
+        world.wires.retain(|wire| wire.to >= 2);
+        world = ring(world, 0);
+    }
+    world.appoint(0);
+    world
+}
+
 type Start = fn(Rules) -> World;
 const STARTS: [(&str, Start); 8] = [
     ("founded", founded),
@@ -198,6 +209,8 @@ fn in_no_order_of_anything_does_what_must_hold_not_hold() {
     for (name, start) in STARTS {
         holds(name, start, rules(1, Far::Steps), Far::Steps, 5);
     }
+    let halting = Rules { on_mirror_lost: OnMirrorLost::Halt, ..rules(1, Far::Steps) };
+    holds("waiting", waiting, halting, Far::Steps, 5);
 }
 
 // M3, X2.
@@ -217,6 +230,7 @@ fn no_single_mishap_breaks_what_must_hold() {
     }
     let halting = Rules { on_mirror_lost: OnMirrorLost::Halt, ..rules(1, Far::Mishaps) };
     holds("whole", whole, halting, Far::Mishaps, 1);
+    holds("replacing", replacing, halting, Far::Mishaps, 1);
 }
 
 /// What is built in wrong, from where that shows, how far away, and as what.

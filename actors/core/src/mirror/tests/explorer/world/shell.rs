@@ -150,7 +150,7 @@ impl World {
                         match record {
                             pair::Record::Balloted(used) => *rounds = used,
                             pair::Record::Adopted(_) => *adopted = Some(record),
-                            pair::Record::Lived(_) => {}
+                            pair::Record::GraceTold(_) | pair::Record::Lived(_) => {}
                         }
                     }
                     effects.extend(caused);
@@ -166,7 +166,10 @@ impl World {
         match effect {
             Effect::Send { to, message } => self.say(side, to, message),
             Effect::Ship { to, epoch, after, through, committed } => {
-                let Some(previous) = node.position(after) else { return Ok(()) };
+                let Some(previous) = node.position(after) else {
+                    inputs.push_back(Input::Unshipped);
+                    return Ok(());
+                };
                 let entries = node.log.iter().take(through as usize).skip(after as usize);
                 let entries: Vec<_> = entries.map(|position| entry(*position)).collect();
                 let Some(through) = entries.last().map(|entry| entry.position) else { return Ok(()) };
