@@ -30,8 +30,8 @@ impl Which {
 /// Some transactions, the newest first.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// They.
-    pub transactions: Vec<(TransactionId, Instance)>,
+    /// They; and why one that is stored cannot be read. It has its place, and keeps nobody from the others.
+    pub transactions: Vec<(TransactionId, Result<Instance, Fault>)>,
     /// Before which the next page begins; none if this is the last.
     pub next: Option<TransactionId>,
 }
@@ -53,7 +53,9 @@ impl House {
         let seen = self.look_all::<Instance, _>(move |sight| {
             sight.newest_before(before.as_ref(), count_max, |machine| which.has(machine.is_ended()))
         });
-        let mut pages = seen.await;
+        let seen: Vec<Vec<_>> = seen.await;
+        let readable = |page: Vec<(TransactionId, Instance)>| page.into_iter().map(|(id, it)| (id, Ok(it))).collect();
+        let mut pages: Vec<Vec<_>> = seen.into_iter().map(readable).collect();
         let from = before.map_or_else(|| vec![0xff; 17], |id| id.to_bytes());
         for (ended, kind) in [(false, 0), (true, ENDED)] {
             if which.has(ended) {
@@ -61,8 +63,8 @@ impl House {
                 let page = self.common.store.scan(Kind::Transaction as u8 | kind, &from, true, count_max + 1)?;
                 let others = page.into_iter().filter(|(key, _)| *key != from).take(count_max);
                 let read = others.filter_map(|(key, bytes)| Some((TransactionId::from_bytes(&key)?, bytes)));
-                let decoded = read.map(|(id, bytes)| Ok((id, decode::<Instance>(&id, &bytes)?.machine)));
-                pages.push(decoded.collect::<Result<Vec<_>, Fault>>()?);
+                pages
+                    .push(read.map(|(id, bytes)| (id, decode::<Instance>(&id, &bytes).map(|it| it.machine))).collect());
             }
         }
         // Where a page is full, there may be more behind its last, so nothing behind that may be told yet.

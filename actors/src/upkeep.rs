@@ -65,9 +65,11 @@ impl House {
         let mut upkeep = Upkeep { next: before, ..Upkeep::default() };
         while (upkeep.looked as usize) < UPKEEP_MAX {
             let page = self.transactions_before(upkeep.next, Which::Open, AT_ONCE).await?;
-            let ids: Vec<_> = page.transactions.iter().map(|(id, _)| *id).collect();
+            upkeep.looked += page.transactions.len() as u64;
+            // One that cannot be read cannot go on, and whoever tried would end the node.
+            let readable = page.transactions.iter().filter(|(_, read)| read.is_ok());
+            let ids: Vec<_> = readable.map(|(id, _)| *id).collect();
             self.resume_these(&ids).await;
-            upkeep.looked += ids.len() as u64;
             upkeep.done += ids.len() as u64;
             upkeep.next = page.next;
             if upkeep.next.is_none() {

@@ -3,6 +3,7 @@
 
 use crate::fixture::{CLIENT, DESK, Node, copied, definition, transaction, until};
 use hansa_actors::{
+    listing::Which,
     store::{Changes, RedbStore, Store as _},
     switchboard::WAITING_MAX,
 };
@@ -15,6 +16,9 @@ use hansa_core::{
     transaction::Instance,
 };
 use std::sync::{Arc, mpsc};
+
+/// What the kind of a transaction has with it in the store when it has ended.
+const ENDED: u8 = 0x80;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shard_with_too_many_orders_waiting_is_busy_until_they_are_done() {
@@ -145,4 +149,42 @@ async fn a_transaction_that_cannot_be_read_is_fatal_and_not_taken_for_a_new_one(
     let _ = node.house.admit(submission);
     assert_eq!(node.house.statistics().journal.tail, node.house.statistics().journal.durable);
     assert_eq!(node.house.statistics().transactions_open, 0);
+}
+
+/// One that ended and that nobody can read any more has its place in the list, and keeps nobody from the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_has_what_can_be_read_and_says_what_cannot() {
+    let node = Node::found(&[definition("purchase", "", 1)], 8, |_| ()).await;
+    let mut ids = [1, 2, 3, 4, 5].map(transaction);
+    ids.sort_by(|one, other| other.cmp(one));
+    for id in ids {
+        node.submit(id, "purchase").await.unwrap();
+        node.cancel(id).await.unwrap();
+        node.awaited(id).await;
+    }
+    node.house.stop().await.unwrap();
+    let folder = copied(node.folder.path());
+    {
+        let store = RedbStore::open(&folder.path().join("lookup.redb")).unwrap();
+        let key = |id: TransactionId| (Kind::Transaction as u8 | ENDED, id.to_bytes());
+        assert!(store.get(key(ids[2]).0, &key(ids[2]).1).unwrap().is_some());
+        let spoilt = [ids[1], ids[2]].map(|id| (key(id), Some(vec![0xff; 40])));
+        store.commit(&Changes::from(spoilt), store.position()).unwrap();
+    }
+    let node = Node::open(folder, |_| ()).await;
+    for count_max in 1..7 {
+        let (mut before, mut listed) = (None, Vec::new());
+        loop {
+            let page = node.house.transactions_before(before, Which::Ended, count_max).await.unwrap();
+            listed.extend(page.transactions.into_iter().map(|(id, read)| (id, read.map_err(|fault| fault.code).err())));
+            before = page.next;
+            if before.is_none() {
+                break;
+            }
+        }
+        let spoilt = Some(Code::StoreFailed);
+        let expected = [(ids[0], None), (ids[1], spoilt), (ids[2], spoilt), (ids[3], None), (ids[4], None)];
+        assert_eq!(listed, expected, "{count_max} at once");
+    }
+    node.house.stop().await.unwrap();
 }

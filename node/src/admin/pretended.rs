@@ -222,7 +222,7 @@ impl Administration for Pretended {
     }
 
     async fn list(&self, _: ListFilter) -> Result<TransactionPage, Fault> {
-        Ok(TransactionPage { transactions: Vec::new(), next: None })
+        Ok(TransactionPage { transactions: Vec::new(), unreadable: Vec::new(), next: None })
     }
 
     async fn history(&self, id: TransactionId, _: u64) -> Result<HistoryPage, Fault> {

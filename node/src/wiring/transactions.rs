@@ -38,7 +38,7 @@ impl Machines {
     pub(super) async fn transactions_listed(&self, filter: ListFilter) -> Result<TransactionPage, Fault> {
         let count_max = filter.limit.unwrap_or(LIST_DEFAULT) as usize;
         let sought = Sought::new(self, filter)?;
-        let mut page = TransactionPage { transactions: Vec::new(), next: None };
+        let mut page = TransactionPage { transactions: Vec::new(), unreadable: Vec::new(), next: None };
         let (mut before, mut looked) = (sought.newest(), 0);
         loop {
             // A list without a filter needs no more than it has; one with a filter goes on in steps.
@@ -49,8 +49,12 @@ impl Machines {
                 if sought.is_past(id) {
                     return Ok(page);
                 }
-                if let Some(entry) = self.entry(id, &machine, &sought) {
-                    page.transactions.push(entry);
+                match machine {
+                    Ok(machine) => page.transactions.extend(self.entry(id, &machine, &sought)),
+                    Err(fault) => {
+                        tracing::error!(transaction = %id, %fault, "a stored transaction is left out of a list");
+                        page.unreadable.push(id);
+                    }
                 }
                 if page.transactions.len() >= count_max {
                     page.next = Some(id);

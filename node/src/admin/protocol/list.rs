@@ -46,6 +46,9 @@ pub struct ListFilter {
 pub struct TransactionPage {
     /// Those that fit, the newest first.
     pub transactions: Vec<TransactionEntry>,
+    /// Those among them that are stored and cannot be read, so nobody knows whether they fit. To ask for one says why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<TransactionId>,
     /// Ask again with `before` for what follows; none if that was all. A part may be empty and have a next one: each
     /// request looks at a bounded number of transactions.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,7 @@ use crate::admin::{
     time::Time,
 };
 use clap::{Args, ValueEnum as _};
-use hansa_core::ident::{DefinitionName, OperationName};
+use hansa_core::ident::{DefinitionName, OperationName, TransactionId};
 
 /// List transactions, the newest first
 ///
@@ -84,11 +84,12 @@ impl List {
             before: None,
         };
         let mut client = context.client().await?;
-        let mut found: Vec<TransactionEntry> = Vec::new();
+        let (mut found, mut unreadable): (Vec<TransactionEntry>, Vec<TransactionId>) = Default::default();
         // Each request looks at a bounded number, and says where to go on.
         loop {
             let page: TransactionPage = client.ask(&Request::List(Box::new(filter.clone()))).await?;
             found.extend(page.transactions);
+            unreadable.extend(page.unreadable);
             let missing = self.limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
             if page.next.is_none() || missing == 0 {
                 break;
@@ -96,8 +97,19 @@ impl List {
             (filter.before, filter.limit) = (page.next, Some(missing));
         }
         context.show(&found, |found| render::transactions(found));
+        if let Some(warning) = left_out(&unreadable) {
+            eprintln!("{warning}");
+        }
         Ok(())
     }
+}
+
+/// What a list does not have that there is.
+fn left_out(unreadable: &[TransactionId]) -> Option<String> {
+    let ids = unreadable.iter().map(|id| format!("\n  {id}")).collect::<String>();
+    (!unreadable.is_empty()).then(|| {
+        format!("Left out, for what is stored of them cannot be read (`hansa transaction show ID` says why):{ids}")
+    })
 }
 
 #[cfg(test)]
@@ -111,5 +123,12 @@ mod tests {
         assert_eq!(sought("credit=timed-out"), Ok((Some("credit".into()), Some(OperationState::TimedOut))));
         assert_eq!(sought("=failed"), Ok((None, Some(OperationState::Failed))));
         assert!(sought("credit=gone").is_err() && sought("").is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_and_nothing_is_said_without_any() {
+        let id = TransactionId::new(hansa_core::moment::Moment(1), [7; 16]);
+        assert_eq!(left_out(&[]), None);
+        assert!(left_out(&[id]).is_some_and(|warning| warning.contains(&id.to_string())));
     }
 }
