@@ -35,6 +35,9 @@ pub struct Options {
     /// How many events each seed makes at least: where it makes fewer, its story is drawn longer
     #[arg(long, value_name = "COUNT", default_value_t = 0, conflicts_with_all = ["schedule", "scenario"])]
     pub events_min: u64,
+    /// Fail if a transition of the pair's states, a fault or a limit was never seen
+    #[arg(long, conflicts_with = "mutants")]
+    pub cover: bool,
     /// Do not look for the least of a schedule that breaks something
     #[arg(long)]
     pub whole: bool,
@@ -181,6 +184,11 @@ fn tell(found: &Found, options: &Options, screen: Screen) -> Result<()> {
         "transactions": found.transactions,
     }));
     match found.broken.first() {
+        None if options.cover && !(missing.is_empty() && unseen.is_empty()) => {
+            let transitions = missing.iter().map(|(from, to)| format!("from {from:?} to {to:?}"));
+            let never: Vec<_> = transitions.chain(unseen.iter().map(ToString::to_string)).collect();
+            bail!("these seeds never showed: {}", never.join(", "))
+        }
         None => Ok(()),
         Some(broken) => bail!("seed {} broke something: {}", broken.schedule.seed, broken.violation),
     }

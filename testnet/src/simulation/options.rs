@@ -105,6 +105,8 @@ pub enum Fault {
     Set { site: SiteName, back: bool, ms: u64 },
     /// The operator starts a sub-node anew, with half of the usual times or with the whole; it is back after a while.
     Retime { site: SiteName, half: bool, ms: u64 },
+    /// The machines of a sub-node that follows cannot take an entry in, and say so to the pair, until somebody mends that.
+    Poison { site: SiteName, ms: u64 },
     /// Connections between organizations break.
     Disconnect,
     /// Clients and services lose their connections.
@@ -176,8 +178,13 @@ impl Schedule {
         for _ in 0..dice.below(2) * dice.below(10) {
             faults.push((dice.below(options.faults_ms), Fault::set(&mut dice, &options)));
         }
-        for _ in 0..dice.below(2) * dice.below(10) * u64::from(options.pairs.min(1)) {
-            faults.push((dice.below(options.faults_ms), Fault::retime(&mut dice, &options)));
+        if options.pairs > 0 {
+            for _ in 0..dice.below(2) * dice.below(10) {
+                faults.push((dice.below(options.faults_ms), Fault::retime(&mut dice, &options)));
+            }
+            for _ in 0..dice.below(2) * dice.below(5) {
+                faults.push((dice.below(options.faults_ms), Fault::poison(&mut dice, &options)));
+            }
         }
         if flaw == Some(Flaw::AmnesiacWitness) {
             // What it forgets does harm only between two decisions of others, which takes long to hit.
@@ -193,7 +200,9 @@ impl Schedule {
     /// Without what came to the stories later: as a search before that found it.
     #[cfg(test)]
     pub(super) fn plain(mut self) -> Self {
-        self.faults.retain(|(_, fault)| !matches!(fault, Fault::Lie { .. } | Fault::Set { .. } | Fault::Retime { .. }));
+        self.faults.retain(|(_, fault)| {
+            !matches!(fault, Fault::Lie { .. } | Fault::Set { .. } | Fault::Retime { .. } | Fault::Poison { .. })
+        });
         let Options { drift, keep, window, hasty, way, .. } = &mut self.options;
         (*drift, *keep, *window, *hasty, *way) = (0, 0, WINDOW, 0, 0);
         self
@@ -332,9 +341,11 @@ impl Fault {
     }
 
     fn retime(dice: &mut Dice, options: &Options) -> Self {
-        let site =
-            SiteName { organization: 1 + dice.below(u64::from(options.pairs)) as u8, side: 1 + dice.below(2) as u8 };
-        Self::Retime { site, half: dice.below(2) == 0, ms: dice.below(400) }
+        Self::Retime { site: SiteName::paired(dice, options), half: dice.below(2) == 0, ms: dice.below(400) }
+    }
+
+    fn poison(dice: &mut Dice, options: &Options) -> Self {
+        Self::Poison { site: SiteName::paired(dice, options), ms: 500 + dice.below(8_000) }
     }
 
     fn parse(words: &[&str]) -> Result<Self, String> {
@@ -362,6 +373,7 @@ impl Fault {
             ["retime", site, times @ ("half" | "whole"), "for", ms] => {
                 Self::Retime { site: SiteName::parse(site)?, half: times == "half", ms: number(ms)? }
             }
+            ["poison", site, "for", ms] => Self::Poison { site: SiteName::parse(site)?, ms: number(ms)? },
             ["disconnect"] => Self::Disconnect,
             ["detach"] => Self::Detach,
             _ => return Err("that is nothing that can go wrong".to_owned()),
@@ -383,6 +395,7 @@ impl Fault {
             Self::Lie { .. } => "lie",
             Self::Set { .. } => "set",
             Self::Retime { .. } => "retime",
+            Self::Poison { .. } => "poison",
             Self::Disconnect => "disconnect",
             Self::Detach => "detach",
         }
@@ -398,7 +411,8 @@ impl Fault {
             | Self::Slow { site, .. }
             | Self::Lie { site, .. }
             | Self::Set { site, .. }
-            | Self::Retime { site, .. } => vec![site],
+            | Self::Retime { site, .. }
+            | Self::Poison { site, .. } => vec![site],
             Self::Cut { from, to, .. } => vec![from, to],
             Self::Switch { organization } => vec![SiteName { organization, side: 1 }],
             Self::Appoint { organization, without } => {
@@ -417,6 +431,11 @@ impl Fault {
 }
 
 impl SiteName {
+    /// One of a pair, of which there is one.
+    fn paired(dice: &mut Dice, options: &Options) -> Self {
+        Self { organization: 1 + dice.below(options.pairs.into()) as u8, side: 1 + dice.below(2) as u8 }
+    }
+
     fn parse(word: &str) -> Result<Self, String> {
         let (organization, side) = word.split_once('/').ok_or("a sub-node is organization/side, like 2/1")?;
         let side = number(side)?;
@@ -447,6 +466,7 @@ impl fmt::Display for Fault {
             Self::Retime { site, half, ms } => {
                 write!(out, "retime {site} {} for {ms}", if *half { "half" } else { "whole" })
             }
+            Self::Poison { site, ms } => write!(out, "poison {site} for {ms}"),
             Self::Disconnect => write!(out, "disconnect"),
             Self::Detach => write!(out, "detach"),
         }

@@ -219,7 +219,10 @@ pub fn shrink(broken: &Broken) -> Broken {
 }
 
 /// What a search must have seen beside: every fault, and every limit that a world reaches in so short a time.
-pub const HAPPENINGS: [&str; 24] = [
+pub const HAPPENINGS: [&str; 28] = [
+    "alarm floor",
+    "alarm silent",
+    "alarm unfit",
     "append full",
     "appoint",
     "beats forgotten",
@@ -235,6 +238,7 @@ pub const HAPPENINGS: [&str; 24] = [
     "lie told",
     "longest pause",
     "set",
+    "poison",
     "retime",
     "slow",
     "snapshot installed",
@@ -247,7 +251,7 @@ pub const HAPPENINGS: [&str; 24] = [
 ];
 
 /// Transitions that the table of states has; a search that never saw one of them proves nothing about it.
-pub const TRANSITIONS: [(State, State); 27] = {
+pub const TRANSITIONS: [(State, State); 28] = {
     use State::{
         ActivePair, ActiveSolo, Boot, Joining, Learner, Mirror, Reconfig, Single, Suspect, Switching, Takeover,
     };
@@ -277,6 +281,7 @@ pub const TRANSITIONS: [(State, State); 27] = {
         (Mirror, Learner),
         (Mirror, ActivePair),
         (Takeover, ActiveSolo),
+        (Takeover, Mirror),
         (Takeover, Learner),
         (Learner, Mirror),
     ]

@@ -100,6 +100,11 @@ impl World {
                     site.timing = timing;
                 })?;
             }
+            Fault::Poison { site, ms } => {
+                let site = self.place(site);
+                self.fitness(site, false)?;
+                self.schedule(ms, Event::Heal { site });
+            }
             Fault::Disconnect => self.drop_stale()?,
             Fault::Detach => {
                 for person in 0..self.people.len() {
@@ -127,6 +132,16 @@ impl World {
             let appointed = self.sites[active].pair_input(self.now, &mut self.dice, Input::Appoint(witnesses));
             self.unless_refused(active, appointed);
             self.settle(active)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the machines of a sub-node take in what counts.
+    pub(super) fn fitness(&mut self, site: usize, fit: bool) -> Result<(), Violation> {
+        if self.sites[site].is_up {
+            let told = self.sites[site].pair_input(self.now, &mut self.dice, Input::Fitness { fit });
+            self.unless_refused(site, told);
+            self.settle(site)?;
         }
         Ok(())
     }
@@ -219,6 +234,7 @@ impl World {
             self.slow_until[site] = self.now;
             self.sites[site].lying_until = self.now;
             self.start(site)?;
+            self.fitness(site, true)?;
         }
         self.queue.retain(|_, event| !matches!(event, Event::Start { .. } | Event::Mend { .. } | Event::Fault { .. }));
         // What was lost without a trace shows now at the latest.

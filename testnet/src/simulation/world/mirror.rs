@@ -181,6 +181,12 @@ impl World {
             Did::Alarm(alarm) => {
                 self.note([16, site as u64], |world| format!("{} alarms: {alarm:?}", world.names[site]));
                 hold!(alarm != pair::Alarm::Diverged, LIVE, "{} says that the logs differ", self.names[site]);
+                self.count(match alarm {
+                    pair::Alarm::MemoryLost => "alarm floor",
+                    pair::Alarm::Diverged => "alarm diverged",
+                    pair::Alarm::ActiveSilent => "alarm silent",
+                    pair::Alarm::Unfit => "alarm unfit",
+                });
             }
         }
         Ok(())

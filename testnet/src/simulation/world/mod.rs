@@ -74,6 +74,10 @@ enum Event {
     Start {
         site: usize,
     },
+    /// Somebody mended what the machines of a sub-node could not take in.
+    Heal {
+        site: usize,
+    },
     /// A node tells a session something, or the other way.
     Hear {
         person: usize,
@@ -378,6 +382,7 @@ impl World {
             Event::Act { person } => self.act(person)?,
             Event::Fault { index } => self.go_wrong(index)?,
             Event::Mend { from, to } => self.mend(from, to),
+            Event::Heal { site } => self.fitness(site, true)?,
         }
         Ok(())
     }
