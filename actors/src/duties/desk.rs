@@ -48,6 +48,8 @@ pub(super) struct Desk {
     pub(super) witnessed_max: usize,
     pub(super) pair: Pair,
     pub(super) witnesses: BTreeMap<OrganizationId, Witness>,
+    /// At which epoch, while that holds, these pairs are ended that it is a witness of.
+    pub(super) ended: BTreeMap<OrganizationId, u64>,
     /// Until when each of those that asked has a place, if it does not take it up; since this process began.
     pub(super) agreed_until: BTreeMap<OrganizationId, Moment>,
     /// When each of these pairs said something last, since this process began.
@@ -120,6 +122,7 @@ impl Desk {
             witnessed_max: start.witnessed_max,
             pair: known.pair,
             witnesses: known.witnesses,
+            ended: known.ended,
             agreed_until: BTreeMap::new(),
             heard: BTreeMap::new(),
             introduction: None,
@@ -192,6 +195,7 @@ impl Desk {
                 retired: self.retired,
                 pair: self.pair.clone(),
                 witnesses: self.witnesses.clone(),
+                ended: self.ended.clone(),
             })?;
         }
         let now = clock::steady();
@@ -214,6 +218,7 @@ impl Desk {
             Arrival::Linked { subnode } => {
                 self.linked.insert(subnode);
                 self.ask_of_duties(subnode);
+                self.tell_of_end(Some(subnode));
                 if subnode == self.site.partner && !self.is_retired() {
                     self.introduce();
                     self.snapshot_linked();

@@ -34,6 +34,8 @@ pub(super) enum Kept {
     Introduced(Box<Introduction>),
     /// This sub-node agreed to be a witness of this organization's pair.
     Agreed(OrganizationId),
+    /// At this epoch, while that holds, the pair of this organization is ended, of which this sub-node is a witness.
+    Ended(OrganizationId, u64),
     /// At this epoch, while that holds, the pair is ended for this sub-node; or it is taken up again.
     Retired(Option<u64>),
     /// The other sub-node began to serve in the place of this one, or this one in that of the other.
@@ -59,6 +61,7 @@ pub(super) struct Known {
     pub(super) retired: Option<u64>,
     pub(super) pair: Pair,
     pub(super) witnesses: BTreeMap<OrganizationId, Witness>,
+    pub(super) ended: BTreeMap<OrganizationId, u64>,
 }
 
 impl Known {
@@ -75,6 +78,7 @@ impl Known {
             Kept::Agreed(pair) => {
                 self.witnesses.entry(pair).or_insert_with(|| Witness::new(&pair));
             }
+            Kept::Ended(pair, epoch) => drop(self.ended.insert(pair, epoch)),
             Kept::Retired(retired) => self.retired = retired,
             Kept::TookOver(took_over) => self.took_over = Some(took_over),
             Kept::Pair(record) => self.pair.absorb(&record),
@@ -99,6 +103,7 @@ impl Known {
         all.extend(self.introduced.clone().map(Kept::Introduced));
         all.extend(self.took_over.clone().map(Kept::TookOver));
         all.extend(self.retired.map(|epoch| Kept::Retired(Some(epoch))));
+        all.extend(self.ended.iter().map(|(pair, epoch)| Kept::Ended(*pair, *epoch)));
         all.push(Kept::PairWhole(Box::new(self.pair.clone())));
         all.extend(self.witnesses.iter().map(|(pair, witness)| Kept::WitnessWhole(*pair, Box::new(witness.clone()))));
         all
@@ -205,7 +210,7 @@ mod tests {
         let (mut ledger, mut known) = open();
         let long: Vec<_> = (0..=ENTRIES_MAX).map(|_| Kept::Partnered(SubnodeId([7; 32]))).collect();
         for round in 0..60 {
-            let kept = [Kept::Agreed(OrganizationId([round; 32]))];
+            let kept = [Kept::Agreed(OrganizationId([round; 32])), Kept::Ended(OrganizationId([round; 32]), 3)];
             for kept in [&long[..], &kept[..]] {
                 ledger.keep(kept).unwrap();
                 kept.iter().cloned().for_each(|kept| known.take(kept));
@@ -219,6 +224,6 @@ mod tests {
         assert!(files <= 2, "{files} files");
         let (_ledger, again) = open();
         assert_eq!((again.member, again.witness, again.partner), (known.member, known.witness, known.partner));
-        assert_eq!(again.witnesses, known.witnesses);
+        assert_eq!((again.witnesses, again.ended), (known.witnesses, known.ended));
     }
 }

@@ -7,10 +7,11 @@
 //!
 //! Both take effect with the next start: then the journal is opened as that of a single node, or as that of a pair.
 
-use super::{desk::Desk, ledger::Kept};
+use super::{Word, desk::Desk, ledger::Kept};
 use hansa_core::{
     code::{Code, Fault},
-    mirror::pair::State,
+    ident::{OrganizationId, SubnodeId},
+    mirror::{Certified, Configuration, Message, Witness, pair::State},
 };
 
 impl Desk {
@@ -58,7 +59,49 @@ impl Desk {
         self.ledger.keep(&[Kept::Retired(Some(epoch))])?;
         self.retired = Some(epoch);
         tracing::info!(epoch, "the pair is ended: from its next start on this sub-node is a single node");
+        self.tell_of_end(None);
         Ok(epoch)
+    }
+
+    /// The witnesses of a pair that is ended hear of it, now and whenever one is met, for they keep a place for it until they do.
+    pub(super) fn tell_of_end(&self, met: Option<SubnodeId>) {
+        let Some(certified) = self.pair.certified().filter(|_| self.is_retired()) else { return };
+        for witness in &certified.configuration.witnesses.members {
+            if met.is_none_or(|met| met == witness.subnode) {
+                self.carrier.tell(witness.subnode, &Word::Ended(Box::new(certified.clone())));
+            }
+        }
+    }
+
+    /// The pair of a member that this sub-node is a witness of is ended. What it promised stays remembered; its place is free, until that
+    /// pair goes on after all, at another epoch.
+    pub(super) fn hear_of_end(
+        &mut self,
+        from: SubnodeId,
+        organization: OrganizationId,
+        certified: Box<Certified>,
+    ) -> Result<(), Fault> {
+        let Configuration { pair, epoch, mode, .. } = certified.configuration;
+        let is_its_to_say = pair == organization && mode.mirror().is_none() && mode.active().subnode == from;
+        if !is_its_to_say {
+            tracing::warn!(subnode = %from.short(), "a member says that a pair is ended, which is not its to say");
+            return Ok(());
+        }
+        // It may have missed the last configuration; one that is not proved it does not take.
+        self.witness_input(organization, from, Box::new(Message::Configured(certified)))?;
+        let held = self.witnesses.get(&organization).and_then(Witness::base).map(Certified::epoch);
+        if held == Some(epoch) && self.ended.get(&organization) != Some(&epoch) {
+            self.ledger.keep(&[Kept::Ended(organization, epoch)])?;
+            self.ended.insert(organization, epoch);
+            tracing::info!(organization = %organization.short(), epoch, "a pair is ended that this sub-node is a witness of");
+        }
+        Ok(())
+    }
+
+    /// Whether the pair of a member is ended that this sub-node is a witness of.
+    pub(super) fn is_ended(&self, organization: &OrganizationId, witness: &Witness) -> bool {
+        let ended = self.ended.get(organization);
+        ended.is_some() && ended == witness.base().map(Certified::epoch).as_ref()
     }
 
     /// Take it up again where it was: with the witnesses that it has, who know of no other configuration.

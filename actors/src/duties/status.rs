@@ -86,6 +86,8 @@ pub struct Duty {
     pub epoch: u64,
     /// Others took its place: it decides nothing any more, and only remembers.
     pub replaced: bool,
+    /// The pair is ended; it can be taken up again.
+    pub ended: bool,
     /// When that pair said something last, since this process began. A pair that changes nothing and writes nothing is silent.
     pub heard: Option<Moment>,
 }
@@ -133,6 +135,7 @@ impl Desk {
                     organization: *organization,
                     epoch: witness.base().map_or(0, Certified::epoch),
                     replaced: !witness.is_needed(self.bench.witness),
+                    ended: self.is_ended(organization, witness),
                     heard: self.heard.get(organization).copied(),
                 })
                 .collect(),

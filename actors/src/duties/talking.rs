@@ -49,6 +49,7 @@ impl Desk {
             }
             Word::Snapshot(parcel) => self.parcel(from, *parcel),
             Word::Introduce(introduction) => self.introduced(from, introduction),
+            Word::Ended(certified) => self.hear_of_end(from, organization, certified),
             Word::Ask => {
                 let word = match self.agree(organization)? {
                     Ok(()) => Word::Agree { witness: self.bench.witness },
@@ -78,10 +79,11 @@ impl Desk {
         }
     }
 
-    /// Whether a pair has a place with this witness. Of one that others are the witnesses of it remembers what it promised, and that is
-    /// all; of one that asked it and took others it has nothing to remember.
+    /// Whether a pair has a place with this witness. Of one that is ended, or that others are the witnesses of, it remembers what it
+    /// promised, and that is all; of one that asked it and took others it has nothing to remember.
     pub(super) fn has_place(&self, organization: &OrganizationId, witness: &Witness) -> bool {
         let decides = witness.base().is_some() && witness.is_needed(self.bench.witness);
+        let decides = decides && !self.is_ended(organization, witness);
         decides || self.agreed_until.get(organization).is_some_and(|until| *until > clock::steady())
     }
 

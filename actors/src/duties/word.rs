@@ -4,7 +4,7 @@
 use super::Parcel;
 use hansa_core::{
     code::{Code, Fault},
-    mirror::{Entry, MemberId, Message},
+    mirror::{Certified, Entry, MemberId, Message},
     signed::Signed,
 };
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,8 @@ pub enum Word {
     Introduce(Box<Introduction>),
     /// To the partner: of a snapshot that is on its way.
     Snapshot(Box<Parcel>),
+    /// To a witness: the active has ended its pair, in which it is alone by this configuration.
+    Ended(Box<Certified>),
     /// To a sub-node of another organization: will it be a witness of the asker's pair?
     Ask,
     /// It will.

@@ -13,11 +13,17 @@ use hansa_core::{
     code::Code,
     durability::Durability,
     ident::SubnodeId,
-    mirror::{Position, pair::State},
+    mirror::{
+        Message, Position,
+        pair::{State, Timing},
+    },
     moment::Moment,
 };
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -270,6 +276,9 @@ async fn a_pair_that_ends_leaves_one_node_that_nobody_takes_over_from() {
     active.duties.unlinked(mirror.subnode);
     active.until("serving alone", |status| status.state == State::ActiveSolo).await;
     let epoch = active.duties.retire().await.unwrap();
+    // Its witnesses remember what they promised, and have its place for another.
+    let is_over = |status: &Status| status.duties.iter().any(|duty| duty.ended && duty.epoch == epoch);
+    witnesses[0].until("hearing of the end", is_over).await;
     // It goes on, and the other one does not join any more.
     mirror.mend();
     mirror.until("it knows that it is out", |status| status.state == State::Learner).await;
@@ -303,6 +312,7 @@ async fn a_pair_that_ends_leaves_one_node_that_nobody_takes_over_from() {
     let active = again(&lines, single, 0);
     active.mend();
     active.until("a pair again", |status| status.state == State::ActivePair && status.epoch > Some(epoch)).await;
+    witnesses[0].until("being needed again", |status| status.duties.iter().all(|duty| !duty.ended)).await;
     mirror.until("the whole log", |status| status.state == State::Mirror && status.tail == 20).await;
     assert_eq!(hashes(&active.entries()), hashes(&mirror.entries()));
 }
@@ -324,8 +334,9 @@ async fn a_place_that_was_promised_and_not_taken_up_is_free_again() {
     let lines = Lines::default();
     let asking: Vec<_> = (1..=3).map(|number| Node::start(&lines, number, 0, folder(), None)).collect();
     let witness = Node::start(&lines, 6, 0, folder(), None);
+    let asked_of = witness.subnode;
     let answered = async |node: &Node| {
-        let asked = node.duties.ask_witnesses(vec![witness.subnode]).await.unwrap();
+        let asked = node.duties.ask_witnesses(vec![asked_of]).await.unwrap();
         asked.declined.first().map(|(_, reason)| reason.clone())
     };
     assert_eq!(answered(&asking[0]).await, None);
@@ -356,6 +367,15 @@ async fn a_place_that_was_promised_and_not_taken_up_is_free_again() {
     let mut taken = [id(&organization(2)), id(&organization(3))];
     taken.sort_unstable();
     witness.until("the third to take its place up", |status| are(status) == taken).await;
+    assert!(answered(&asking[0]).await.is_some(), "it offers two");
+    // A pair that is ended has no place any more, also after the witness was started anew.
+    asking[1].duties.retire().await.unwrap();
+    witness.until("hearing of the end", |status| status.duties.iter().any(|duty| duty.ended)).await;
+    let witness = again_of(&lines, witness, 6, 0);
+    for duty in witness.duties.status().await.unwrap().duties {
+        assert_eq!(duty.ended, duty.organization.0 == id(&organization(2)));
+    }
+    assert_eq!(answered(&asking[0]).await, None);
 }
 
 // M3: a witness that is lost for good is replaced while the pair serves; who takes over then is decided by the ones that there are now.
@@ -389,4 +409,42 @@ async fn others_take_the_place_of_witnesses_and_decide_then_who_takes_over() {
     // The one in whose place another is remembers, and is free for another pair.
     lost.mend();
     lost.until("hearing of it", |status| status.duties[0].replaced).await;
+}
+
+// X2, invariant 6: a burst that the follower does not acknowledge is sent as far as the way holds, and the rest when it has room again.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_is_under_way_than_the_way_holds_and_nothing_is_asked_for_twice() {
+    let lines = Lines::patient();
+    let (active, mirror, _witnesses) = pair(&lines).await;
+    let (sent, asked, holds) = <(Arc<AtomicU64>, Arc<AtomicU64>, Arc<AtomicBool>)>::default();
+    holds.store(true, Ordering::Relaxed);
+    {
+        let (sent, asked, holds) = (Arc::clone(&sent), Arc::clone(&asked), Arc::clone(&holds));
+        lines.befall(move |word| {
+            if let Word::Say(message) = &word {
+                match &**message {
+                    Message::Append { entries, .. } => drop(sent.fetch_add(entries.len() as u64, Ordering::Relaxed)),
+                    Message::AppendAck { .. } if holds.load(Ordering::Relaxed) => return None,
+                    Message::Join { .. } => drop(asked.fetch_add(1, Ordering::Relaxed)),
+                    _ => {}
+                }
+            }
+            Some(word)
+        });
+    }
+    let large = vec![7; 1 << 20];
+    (0..20).for_each(|number| active.append(b"\x03address", &large, number));
+    active.journal.wait_durable(30).unwrap();
+    // Each is answered behind what was there to do before; and beats go by that say how far the active is.
+    active.until("all sealed", |status| status.tail == 30).await;
+    let (_, beats) = (active.duties.status().await.unwrap(), Timing::LAN.beat_ms * 5);
+    tokio::time::sleep(Duration::from_millis(beats)).await;
+    let under_way = sent.load(Ordering::Relaxed);
+    assert!((8..=9).contains(&under_way), "{under_way} of a MiB each");
+    assert_eq!(mirror.duties.status().await.unwrap().tail, 10 + under_way);
+
+    holds.store(false, Ordering::Relaxed);
+    active.until_released(30).await;
+    assert_eq!((sent.load(Ordering::Relaxed), asked.load(Ordering::Relaxed)), (20, 0));
+    assert_eq!(hashes(&active.entries()), hashes(&mirror.entries()));
 }

@@ -131,6 +131,7 @@ pub fn pair_status() -> PairStatus {
             name: Some("Birch GmbH".parse().unwrap()),
             epoch: 2,
             replaced: false,
+            ended: false,
             heard: Some(NOW),
         }],
         last_takeover: Some(Takeover { at: NOW, epoch: 6, why: "the active in Hamburg was not heard for 4 s".into() }),

@@ -401,8 +401,9 @@ impl Machines {
 
     /// A pair that this sub-node is a witness of, as the administration shows it.
     pub(super) fn duty(&self, duty: &Duty) -> PairDuty {
-        let Duty { organization, epoch, replaced, heard } = *duty;
-        PairDuty { organization, name: self.known_name(&organization), epoch, replaced, heard: heard.map(Time) }
+        let Duty { organization, epoch, replaced, ended, heard } = *duty;
+        let name = self.known_name(&organization);
+        PairDuty { organization, name, epoch, replaced, ended, heard: heard.map(Time) }
     }
 
     /// The name of a member, from the directory or, on a follower, from the links.

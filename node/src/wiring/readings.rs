@@ -146,7 +146,7 @@ fn pair_readings(status: &Status) -> Vec<Reading> {
         Reading::gauge(
             "hansa_witness_duties",
             "Pairs of other members that this sub-node is a witness of.",
-            status.duties.iter().filter(|duty| !duty.replaced).count() as f64,
+            status.duties.iter().filter(|duty| !duty.replaced && !duty.ended).count() as f64,
         ),
         Reading::counter(
             "hansa_pair_takeovers",

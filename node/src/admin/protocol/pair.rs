@@ -109,6 +109,9 @@ pub struct PairDuty {
     /// Others took its place: it decides nothing any more, and only remembers what it promised.
     #[serde(default)]
     pub replaced: bool,
+    /// The pair is ended: it has no place any more, and what this sub-node promised is remembered, for it can be taken up again.
+    #[serde(default)]
+    pub ended: bool,
     /// When that pair said something last, since this node started.
     #[serde(default)]
     pub heard: Option<Time>,

@@ -43,8 +43,12 @@ pub fn pair(status: &PairStatus) -> String {
             let whose = who(duty.name.as_ref(), duty.organization);
             let heard =
                 duty.heard.map_or_else(|| "not heard since the start".to_owned(), |at| format!("heard at {at}"));
-            let replaced = if duty.replaced { ", others took its place" } else { "" };
-            format!("{whose} (epoch {}, {heard}{replaced})", duty.epoch)
+            let over = match (duty.replaced, duty.ended) {
+                (true, _) => ", others took its place",
+                (false, true) => ", that pair is ended",
+                (false, false) => "",
+            };
+            format!("{whose} (epoch {}, {heard}{over})", duty.epoch)
         });
         rows.push(("witness of", duties.collect::<Vec<_>>().join(", ")));
     }
