@@ -193,7 +193,7 @@ mod tests {
         mirror::{MemberId, pair::State},
     };
 
-    // M5: what is watched of a pair.
+    // M1 to M4: what is watched of a pair.
     #[test]
     fn a_pair_is_watched_by_numbers_and_a_node_without_one_says_that() {
         let member = |seed| MemberId { subnode: SubnodeId([seed; 32]), journal: 1 };

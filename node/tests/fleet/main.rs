@@ -5,6 +5,7 @@ mod bench;
 mod cut;
 mod demo;
 mod ending;
+mod regions;
 mod storm;
 mod upheaval;
 

@@ -6,7 +6,7 @@ use hansa_testnet::upheaval::{self, Options};
 /// Every kind of trouble once. `HANSA_KILLS=1000` makes more of them.
 const TROUBLES: usize = 12;
 
-// M1, M2, M3, M4, M5, X2: whatever happens to a pair, nothing acknowledged is lost and nothing is done twice.
+// M1, M2, M3, M4, X2: whatever happens to a pair, nothing acknowledged is lost and nothing is done twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_to_a_pair_nothing_acknowledged_is_lost_and_nothing_is_done_twice() {
     let _alone = ALONE.lock().await;

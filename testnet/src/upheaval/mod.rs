@@ -1,5 +1,5 @@
 //! Breaks the sub-nodes of a pair in every way that a machine, a line or a disk breaks, while requests and publications are on their
-//! way, and says afterwards whether anything acknowledged was lost or done twice (M1 to M5). The fault tests with real
+//! way, and says afterwards whether anything acknowledged was lost or done twice (M1 to M4). The fault tests with real
 //! processes call it.
 //!
 //! It asks the nodes as an operator would and speaks to them as services and clients do; [`load`] is what they say, [`trouble`] what
