@@ -66,6 +66,7 @@ pub struct Invariants {
     /// By organization.
     pub truths: BTreeMap<OrganizationId, Truth>,
     monotone: monotone::Monotone,
+    replicas: replicas::Replicas,
     /// Members whose disk is gone.
     pub lost: BTreeSet<MemberId>,
 }
@@ -75,6 +76,7 @@ impl Invariants {
         Self {
             truths: organizations.map(|organization| (organization, Truth::default())).collect(),
             monotone: monotone::Monotone::default(),
+            replicas: replicas::Replicas::default(),
             lost: BTreeSet::new(),
         }
     }
@@ -115,6 +117,7 @@ impl Invariants {
         self.monotone.check(site)?;
         one_log::check(site, sites)?;
         leases::check(site, sites, now)?;
+        self.replicas.happened(site, sites)?;
         self.durable(site.organization, sites)
     }
 
@@ -130,6 +133,6 @@ impl Invariants {
 
     /// All is quiet.
     pub fn at_rest(&self, sites: &[Site]) -> Result<(), Violation> {
-        sites.iter().try_for_each(|site| replicas::check(site, sites))
+        sites.iter().try_for_each(|site| replicas::at_rest(site, sites))
     }
 }
