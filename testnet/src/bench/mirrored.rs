@@ -1,11 +1,13 @@
 //! What a mirror costs (M1): the load of `hansa testnet bench transactions` on a node with a mirror, beside what the same load came to
 //! without one, in turns, so that what else the machine does weighs on both alike. Both sub-nodes are on this machine, and share its
-//! processors and its disk; a second pair has a line between them that is as long as between two cities.
+//! processors and its disk; then each has [processors of its own](super::sites). A second pair has a line between them that is as long as
+//! between two cities.
 
 use super::{
     Laboratory,
     machine::Limits,
     samples::{Samples, median, rounded},
+    sites::{Halves, Sites},
     transactions::{Alone, DEFINITION, DURABLE_STEPS, Options, Staffed, Window},
     usage::Usage,
 };
@@ -53,6 +55,8 @@ pub struct Mirrored {
     pub throughput_ratio_most: f64,
     /// Which part it shall be at least.
     pub throughput_ratio_min: f64,
+    /// The throughput where each site has processors of its own; not where there is only one.
+    pub sites: Option<Sites>,
     /// Half of them took so long.
     pub latency_ms_p50: f64,
     /// All but one in a hundred took at most so long.
@@ -143,6 +147,7 @@ pub(super) async fn measure(
     for _ in 0..ROUNDS {
         rounds.push(Round::measure(options, document, without, &with).await?);
     }
+    let sites = measure_sites(options, document, without, &with).await?;
     let pair = with.laboratory.pair().await?;
     ensure!(
         pair.mode == "pair" && pair.epoch == epoch,
@@ -150,7 +155,26 @@ pub(super) async fn measure(
     );
     drop(with);
     let apart = Apart::measure(executable, document, Duration::from_secs(options.seconds) / 5).await?;
-    Ok(figures(&rounds, &apart))
+    Ok(figures(&rounds, sites, &apart))
+}
+
+/// The throughput of both, in turns, where the mirror has processors of its own.
+async fn measure_sites(options: &Options, document: &Text, without: &Staffed, with: &Staffed) -> Result<Option<Sites>> {
+    let Some(halves) = Halves::of_this_machine() else { return Ok(None) };
+    let measured = Duration::from_secs(options.seconds) / ROUNDS;
+    let pid =
+        |staffed: &Staffed, side| staffed.laboratory.cluster.subnode(0, side)?.pid().context("a node does not run");
+    let users = [std::process::id(), pid(without, Side::First)?, pid(with, Side::First)?];
+    let _confined = halves.confine(&users, &[pid(with, Side::Second)?])?;
+    let rate = async |Staffed { laboratory, clients, .. }: &Staffed| {
+        let window = Window::measure(laboratory, clients, options.concurrency, document, measured / 5, measured);
+        window.await.map(|window| window.rate())
+    };
+    let mut turns = Vec::new();
+    for _ in 0..ROUNDS {
+        turns.push((rate(without).await?, rate(with).await?));
+    }
+    Ok(Some(Sites::of(halves.processors, &turns)))
 }
 
 /// One client alone, whose node has its mirror in another city.
@@ -183,9 +207,9 @@ fn p50(samples: &Samples) -> f64 {
 }
 
 /// The median of all rounds, of everything.
-fn figures(rounds: &[Round], apart: &Apart) -> Mirrored {
+fn figures(rounds: &[Round], sites: Option<Sites>, apart: &Apart) -> Mirrored {
     let of = |figure: &dyn Fn(&Round) -> f64| median(rounds.iter().map(figure));
-    let rate = |window: &Window| window.latencies.count() as f64 / window.seconds;
+    let rate = Window::rate;
     let each =
         |window: &Window, processor: Duration| processor.as_secs_f64() * 1_000.0 / window.latencies.count() as f64;
     let cpu = |window: &Window| window.node.processor + window.bench.processor;
@@ -202,6 +226,7 @@ fn figures(rounds: &[Round], apart: &Apart) -> Mirrored {
         throughput_ratio_least: rounded(ratios().fold(f64::INFINITY, f64::min)),
         throughput_ratio_most: rounded(ratios().fold(0.0, f64::max)),
         throughput_ratio_min: THROUGHPUT_RATIO_MIN,
+        sites,
         latency_ms_p50: rounded(of(&|round| p50(&round.with.0.latencies))),
         latency_ms_p99: rounded(of(&|round| round.with.0.latencies.percentile_ms(99.0))),
         single_client_latency_ms_p50: rounded(of(&|round| p50(&round.with.1.answered))),
@@ -226,7 +251,7 @@ fn figures(rounds: &[Round], apart: &Apart) -> Mirrored {
 pub(super) fn show(figures: &Mirrored, screen: Screen) {
     let row = |what: &str, figure: String, beside: String, ratio: String| vec![what.to_owned(), figure, beside, ratio];
     let none = String::new;
-    let rows = [
+    let mut rows = vec![
         row("with a mirror on this machine", "figure".into(), "limit".into(), "ratio".into()),
         row(
             "transactions a second",
@@ -282,6 +307,20 @@ pub(super) fn show(figures: &Mirrored, screen: Screen) {
             none(),
         ),
     ];
+    if let Some(sites) = &figures.sites {
+        let (one, least) = (sites.processors, figures.throughput_ratio_min);
+        let alone = sites.transactions_per_second_alone;
+        let figures = row(
+            &format!("  the same with {one} of the processors for each site"),
+            format!("{:.0}", sites.transactions_per_second),
+            format!("at least {least:.2} of those without a mirror, {alone:.0}"),
+            format!(
+                "{:.2} ({:.2} to {:.2})",
+                sites.throughput_ratio, sites.throughput_ratio_least, sites.throughput_ratio_most
+            ),
+        );
+        rows.insert(2, figures);
+    }
     for (place, line) in table(&rows).iter().enumerate() {
         screen.say(&if place == 0 { screen.tone(Tone::Strong, line) } else { line.clone() });
     }
@@ -320,7 +359,7 @@ mod tests {
         // What a busy moment did to one round is not what is told.
         let rounds = [round(1.0, 480), round(9.0, 900), round(0.8, 450)];
         let apart = Apart { alone: alone(12_600, 50_000), round_trip_ms: 12.2 };
-        let figures = figures(&rounds, &apart);
+        let figures = figures(&rounds, None, &apart);
         assert_eq!((figures.apart_added_ms_p50, figures.apart_added_ratio), (12.3, 1.0));
         let rates = (figures.transactions_per_second, figures.transactions_per_second_alone);
         assert_eq!((rates, figures.throughput_ratio), ((1_000.0, 2_000.0), 0.5));

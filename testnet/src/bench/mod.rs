@@ -7,6 +7,7 @@ pub mod machine;
 pub mod mirrored;
 pub mod recovery;
 pub mod samples;
+mod sites;
 pub mod size;
 pub mod stages;
 pub mod stored;

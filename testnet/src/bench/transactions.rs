@@ -237,6 +237,11 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// Transactions that ended, a second.
+    pub(super) fn rate(&self) -> f64 {
+        self.latencies.count() as f64 / self.seconds
+    }
+
     /// Let the clients keep so many transactions in flight, warm up, and measure.
     pub(super) async fn measure(
         laboratory: &Laboratory,
