@@ -87,10 +87,10 @@ impl House {
     /// A transaction, awake or put away, and where its entries are.
     ///
     /// # Errors
-    /// [`Code::TransactionUnknown`].
+    /// [`Code::TransactionUnknown`]; [`Code::StoreFailed`]: it is stored and cannot be read.
     pub async fn trailed(&self, id: TransactionId) -> Result<Trailed, Fault> {
         let unknown = || Fault::new(Code::TransactionUnknown, format!("there is no transaction {id} here"));
-        let seen = self.look::<Instance, _>(&id, move |sight| sight.trailed(&id)).await.flatten();
+        let seen = self.look::<Instance, _>(&id, move |sight| sight.trailed(&id)).await.transpose()?.flatten();
         let seen = seen.filter(|(machine, ..)| machine.submitted().is_some()).ok_or_else(unknown)?;
         Ok(Trailed { machine: seen.0, applied: seen.1, trail: seen.2 })
     }

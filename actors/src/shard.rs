@@ -90,13 +90,15 @@ impl<M: Housed> Sight<'_, M> {
     }
 
     /// The same with the last sequence that it has applied, and where in the journal its entries are.
-    #[must_use]
-    pub fn trailed(&self, key: &M::Key) -> Option<(M, u64, Trail)> {
+    ///
+    /// # Errors
+    /// It is stored and cannot be read.
+    pub fn trailed(&self, key: &M::Key) -> Result<Option<(M, u64, Trail)>, Fault> {
         let slot = match self.0.machines.get(key) {
-            Some(slot) => slot.clone(),
-            None => self.0.stored(key)?,
+            Some(slot) => Some(slot.clone()),
+            None => self.0.common.stored::<M>(&key.to_bytes())?,
         };
-        Some((slot.machine, slot.applied, slot.trail))
+        Ok(slot.map(|slot| (slot.machine, slot.applied, slot.trail)))
     }
 
     /// How many times are waited for: one for each machine that waits for one, awake or not.

@@ -172,10 +172,10 @@ async fn a_list_has_what_can_be_read_and_says_what_cannot() {
         store.commit(&Changes::from(spoilt), store.position()).unwrap();
     }
     let node = Node::open(folder, |_| ()).await;
-    for count_max in 1..7 {
+    for (count_max, which) in (1..7).flat_map(|count_max| [(count_max, Which::Ended), (count_max, Which::All)]) {
         let (mut before, mut listed) = (None, Vec::new());
         loop {
-            let page = node.house.transactions_before(before, Which::Ended, count_max).await.unwrap();
+            let page = node.house.transactions_before(before, which, count_max).await.unwrap();
             listed.extend(page.transactions.into_iter().map(|(id, read)| (id, read.map_err(|fault| fault.code).err())));
             before = page.next;
             if before.is_none() {
@@ -184,7 +184,12 @@ async fn a_list_has_what_can_be_read_and_says_what_cannot() {
         }
         let spoilt = Some(Code::StoreFailed);
         let expected = [(ids[0], None), (ids[1], spoilt), (ids[2], spoilt), (ids[3], None), (ids[4], None)];
-        assert_eq!(listed, expected, "{count_max} at once");
+        assert_eq!(listed, expected, "{count_max} at once, {which:?}");
     }
+    assert_eq!(
+        node.house.trailed(ids[1]).await.err().unwrap().code,
+        Code::StoreFailed,
+        "whoever asks for it hears why"
+    );
     node.house.stop().await.unwrap();
 }

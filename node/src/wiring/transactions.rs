@@ -52,7 +52,7 @@ impl Machines {
                 match machine {
                     Ok(machine) => page.transactions.extend(self.entry(id, &machine, &sought)),
                     Err(fault) => {
-                        tracing::error!(transaction = %id, %fault, "a stored transaction is left out of a list");
+                        tracing::debug!(transaction = %id, %fault, "a stored transaction is left out of a list");
                         page.unreadable.push(id);
                     }
                 }

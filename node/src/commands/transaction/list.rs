@@ -99,6 +99,8 @@ impl List {
         context.show(&found, |found| render::transactions(found));
         if let Some(warning) = left_out(&unreadable) {
             eprintln!("{warning}");
+            // Whoever reads only what is listed hears by that that it is not all.
+            return Err(Failure::Told);
         }
         Ok(())
     }
