@@ -4,7 +4,7 @@
 use super::{Happening, desk::Desk};
 use crate::{clock, journal::Journal};
 use hansa_core::{
-    code::Fault,
+    code::{Code, Fault},
     dispatch::Outward,
     durability::Durability,
     ident::SubnodeId,
@@ -176,7 +176,7 @@ impl Desk {
     /// Send the follower the next of the entries that it shall have, in one message; what arrives meanwhile is not held up by many.
     ///
     /// # Errors
-    /// The ledger failed.
+    /// The ledger failed, or the journal cannot be read.
     pub(super) fn ship(&mut self) -> Result<(), Fault> {
         let of_now = self.shipping.take().filter(|shipping| shipping.epoch == self.epoch());
         let Some(shipping @ Shipping { epoch, after, through, committed }) = of_now else { return Ok(()) };
@@ -201,8 +201,11 @@ impl Desk {
         // What is not kept any more is not sent; the follower asks again, and gets a snapshot.
         let entries = match self.journal.entries(after, through, APPEND_BYTES_MAX) {
             Ok(entries) => entries,
+            Err(fault) if fault.code == Code::HistoryIncomplete => return self.unshipped(),
+            // Without them nothing counts any more; the mirror has everything that counts, and can read it.
+            Err(fault) if self.durability() == Durability::TwoSites => return Err(fault),
             Err(fault) => {
-                tracing::warn!(%fault, "entries for the other sub-node cannot be read");
+                tracing::error!(%fault, "entries for the other sub-node cannot be read");
                 return self.unshipped();
             }
         };
@@ -218,6 +221,8 @@ impl Desk {
         self.say_of_pair(self.site.partner, Message::Append { epoch, previous, entries, committed });
         self.shipped = last;
         self.done(pair::Input::Shipped { through: last })?;
+        // It may be told once more what it has acknowledged already.
+        self.under_way.acknowledged(self.pair.picture().acknowledged);
         self.act()
     }
 

@@ -49,7 +49,7 @@ pub(super) struct Desk {
     pub(super) pair: Pair,
     pub(super) witnesses: BTreeMap<OrganizationId, Witness>,
     /// At which epoch, while that holds, these pairs are ended that it is a witness of.
-    pub(super) ended: BTreeMap<OrganizationId, u64>,
+    pub(super) ended: BTreeMap<OrganizationId, Option<u64>>,
     /// Until when each of those that asked has a place, if it does not take it up; since this process began.
     pub(super) agreed_until: BTreeMap<OrganizationId, Moment>,
     /// When each of these pairs said something last, since this process began.

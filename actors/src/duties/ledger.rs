@@ -34,8 +34,8 @@ pub(super) enum Kept {
     Introduced(Box<Introduction>),
     /// This sub-node agreed to be a witness of this organization's pair.
     Agreed(OrganizationId),
-    /// At this epoch, while that holds, the pair of this organization is ended, of which this sub-node is a witness.
-    Ended(OrganizationId, u64),
+    /// At this epoch, while that holds, the pair of this organization is ended, of which this sub-node is a witness; or it goes on.
+    Ended(OrganizationId, Option<u64>),
     /// At this epoch, while that holds, the pair is ended for this sub-node; or it is taken up again.
     Retired(Option<u64>),
     /// The other sub-node began to serve in the place of this one, or this one in that of the other.
@@ -61,7 +61,7 @@ pub(super) struct Known {
     pub(super) retired: Option<u64>,
     pub(super) pair: Pair,
     pub(super) witnesses: BTreeMap<OrganizationId, Witness>,
-    pub(super) ended: BTreeMap<OrganizationId, u64>,
+    pub(super) ended: BTreeMap<OrganizationId, Option<u64>>,
 }
 
 impl Known {
@@ -210,7 +210,7 @@ mod tests {
         let (mut ledger, mut known) = open();
         let long: Vec<_> = (0..=ENTRIES_MAX).map(|_| Kept::Partnered(SubnodeId([7; 32]))).collect();
         for round in 0..60 {
-            let kept = [Kept::Agreed(OrganizationId([round; 32])), Kept::Ended(OrganizationId([round; 32]), 3)];
+            let kept = [Kept::Agreed(OrganizationId([round; 32])), Kept::Ended(OrganizationId([round; 32]), Some(3))];
             for kept in [&long[..], &kept[..]] {
                 ledger.keep(kept).unwrap();
                 kept.iter().cloned().for_each(|kept| known.take(kept));

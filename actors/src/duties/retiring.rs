@@ -11,7 +11,7 @@ use super::{Word, desk::Desk, ledger::Kept};
 use hansa_core::{
     code::{Code, Fault},
     ident::{OrganizationId, SubnodeId},
-    mirror::{Certified, Configuration, Message, Witness, pair::State},
+    mirror::{Certified, Configuration, Message, Mode, Witness, pair::State},
 };
 
 impl Desk {
@@ -63,25 +63,31 @@ impl Desk {
         Ok(epoch)
     }
 
-    /// The witnesses of a pair that is ended hear of it, now and whenever one is met, for they keep a place for it until they do.
+    /// The witnesses of an active that is alone hear whether it has ended the pair, when that changes and whenever one is met: they keep
+    /// no place for one that is ended.
     pub(super) fn tell_of_end(&self, met: Option<SubnodeId>) {
-        let Some(certified) = self.pair.certified().filter(|_| self.is_retired()) else { return };
+        let is_alone = |certified: &&Certified| certified.configuration.mode == Mode::Solo { active: self.site.member };
+        let Some(certified) = self.pair.certified().filter(is_alone) else { return };
+        let is_ended = self.is_retired();
         for witness in &certified.configuration.witnesses.members {
             if met.is_none_or(|met| met == witness.subnode) {
-                self.carrier.tell(witness.subnode, &Word::Ended(Box::new(certified.clone())));
+                let by = Box::new(certified.clone());
+                self.carrier.tell(witness.subnode, &Word::Alone { by, is_ended });
             }
         }
     }
 
-    /// The pair of a member that this sub-node is a witness of is ended. What it promised stays remembered; its place is free, until that
-    /// pair goes on after all, at another epoch.
+    /// The pair of a member that this sub-node is a witness of is ended, or is not any more. What it promised stays remembered; the place
+    /// of one that is ended is free, until that pair goes on after all, at this epoch or another.
     pub(super) fn hear_of_end(
         &mut self,
         from: SubnodeId,
         organization: OrganizationId,
         certified: Box<Certified>,
+        is_ended: bool,
     ) -> Result<(), Fault> {
-        let Configuration { pair, epoch, mode, .. } = certified.configuration;
+        let said = certified.configuration.clone();
+        let Configuration { pair, epoch, mode, .. } = said;
         let is_its_to_say = pair == organization && mode.mirror().is_none() && mode.active().subnode == from;
         if !is_its_to_say {
             tracing::warn!(subnode = %from.short(), "a member says that a pair is ended, which is not its to say");
@@ -89,19 +95,21 @@ impl Desk {
         }
         // It may have missed the last configuration; one that is not proved it does not take.
         self.witness_input(organization, from, Box::new(Message::Configured(certified)))?;
-        let held = self.witnesses.get(&organization).and_then(Witness::base).map(Certified::epoch);
-        if held == Some(epoch) && self.ended.get(&organization) != Some(&epoch) {
-            self.ledger.keep(&[Kept::Ended(organization, epoch)])?;
-            self.ended.insert(organization, epoch);
-            tracing::info!(organization = %organization.short(), epoch, "a pair is ended that this sub-node is a witness of");
+        let Some(witness) = self.witnesses.get(&organization) else { return Ok(()) };
+        let is_held = witness.base().is_some_and(|held| held.configuration == said);
+        if is_held && self.is_ended(&organization, witness) != is_ended {
+            let at = is_ended.then_some(epoch);
+            self.ledger.keep(&[Kept::Ended(organization, at)])?;
+            self.ended.insert(organization, at);
+            tracing::info!(organization = %organization.short(), epoch, is_ended, "the pair of a member is ended, or taken up again");
         }
         Ok(())
     }
 
     /// Whether the pair of a member is ended that this sub-node is a witness of.
     pub(super) fn is_ended(&self, organization: &OrganizationId, witness: &Witness) -> bool {
-        let ended = self.ended.get(organization);
-        ended.is_some() && ended == witness.base().map(Certified::epoch).as_ref()
+        let ended = self.ended.get(organization).copied().flatten();
+        ended.is_some() && ended == witness.base().map(Certified::epoch)
     }
 
     /// Take it up again where it was: with the witnesses that it has, who know of no other configuration.
@@ -117,6 +125,7 @@ impl Desk {
         }
         // It was not started anew since: nothing has changed but whom it hears.
         self.retired = None;
+        self.tell_of_end(None);
         Ok(())
     }
 }

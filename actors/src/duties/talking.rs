@@ -49,7 +49,7 @@ impl Desk {
             }
             Word::Snapshot(parcel) => self.parcel(from, *parcel),
             Word::Introduce(introduction) => self.introduced(from, introduction),
-            Word::Ended(certified) => self.hear_of_end(from, organization, certified),
+            Word::Alone { by, is_ended } => self.hear_of_end(from, organization, by, is_ended),
             Word::Ask => {
                 let word = match self.agree(organization)? {
                     Ok(()) => Word::Agree { witness: self.bench.witness },

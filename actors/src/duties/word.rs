@@ -24,8 +24,13 @@ pub enum Word {
     Introduce(Box<Introduction>),
     /// To the partner: of a snapshot that is on its way.
     Snapshot(Box<Parcel>),
-    /// To a witness: the active has ended its pair, in which it is alone by this configuration.
-    Ended(Box<Certified>),
+    /// To a witness: the active is alone.
+    Alone {
+        /// By this configuration.
+        by: Box<Certified>,
+        /// Whether it has ended the pair.
+        is_ended: bool,
+    },
     /// To a sub-node of another organization: will it be a witness of the asker's pair?
     Ask,
     /// It will.

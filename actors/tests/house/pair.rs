@@ -14,7 +14,7 @@ use hansa_core::{
     durability::Durability,
     ident::SubnodeId,
     mirror::{
-        Message, Position,
+        Message, Mode, Position,
         pair::{State, Timing},
     },
     moment::Moment,
@@ -272,6 +272,18 @@ async fn a_pair_that_ends_leaves_one_node_that_nobody_takes_over_from() {
     for refusing in [&active, &mirror, &witnesses[0]] {
         assert_eq!(refusing.duties.retire().await.unwrap_err().code, Code::PairNotReady);
     }
+    // Only the active may say that it has ended the pair, and only of what was decided.
+    let certified = active.duties.partnered(mirror.subnode).await.unwrap();
+    let Mode::Pair { active: one, mirror: other } = certified.configuration.mode else { panic!("it is whole") };
+    for (said_by, alone) in [(&mirror, other), (&active, one), (&mirror, one)] {
+        let mut by = certified.clone();
+        by.configuration.mode = Mode::Solo { active: alone };
+        let whose = certified.configuration.pair;
+        witnesses[0].duties.told(said_by.subnode, whose, Word::Alone { by, is_ended: true }, ());
+    }
+    assert!(witnesses[0].duties.status().await.unwrap().duties.iter().all(|duty| !duty.ended));
+    // One witness misses it all.
+    witnesses[3].cut();
     mirror.cut();
     active.duties.unlinked(mirror.subnode);
     active.until("serving alone", |status| status.state == State::ActiveSolo).await;
@@ -279,6 +291,12 @@ async fn a_pair_that_ends_leaves_one_node_that_nobody_takes_over_from() {
     // Its witnesses remember what they promised, and have its place for another.
     let is_over = |status: &Status| status.duties.iter().any(|duty| duty.ended && duty.epoch == epoch);
     witnesses[0].until("hearing of the end", is_over).await;
+    active.duties.resume().await.unwrap();
+    witnesses[0].until("hearing that it goes on", |status| !is_over(status)).await;
+    assert_eq!(active.duties.retire().await.unwrap(), epoch);
+    witnesses[0].until("hearing of the end again", is_over).await;
+    witnesses[3].mend();
+    witnesses[3].until("hearing of it all", is_over).await;
     // It goes on, and the other one does not join any more.
     mirror.mend();
     mirror.until("it knows that it is out", |status| status.state == State::Learner).await;

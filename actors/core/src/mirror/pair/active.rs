@@ -142,7 +142,10 @@ impl Turn<'_> {
         }
         let fork = self.life.history.fork(history);
         self.effect(Effect::Answer { to, epoch, nonce, fork });
-        let Some(fork) = fork else { return };
+        let Some(fork) = fork else {
+            // What it was sent before is of no use to it, or it asked before that: then it hears from the next beat that it is to ask again.
+            return self.unshipped();
+        };
         let Partner { heard, unfit, .. } = self.life.partner;
         let (fork, sent_through) = (fork.sequence, fork.sequence);
         self.life.partner = Partner { member: Some(member), fork, sent_through, heard, unfit, ..Partner::default() };

@@ -1,4 +1,4 @@
-//! The whole small protocol, world by world: the shipped pair machine on two sub-nodes and the shipped witnesses, from eight beginnings, with every
+//! The whole small protocol, world by world: the shipped pair machine on two sub-nodes and the shipped witnesses, from nine beginnings, with every
 //! invariant of the protocol's page that speaks of a moment looked at in each world. Other checks draw at random; this one leaves nothing
 //! out within its bounds. `exhaustive` does the same with the register alone, and goes further there.
 //!
@@ -11,8 +11,8 @@
 //!   witnesses and four with three. The clocks are apart: any alarm rings before or after anything. At most two entries, one crash,
 //!   one switch, one message twice, four alarms of each; no wire is cut, for every message may be late.
 //! - *One mishap*: all worlds to which a single thing leads that does not happen usually, at any place of a story that then goes
-//!   on as usual for ever; with the clocks alike, so that leases are looked at too; with one witness, and from the whole pair also with an active
-//!   that must not serve alone. One entry comes at any place, and is no mishap.
+//!   on as usual for ever; with the clocks alike, so that leases are looked at too; with one witness, and from the whole pair, and
+//!   where others are appointed, also with an active that must not serve alone. One entry comes at any place, and is no mishap.
 //!
 //! Not here: floors, snapshots with something in them, logs with a window or that are not kept, an active's machine that hears late of what
 //! was appended, a crash between a record and what it causes (it is the same as one before both), witnesses that crash, and liveness; the
@@ -231,6 +231,7 @@ fn no_single_mishap_breaks_what_must_hold() {
     let halting = Rules { on_mirror_lost: OnMirrorLost::Halt, ..rules(1, Far::Mishaps) };
     holds("whole", whole, halting, Far::Mishaps, 1);
     holds("replacing", replacing, halting, Far::Mishaps, 1);
+    holds("waiting", waiting, halting, Far::Mishaps, 1);
 }
 
 /// What is built in wrong, from where that shows, how far away, and as what.
