@@ -191,10 +191,12 @@ pub fn shrink(broken: &Broken) -> Broken {
         piece /= 2;
     }
     // Then the wildness of the world, and how many there are in it.
-    let calmer: [fn(&mut Options); 9] = [
+    let calmer: [fn(&mut Options); 11] = [
         |options| options.drift = 0,
         |options| options.keep = 0,
         |options| options.window = WINDOW,
+        |options| options.way = 0,
+        |options| options.hasty = 0,
         |options| options.lost = 0,
         |options| options.twice = 0,
         |options| options.late = 0,

@@ -114,6 +114,8 @@ pub struct Site {
     definitions: Rc<Vec<Text>>,
     pub timing: Timing,
     on_mirror_lost: OnMirrorLost,
+    /// Its machines cannot take in what counts, until somebody mends that.
+    poisoned: bool,
     way: Way,
     /// Messages with entries that may be under way at once; without it as many as there are.
     under_way_max: Option<u8>,
@@ -187,6 +189,7 @@ impl Site {
             definitions,
             timing,
             on_mirror_lost,
+            poisoned: false,
             way: Way::default(),
             under_way_max,
             keep,
@@ -240,7 +243,21 @@ impl Site {
         if self.is_single() {
             self.committed = self.disk().durable;
         }
-        self.pair_input(now, dice, pair::Input::Started { history })
+        self.pair_input(now, dice, pair::Input::Started { history })?;
+        if self.poisoned { self.pair_input(now, dice, pair::Input::Fitness { fit: false }) } else { Ok(()) }
+    }
+
+    /// Whether the machines of a sub-node that follows can take in what counts; it says so to the pair.
+    pub fn set_fit(&mut self, now: Moment, dice: &mut Dice, fit: bool) -> Result<(), Fault> {
+        self.poisoned = !fit && !self.serves;
+        if !self.is_up {
+            return Ok(());
+        }
+        self.pair_input(now, dice, pair::Input::Fitness { fit: !self.poisoned })?;
+        if !self.poisoned && !self.serves {
+            self.take_in();
+        }
+        Ok(())
     }
 
     /// Everything volatile is gone, and of what was not durable all but so many entries.
@@ -271,6 +288,7 @@ impl Site {
     /// The disk is replaced by an empty one: what the sub-node is then is somebody else.
     pub fn wipe(&mut self, journal: u64) {
         self.crash(0);
+        self.poisoned = false;
         let journal = match self.flaw {
             Some(Flaw::WipedKeepsIdentity) => self.writing.disk.journal,
             _ => journal,
@@ -403,7 +421,9 @@ impl Site {
                 Pending::Pair(effect) => self.effect(now, dice, effect, &mut did)?,
             }
         }
-        self.ship(now, dice, &mut did)?;
+        if self.pending.is_empty() {
+            self.ship(now, dice, &mut did)?;
+        }
         Ok(did)
     }
 

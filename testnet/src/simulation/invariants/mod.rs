@@ -129,6 +129,7 @@ impl Invariants {
     /// A sub-node starts anew: what it remembers may be less than it was, unless its disk has it.
     pub fn started(&mut self, site: &Site) {
         self.monotone.started(site);
+        self.replicas.started(site);
     }
 
     /// All is quiet.

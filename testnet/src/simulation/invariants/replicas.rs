@@ -13,6 +13,11 @@ use std::collections::BTreeMap;
 pub struct Replicas(BTreeMap<OrganizationId, Position>);
 
 impl Replicas {
+    /// Its machines begin from what its disk has: wherever they come to, it is anew.
+    pub fn started(&mut self, site: &Site) {
+        self.0.remove(&site.organization);
+    }
+
     /// Something happened at a sub-node.
     pub fn happened(&mut self, site: &Site, sites: &[Site]) -> Result<(), Violation> {
         let Some(place) = site.disk().position(site.taken_in() as u64) else { return Ok(()) };

@@ -30,6 +30,9 @@ impl Site {
 
     /// The machines of a follower take in what counts.
     pub(super) fn take_in(&mut self) {
+        if self.poisoned {
+            return;
+        }
         self.take_in_through(self.committed.min(self.writing.disk.end()));
     }
 
@@ -71,6 +74,8 @@ impl Site {
             return;
         }
         self.serves = true;
+        // A switch that was asked for before it was known: it serves when its machines can.
+        self.poisoned = false;
         self.take_in_through(self.writing.disk.end());
         let now = self.clock.told(now);
         self.writing.now = now;

@@ -138,12 +138,9 @@ impl World {
 
     /// Whether the machines of a sub-node take in what counts.
     pub(super) fn fitness(&mut self, site: usize, fit: bool) -> Result<(), Violation> {
-        if self.sites[site].is_up {
-            let told = self.sites[site].pair_input(self.now, &mut self.dice, Input::Fitness { fit });
-            self.unless_refused(site, told);
-            self.settle(site)?;
-        }
-        Ok(())
+        let told = self.sites[site].set_fit(self.now, &mut self.dice, fit);
+        self.unless_refused(site, told);
+        self.settle(site)
     }
 
     /// A process ends, in some way, and is back later.

@@ -559,7 +559,6 @@ impl World {
 
 const LIVE: &str = "after healing everything accepted is answered, and pairs are whole";
 
-/// Organizations are numbered from zero here, and from one where they have names.
 /// The times of a sub-node: of one building, or half of them, as if its operator had been in a hurry.
 fn timing(window: u16, half: bool) -> Timing {
     let part = if half { 2 } else { 1 };
@@ -574,6 +573,7 @@ fn timing(window: u16, half: bool) -> Timing {
     }
 }
 
+/// Organizations are numbered from zero here, and from one where they have names.
 fn organization_id(number: usize) -> OrganizationId {
     organization(number as u8 + 1)
 }
