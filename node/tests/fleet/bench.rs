@@ -26,8 +26,7 @@ async fn transactions_are_measured_beside_the_limits_of_the_machine() {
     );
     let pair = figures.pair.unwrap();
     assert!(pair.transactions_per_second > 0.0 && pair.throughput_ratio > 0.0 && pair.added_limit_ms > 0.0);
-    let has_halves = std::thread::available_parallelism().unwrap().get() > 1;
-    assert_eq!(pair.sites.map(|sites| sites.throughput_ratio > 0.0), has_halves.then_some(true));
+    assert!(pair.sites.is_none_or(|sites| sites.throughput_ratio > 0.0));
     assert!(pair.mirror_cpu_ms_per_transaction > 0.0, "a mirror takes part in every transaction");
 }
 

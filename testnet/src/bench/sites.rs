@@ -56,7 +56,9 @@ impl Halves {
     /// Of this machine; none if it has one processor, or does not say.
     pub(super) fn of_this_machine() -> Option<Self> {
         let all = sched_getaffinity(None).ok()?;
-        let allowed: Vec<_> = (0..CpuSet::MAX_CPU).filter(|processor| all.is_set(*processor)).collect();
+        let mut allowed: Vec<_> = (0..CpuSet::MAX_CPU).filter(|processor| all.is_set(*processor)).collect();
+        // Those of one core beside each other, so that no core is in both halves where there is more than one.
+        allowed.sort_by_key(|processor| (core_of(*processor), *processor));
         let processors = allowed.len() / 2;
         let mut halves = [CpuSet::new(); 2];
         for (half, of_half) in halves.iter_mut().zip(allowed.chunks_exact(processors.max(1))) {
@@ -79,6 +81,16 @@ impl Halves {
         }
         Ok(confined)
     }
+}
+
+/// The first of the processors that share a core with this one, as far as the system says.
+fn core_of(processor: usize) -> usize {
+    let path = format!("/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list");
+    let first = fs::read_to_string(path).ok().and_then(|list| {
+        let end = list.find(|one: char| !one.is_ascii_digit()).unwrap_or(list.len());
+        list[..end].parse().ok()
+    });
+    first.unwrap_or(processor)
 }
 
 /// Processes that stay on some processors.
