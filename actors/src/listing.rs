@@ -62,9 +62,11 @@ impl House {
                 // One more, for `from` itself is in it if it is there.
                 let page = self.common.store.scan(Kind::Transaction as u8 | kind, &from, true, count_max + 1)?;
                 let others = page.into_iter().filter(|(key, _)| *key != from).take(count_max);
-                let read = others.filter_map(|(key, bytes)| Some((TransactionId::from_bytes(&key)?, bytes)));
-                pages
-                    .push(read.map(|(id, bytes)| (id, decode::<Instance>(&id, &bytes).map(|it| it.machine))).collect());
+                let read = others.filter_map(|(key, bytes)| {
+                    let id = TransactionId::from_bytes(&key)?;
+                    Some((id, decode::<Instance>(&id, &bytes).map(|stored| stored.machine)))
+                });
+                pages.push(read.collect());
             }
         }
         // Where a page is full, there may be more behind its last, so nothing behind that may be told yet.
